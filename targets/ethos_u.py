@@ -27,7 +27,7 @@ from edgeq.targets.workers.target import WorkerTarget
 from edgeq.targets.workers.wire import MAX_PAYLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -174,13 +174,13 @@ class EthosUSession(SampleSession):
 
     def __init__(self, numbers: TfliteSession | WorkerSession, compiled: Compiled) -> None:
         self._numbers = numbers
-        self.input, self.outputs = numbers.input, numbers.outputs
+        self.inputs, self.outputs = numbers.inputs, numbers.outputs
         self.grids, self.unreadable = numbers.grids, numbers.unreadable
         self.facts = {**compiled.facts(), "numbers": "LiteRT's reference kernels", **numbers.facts}
         self.estimated_ms, self.estimate_note = compiled.estimated_ms, compiled.estimate_note
 
-    def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Keep the input for the next run."""
+    def set_sample(self, sample: Sequence[NDArray[np.generic]]) -> None:
+        """Keep the inputs for the next run."""
         self._numbers.set_sample(sample)
 
     def invoke(self) -> None:
@@ -191,7 +191,7 @@ class EthosUSession(SampleSession):
         """An output of the last run."""
         return self._numbers.get_output(index)
 
-    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+    def inspect(self, sample: Sequence[NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         return self._numbers.inspect(sample)
 

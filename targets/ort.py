@@ -24,7 +24,7 @@ from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.ort_x86.softmax import check_softmax
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
-from edgeq.targets.common.io import readable
+from edgeq.targets.common.io import WHOLE_NUMBERS, readable, zeros
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.plans.onnx_exact import exact_form
@@ -33,7 +33,7 @@ from edgeq.targets.plans.onnx_graph import (
     Readable,
     channels_last,
     count_operators,
-    only_input,
+    inputs_of,
     sample_shape,
 )
 
@@ -50,6 +50,13 @@ _RUNTIME = Runtime("onnxruntime", "onnxruntime")
 _PROVIDER = "CPUExecutionProvider"
 _LAYOUT_OPERATORS = {"Transpose", "ReorderInput", "ReorderOutput"}  # move numbers, and change none
 _VNNI = "vnni"
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
 # severity; what ONNX Runtime warns of on stderr (its optimised graph is not portable, …) needs no
 # reader
 _ERRORS_ONLY = 3
@@ -255,7 +262,7 @@ class OrtSession(SampleSession):
 
     def __init__(self, engine: _Engine, *, intermediates: bool) -> None:
         model = engine.load()
-        input_info = only_input(model)
+        entering = inputs_of(model)
         self._session, running = engine.start(model)
         view = QdqView(model)
         self._readable: list[Readable] = []
@@ -268,12 +275,16 @@ class OrtSession(SampleSession):
         self.grids = {
             tensor.name: tensor.params for tensor in self._readable if tensor.params is not None
         }
-        self.input = replace(
-            _input_spec(input_info, self._session, view),
-            channels_last=channels_last(model, input_info.name),
+        types = {value.name: value.type for value in self._session.get_inputs()}
+        self.inputs = tuple(
+            replace(
+                _input_spec(value, types[value.name], view, alone=len(entering) == 1),
+                channels_last=channels_last(model, value.name),
+            )
+            for value in entering
         )
         self._exits = [value.name for value in model.graph.output]
-        self.set_sample(np.zeros((1, *self.input.shape), self.input.dtype))
+        self.set_sample(zeros(self.inputs))
         self.invoke()
         self.outputs = readable(
             [
@@ -284,9 +295,9 @@ class OrtSession(SampleSession):
         self._exits = [spec.name for spec in self.outputs]
         self.invoke()
 
-    def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Keep the input for the next run."""
-        self._feed = {self.input.name: sample}
+    def set_sample(self, sample: Sequence[NDArray[np.generic]]) -> None:
+        """Keep the inputs for the next run."""
+        self._feed = {spec.name: one for spec, one in zip(self.inputs, sample, strict=True)}
 
     def invoke(self) -> None:
         """Compute the outputs."""
@@ -296,7 +307,7 @@ class OrtSession(SampleSession):
         """An output of the last run."""
         return self._result[index]
 
-    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+    def inspect(self, sample: Sequence[NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         self.set_sample(sample)
         # no names would mean all outputs
@@ -376,19 +387,16 @@ def _of_known_type(
     ]
 
 
-def _input_spec(
-    value: onnx.ValueInfoProto, session: onnxruntime.InferenceSession, view: QdqView
-) -> TensorSpec:
-    params = view.input_params(value.name)
-    kind = session.get_inputs()[0].type
-    dtype = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}.get(kind)
-    if dtype is None or (dtype != "float32" and params is None):
+def _input_spec(value: onnx.ValueInfoProto, kind: str, view: QdqView, *, alone: bool) -> TensorSpec:
+    params, dtype = view.input_params(value.name), _DTYPES.get(kind)
+    if dtype is None or (dtype not in ("float32", *WHOLE_NUMBERS) and params is None):
         raise ArtefactError(
             f"the input {value.name!r} is a {kind} without a scale, and edgeq feeds real numbers",
             hint="export with a float input, or with a DequantizeLinear behind an integer one",
         )
+    shape, batched = sample_shape(value, alone=alone)
     return TensorSpec(
-        value.name, sample_shape(value), dtype, None if dtype == "float32" else params
+        value.name, shape, dtype, None if dtype == "float32" else params, batched=batched
     )
 
 

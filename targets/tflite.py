@@ -97,7 +97,10 @@ class TfliteTarget:
             version={runtime.distribution: installed(runtime)},
             axes=axes,
         )
-        session.input = replace(session.input, channels_last=channels_last(content))
+        session.inputs = tuple(
+            replace(spec, channels_last=channels_last(content, spec.name))
+            for spec in session.inputs
+        )
         return session
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
@@ -124,12 +127,14 @@ class TfliteTarget:
     def _in_worker(
         self, content: bytes, module: str, threads: int, *, intermediates: bool
     ) -> WorkerSession:
+        from edgeq.formats.tflite_file import images_last
+
         options = {"kernels": self.kernels, "module": module}
         apart = WorkerTarget(
             "tflite", self.capabilities, "tflite", options=options, launcher=Here()
         )
         session = apart.start(
-            Sendable(content, channels_last=True, takes_channels_last=True),
+            Sendable(content, channels_last=True, takes_channels_last=images_last(content)),
             threads=threads,
             intermediates=intermediates,
         )
@@ -228,20 +233,22 @@ class TfliteSession(SampleSession):
     ) -> None:
         self._interpreter = interpreter
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        if len(inputs) != 1 or not outputs:
+        if not inputs or not outputs:
             raise ArtefactError(
-                f"{artefact} has {len(inputs)} inputs, and edgeq runs models with exactly one",
-                hint="make the others constants",
+                f"{artefact} has {len(inputs)} inputs and {len(outputs)} outputs",
+                hint="export it again; it may be truncated",
             )
-        self.input = _spec(inputs[0], artefact)
+        self.inputs = tuple(
+            _spec(one, artefact, counts=True, batched=len(inputs) == 1) for one in inputs
+        )
         self.outputs = readable([partial(_spec, one, artefact, counts=True) for one in outputs])
         places = {one["name"]: one["index"] for one in reversed(outputs)}  # the first of a name
-        self._entrance = inputs[0]["index"]
+        self._entering = [one["index"] for one in inputs]
         self._exits = [places[spec.name] for spec in self.outputs]
         operators = interpreter._get_ops_details()  # the only way to learn what runs
         self.facts = {**_facts(operators, target, artefact), **version}
         self.layers = [{"index": index} for index in sorted(delegated(operators))]
-        self._shown = shown(interpreter, operators, self._entrance) if keep else {}
+        self._shown = shown(interpreter, operators, self._entering) if keep else {}
         self._axes = axes
         self.grids = _grids(self._shown, axes)
         if keep:
@@ -252,9 +259,10 @@ class TfliteSession(SampleSession):
                 "use tflite-builtin or tflite-ref",
             )
 
-    def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Keep the input for the next run."""
-        self._interpreter.set_tensor(self._entrance, sample)
+    def set_sample(self, sample: Sequence[NDArray[np.generic]]) -> None:
+        """Keep the inputs for the next run."""
+        for index, values in zip(self._entering, sample, strict=True):
+            self._interpreter.set_tensor(index, values)
 
     def invoke(self) -> None:
         """Compute the outputs."""
@@ -271,7 +279,7 @@ class TfliteSession(SampleSession):
         values: NDArray[np.generic] = self._interpreter.get_tensor(self._exits[index])
         return values
 
-    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+    def inspect(self, sample: Sequence[NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         self.set_sample(sample)
         self.invoke()
@@ -287,14 +295,16 @@ class TfliteSession(SampleSession):
         del self._interpreter
 
 
-def _spec(detail: Mapping[str, Any], artefact: Path, *, counts: bool = False) -> TensorSpec:
+def _spec(
+    detail: Mapping[str, Any], artefact: Path, *, counts: bool = False, batched: bool = True
+) -> TensorSpec:
     """One end of a file.
 
-    An output may be whole numbers without a grid (``counts``), such as the classes that an ARG_MAX
-    gives.
+    It may be whole numbers without a grid (``counts``), such as tokens, or the classes that an
+    ARG_MAX gives. One that need not be ``batched`` may be a state that has its layers first.
     """
     shape, kind = tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name
-    if not shape or shape[0] != 1:
+    if not shape or (batched and shape[0] != 1):
         raise ArtefactError(
             f"{artefact}: the tensor {detail['name']!r} has the shape {shape}, not a batch of one",
             hint="export it with batch 1",
@@ -306,7 +316,8 @@ def _spec(detail: Mapping[str, Any], artefact: Path, *, counts: bool = False) ->
             "real numbers",
             hint="export with a scale",
         )
-    return TensorSpec(detail["name"], shape[1:], kind, params)
+    has_batch = shape[0] == 1
+    return TensorSpec(detail["name"], shape[has_batch:], kind, params, batched=has_batch)
 
 
 def _params(detail: Mapping[str, Any], axis: int | None = None) -> QuantParams | None:

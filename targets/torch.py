@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeq.errors import ArtefactError, TargetError, first_line
 from edgeq.network.layer_protocols import ActivationQuantizer, FixableLayer, IntegerLayer
 from edgeq.network.loading import LOADERS
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
+from edgeq.targets.common.io import zeros
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import torch
     from numpy.typing import NDArray
 
@@ -108,8 +108,8 @@ class TorchSession(SampleSession):
             self._recorder = _Recorder(model.module)
             self.grids = self._recorder.grids if rounding else {}
             self.unreadable = None
-        self.input = TensorSpec("input", tuple(model.input_shape), "float32")
-        self.set_sample(np.zeros((1, *self.input.shape), np.float32))
+        self.inputs = (TensorSpec("input", tuple(model.input_shape), "float32"),)
+        self.set_sample(zeros(self.inputs))
         self.invoke()
         values = self.get_output()
         if values.ndim == 0 or values.shape[0] != 1:
@@ -125,11 +125,11 @@ class TorchSession(SampleSession):
             if one.ndim and one.shape[0] == 1
         )
 
-    def set_sample(self, sample: NDArray[np.generic]) -> None:
+    def set_sample(self, sample: Sequence[NDArray[np.generic]]) -> None:
         """Keep the input for the next run."""
         import torch
 
-        self._sample = torch.tensor(sample)
+        self._sample = torch.tensor(sample[0])
 
     def invoke(self) -> None:
         """Compute the first output."""
@@ -140,7 +140,7 @@ class TorchSession(SampleSession):
         """An output of the last run."""
         return self._results[index].numpy()
 
-    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+    def inspect(self, sample: Sequence[NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         self.set_sample(sample)
         with self._guard():

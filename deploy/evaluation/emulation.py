@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from edgeq.data import batches
+from edgeq.data.batching import fed, samples_in
 from edgeq.deploy.evaluation.outputs.answers import agreement, answering, concatenated, remarks
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.formats.artefact import resolve
@@ -207,10 +207,10 @@ def _compare(
     given: list[NDArray[np.int64] | None] = []
     wanted: list[NDArray[np.int64] | None] = []
     done = 0
-    for images, _ in batches(part, source, BATCH):
+    for images, _ in fed(part, source, BATCH):
         given.append(read.of(hardware.run(images)))
         wanted.append(read.of(exact.run(images)))
-        done += len(images)
+        done += samples_in(images)
         progress(done, len(part))
     mine, reference = concatenated(given), concatenated(wanted)
     _, differs = agreement(mine, reference)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.data import normalize
+from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.compare import shorten
 from edgeq.deploy.evaluation.failures import Failing, Left, StagesFailed
 from edgeq.deploy.evaluation.saturation.pair_saturation import saturation_here
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.results import Failure
-    from edgeq.target import Session, TensorSpec
+    from edgeq.target import Batch, Session, TensorSpec
     from edgeq.timing import Latency
 
 SEED = 0
@@ -153,7 +153,7 @@ def _taken(
         failing = Failing()
         for stage in opened:
             with failing.noted(stage.pair):
-                stage.session.prepare(_sample(source, stage.session.input))
+                stage.session.prepare(_sample(source, stage.session.inputs))
         failing.stop()
         try:
             taken = _latencies({str(i): stage.session for i, stage in enumerate(opened)}, seconds)
@@ -207,15 +207,20 @@ def _latencies(sessions: Mapping[str, Session], seconds: float) -> dict[str, Lat
     return {**known, **(measure(timed, seconds=seconds) if timed else {})}
 
 
-def _sample(source: DataSource | None, spec: TensorSpec) -> NDArray[np.float32]:
-    """One sample, (1, ...).
-
-    Of the data, or uniform within the grid of a quantised input, normal for a float one.
-    """
+def _sample(source: DataSource | None, specs: Sequence[TensorSpec]) -> Batch:
+    """One sample for each input, (1, ...): of the data, or random."""
     if source is not None:
-        return normalize(source.test.images[:1], source)
+        return next(fed(source.test, source, 1))[0]
+    samples = {spec.name: _random(spec) for spec in specs}
+    return samples if len(specs) > 1 else samples[specs[0].name]
+
+
+def _random(spec: TensorSpec) -> NDArray[np.float32]:
+    """Uniform within the grid of a quantised input, normal for a float one, zeros for tokens."""
     random = np.random.default_rng(SEED)
     shape = (1, *spec.shape)
+    if spec.params is None and spec.dtype != "float32":
+        return np.zeros(shape, np.float32)
     if spec.params is None:
         return random.standard_normal(shape, np.float32)
     levels = random.integers(spec.params.qmin, spec.params.qmax, shape, endpoint=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data import batches
+from edgeq.data.batching import fed, samples_in
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
 from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.quant import QuantizedTensor
-    from edgeq.target import Session
+    from edgeq.target import Batch, Session
 
     Tensors = Mapping[str, QuantizedTensor | NDArray[np.float32]]
 
@@ -108,7 +108,7 @@ def observe(
         StagesFailed: some could not compute a batch; holds all of those.
     """
     done, orders = 0, None
-    for images, _ in batches(part, source, BATCH):
+    for images, _ in fed(part, source, BATCH):
         read = done < tensor_samples
         seen = _see(opened, images, read=read)
         if orders is None:
@@ -121,7 +121,7 @@ def observe(
             replace(one, output=in_order(one.output, order))
             for one, order in zip(seen, orders, strict=True)
         ]
-        done += len(images)
+        done += samples_in(images)
 
 
 def select(source: DataSource, split: str, limit: int | None) -> Split:
@@ -144,7 +144,7 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
     return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 
-def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -> list[StageOutput]:
+def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOutput]:
     failing = Failing()
     seen = []
     for stage in opened:
@@ -156,5 +156,5 @@ def _see(opened: Sequence[Opened], images: NDArray[np.float32], *, read: bool) -
     return seen
 
 
-def _inner(stage: Opened, images: NDArray[np.float32]) -> Tensors | None:
+def _inner(stage: Opened, images: Batch) -> Tensors | None:
     return stage.session.tensors(images) if stage.intermediates else None

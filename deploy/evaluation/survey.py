@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.data import batches
+from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import Pair, asked_for, files_of, require_targets, usable_targets
 from edgeq.deploy.evaluation.failures import told
 from edgeq.deploy.evaluation.outputs.answers import agreement, answering, remarks
@@ -398,4 +398,4 @@ def _drift(first: _Ran, one: _Ran, grid: QuantParams | None) -> Drift | None:
 
 def _answers(session: Session, part: Split, source: DataSource) -> NDArray[np.float32]:
     """The output for every sample, (samples, ...)."""
-    return np.concatenate([session.run(images) for images, _ in batches(part, source, BATCH)])
+    return np.concatenate([session.run(images) for images, _ in fed(part, source, BATCH)])

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.data import batches
-from edgeq.data.batching import fit
+from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from edgeq.qdq.ir import QdqGraph, QdqTensor
     from edgeq.qdq.segments import Cut, Segments
     from edgeq.quant import QuantizedTensor
-    from edgeq.target import Session
+    from edgeq.target import Batch, Session
 
     Integers = NDArray[np.integer]
 
@@ -188,7 +187,7 @@ def verify(
         path.write_bytes(exported.content)
         with target.open(path, intermediates=True) as session:
             pieces = _Pieces.of(model, graph, exported)
-            for done, (images, _) in enumerate(batches(part, source, 1), start=1):
+            for done, (images, _) in enumerate(fed(part, source, 1), start=1):
                 pieces.add(images, session)
                 progress(done, len(part))
     return Verification(source.name, len(part), pieces.checked())
@@ -243,7 +242,7 @@ class _Pieces:
             meters,
         )
 
-    def add(self, images: NDArray[np.float32], session: Session) -> None:
+    def add(self, images: Batch, session: Session) -> None:
         """Count the differences of one sample."""
         found = dict(self._integers(session.tensors(images)))
         feeds: dict[str, NDArray[Any]] = {
@@ -274,31 +273,43 @@ class _Pieces:
         return self.graph.integers[cut.output]
 
     def _inputs(
-        self, images: NDArray[np.float32], found: Mapping[str, Integers]
+        self, batch: Batch, found: Mapping[str, Integers]
     ) -> Iterator[tuple[str, NDArray[Any]]]:
         """The graph's own inputs.
 
         The sample, or its integers where the graph begins with a DequantizeLinear.
         """
-        from edgeq.qdq.axes import CHANNELS_LAST
+        from edgeq.targets.common.io import each_sample, enter_all
 
-        fed = {cut.feed for cut in self.segments.cuts}
+        cuts = {cut.feed for cut in self.segments.cuts}
         whole = {tensor.graph_input: tensor for tensor in self.graph.inputs}
+        real = []
         for value in self.segments.model.graph.inputs:
             name = value.name or ""
-            if name in fed or value.is_initializer():
+            if name in cuts or value.is_initializer():
                 continue
             if value.dtype is not None and value.dtype.name == "FLOAT":
-                shape = whole[name].shape[1:] if name in whole else images.shape[1:]
-                channels_last = (
-                    name in whole and self.channels.get(whole[name].name) == CHANNELS_LAST
-                )
-                yield (
-                    name,
-                    fit(images, TensorSpec(name, shape, "float32", channels_last=channels_last)),
-                )
+                real.append(self._real(value, whole.get(name)))
             else:
                 yield name, found[whole[name].name]
+        if real:
+            sample = next(each_sample(enter_all(batch, real), real))
+            yield from ((spec.name, one) for spec, one in zip(real, sample, strict=True))
+
+    def _real(self, value: ir.Value, tensor: QdqTensor | None) -> TensorSpec:
+        """An input of real numbers."""
+        from edgeq.qdq.axes import CHANNELS_LAST
+
+        sizes = tensor.shape if tensor is not None else value.shape or ()
+        shape = tuple(size if isinstance(size, int) else 1 for size in sizes)
+        has_batch = shape[:1] == (1,)
+        return TensorSpec(
+            value.name or "",
+            shape[has_batch:],
+            "float32",
+            channels_last=tensor is not None and self.channels.get(tensor.name) == CHANNELS_LAST,
+            batched=has_batch,
+        )
 
     def checked(self) -> tuple[TensorCheck, ...]:
         """The result, in graph order."""

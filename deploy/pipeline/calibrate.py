@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.data import batches
+from edgeq.data.batching import fed
 from edgeq.errors import ArtefactError, OutputError, UsageError
 from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect, resolve
@@ -98,7 +98,7 @@ def calibrate(
 
     model = quantize_onnx(
         cut(_float_model(found), outputs),
-        (fed for fed, _ in batches(part.take(chosen), source, BATCH)),
+        (samples for samples, _ in fed(part.take(chosen), source, BATCH)),
         config,
         data=source.name,
         progress=count,

@@ -6,7 +6,7 @@ What it can do, whether it works here, and what an artefact computes on it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 from edgeq.errors import MissingDependency, UnknownName, UsageError
 from edgeq.formats.dialect import DIALECTS
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from edgeq.formats.artefact import Format
     from edgeq.formats.dialect import Dialect
     from edgeq.quant import QuantizedTensor, QuantParams
+
+Batch: TypeAlias = "NDArray[np.float32] | Mapping[str, NDArray[np.float32]]"
+"""Samples, (samples, *sample shape); by the name of the input where there are several."""
 
 LatencyKind = Literal["measured", "simulated", "estimated"]
 SaturatingPairs = Literal["never", "across", "within"]
@@ -114,12 +117,14 @@ class TensorSpec:
 
     Attributes:
         name: its name in the artefact.
-        shape: the dimensions without the batch, in the artefact's own layout.
+        shape: the dimensions without the batch, in the artefact's own layout; all of them where
+            there is no batch.
         dtype: numpy's name for the element type at the artefact's boundary.
         params: its grid, when it is quantised at the boundary.
         channels_last: of an input, whether it takes images with their channels in the last
             dimension, as far as the artefact tells; sizes alone do not, of an image as wide and as
             high as it has channels.
+        batched: whether a batch of one stands before ``shape``; a state may have none.
     """
 
     name: str
@@ -127,14 +132,15 @@ class TensorSpec:
     dtype: str
     params: QuantParams | None = None
     channels_last: bool = False
+    batched: bool = True
 
 
 class Session(Protocol):
     """One artefact opened on one target; a context manager that frees the runtime at its end."""
 
     @property
-    def input(self) -> TensorSpec:
-        """The one input."""
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs, in the artefact's order."""
         ...
 
     @property
@@ -152,20 +158,21 @@ class Session(Protocol):
         """What really runs, for reports: provider, kernels, operators after optimisation."""
         ...
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the first output for a batch.
 
         Args:
-            batch: float32, (samples, *shape), in NCHW or in the artefact's own layout. A quantised
-                boundary is quantised and dequantised with the artefact's own scale.
+            batch: float32, (samples, *shape), in NCHW or in the artefact's own layout, for each
+                input. A quantised boundary is quantised and dequantised with the artefact's own
+                scale; an input of whole numbers, such as tokens, takes them as floats.
 
         Raises:
-            ArtefactError: the batch does not fit the artefact's input.
+            ArtefactError: the batch does not fit the artefact's inputs.
             TargetError: the runtime failed.
         """
         ...
 
-    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+    def run_all(self, batch: Batch) -> Mapping[str, NDArray[np.float32]]:
         """Compute all :attr:`outputs` for a batch: name to values, in the artefact's order.
 
         Args:
@@ -173,9 +180,7 @@ class Session(Protocol):
         """
         ...
 
-    def tensors(
-        self, batch: NDArray[np.float32]
-    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(self, batch: Batch) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every readable tensor inside the graph for a batch, in graph order, in NCHW, by name.
 
         Raises:
@@ -183,8 +188,8 @@ class Session(Protocol):
         """
         ...
 
-    def prepare(self, batch: NDArray[np.float32]) -> None:
-        """Set the input once, so that :meth:`invoke` times the runtime and nothing of ours."""
+    def prepare(self, batch: Batch) -> None:
+        """Set the inputs once, so that :meth:`invoke` times the runtime and nothing of ours."""
         ...
 
     def invoke(self) -> None:

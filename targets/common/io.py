@@ -5,23 +5,77 @@ Layout, grid, one sample at a time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.data.batching import fit
+from edgeq.data.batching import fit, samples_in
 from edgeq.errors import ArtefactError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from edgeq.target import TensorSpec
+    from edgeq.target import Batch, TensorSpec
 
 WHOLE_NUMBERS = ("int32", "int64")
-"""The types of an output without a grid that stands for itself, such as the number of a class."""
+"""The types of ends without a grid whose numbers stand for themselves: classes, or tokens."""
+
+
+def enter_all(batch: Batch, specs: Sequence[TensorSpec]) -> list[NDArray[np.generic]]:
+    """A batch as the artefact takes it, an array for each input; see :func:`enter`.
+
+    Raises:
+        ArtefactError: an input has no samples, or not as many as the others.
+    """
+    arrays = _by_input(batch, specs)
+    counts = {len(array) for array in arrays}
+    if len(counts) > 1:
+        told = ", ".join(
+            f"{len(array)} of {spec.name}" for array, spec in zip(arrays, specs, strict=True)
+        )
+        raise ArtefactError(
+            f"the inputs have not equally many samples: {told}",
+            hint="give every input as many samples",
+        )
+    return [enter(array, spec) for array, spec in zip(arrays, specs, strict=True)]
+
+
+def each_sample(
+    entered: Sequence[NDArray[np.generic]], specs: Sequence[TensorSpec]
+) -> Iterator[list[NDArray[np.generic]]]:
+    """Sample by sample, with the batch of one of each input that has one."""
+    for values in zip(*entered, strict=True):
+        yield [
+            value[None] if spec.batched else value
+            for value, spec in zip(values, specs, strict=True)
+        ]
+
+
+def _by_input(batch: Batch, specs: Sequence[TensorSpec]) -> list[NDArray[np.float32]]:
+    """The array of each input: by its name, or the only one for the only input."""
+    if not isinstance(batch, Mapping):
+        batch = {"": np.asarray(batch)}
+    if len(batch) == len(specs) == 1:
+        return list(batch.values())
+    by_name = {_plain(name): array for name, array in batch.items()}
+    missing = [spec.name for spec in specs if _plain(spec.name) not in by_name]
+    if missing:
+        told = ", ".join(name or "one without a name" for name in batch)
+        raise ArtefactError(
+            f"the model has the inputs {', '.join(spec.name for spec in specs)}, and the data "
+            f"give none for {', '.join(missing)}; they give {told}",
+            hint="give an array for each input, called as in the model",
+        )
+    return [by_name[_plain(spec.name)] for spec in specs]
+
+
+def _plain(name: str) -> str:
+    """A name without what TensorFlow's converters put around it."""
+    return name.removeprefix("serving_default_").partition(":")[0]
 
 
 def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
@@ -33,6 +87,8 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
         ArtefactError: the batch does not fit, or holds NaN, for which a grid has no integer.
     """
     values = np.ascontiguousarray(fit(batch, spec))
+    if spec.dtype in WHOLE_NUMBERS and spec.params is None:
+        return _whole(values, spec)
     if spec.params is None:
         return values
     if np.isnan(values).any():
@@ -41,6 +97,23 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
             hint="look for the NaN in the data or its normalisation",
         )
     return spec.params.quantize(values)
+
+
+def _whole(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
+    """Numbers of things, such as tokens."""
+    if not np.array_equal(values, np.rint(values)):  # not a number is none either
+        raise ArtefactError(
+            f"the input {spec.name!r} takes whole numbers, and the data give others",
+            hint="feed it what the model was trained on, such as the numbers of tokens",
+        )
+    return values.astype(spec.dtype)
+
+
+def zeros(specs: Sequence[TensorSpec]) -> list[NDArray[np.generic]]:
+    """A sample of zeros."""
+    return [
+        np.zeros((1, *spec.shape) if spec.batched else spec.shape, spec.dtype) for spec in specs
+    ]
 
 
 def leave(values: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:
@@ -66,6 +139,20 @@ def readable(specs: Sequence[Callable[[], TensorSpec]]) -> tuple[TensorSpec, ...
         ):  # such as the number of boxes, which is no tensor of a sample
             found.append(spec())
     return tuple(found)
+
+
+def require_one(batch: Batch) -> None:
+    """See that a batch whose latency is taken holds one sample.
+
+    Raises:
+        ArtefactError: it holds another number.
+    """
+    count = samples_in(batch)
+    if count != 1:
+        raise ArtefactError(
+            f"latency is taken one sample at a time, and the batch holds {count}",
+            hint="give a batch of one",
+        )
 
 
 def join(samples: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""What the in-process targets share: one input, samples one at a time, checks in one place.
+"""What the in-process targets share: samples one at a time, checks in one place.
 
 Samples go through the runtime one by one because float kernels add in another order when the batch
 changes (seen with LiteRT's optimised kernels and with torch), and a sample's answer must not depend
@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import TargetError
 from edgeq.quant import QuantizedTensor
-from edgeq.targets.common.io import enter, join, leave
+from edgeq.targets.common.io import each_sample, enter_all, join, leave, require_one
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
 
     from edgeq.quant import QuantParams
-    from edgeq.target import TensorSpec
+    from edgeq.target import Batch, TensorSpec
 
 
 class SampleSession(ABC):
     """A session that computes one sample at a time; a runtime's file says how.
 
     Attributes:
-        input: the one input.
+        inputs: the inputs, in the artefact's order.
         outputs: the first output, and those of the others that can be read.
         facts: what really runs.
         unreadable: why :meth:`tensors` cannot answer, and the hint; None when it can.
         grids: the grid of each readable quantised tensor, by name.
     """
 
-    input: TensorSpec
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     facts: Mapping[str, str]
     unreadable: tuple[str, str] | None = (
@@ -48,8 +48,8 @@ class SampleSession(ABC):
     grids: Mapping[str, QuantParams]
 
     @abstractmethod
-    def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Give the runtime its input, (1, *input.shape), of the input's type.
+    def set_sample(self, sample: Sequence[NDArray[np.generic]]) -> None:
+        """Give the runtime its inputs, each (1, *shape) and of the input's type.
 
         And reset what a model keeps between inferences.
         """
@@ -63,7 +63,7 @@ class SampleSession(ABC):
         """An output of the last run, by its place in ``outputs``, with its batch of one."""
 
     @abstractmethod
-    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+    def inspect(self, sample: Sequence[NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
         """The tensors inside the graph for one sample, in graph order, in NCHW."""
 
     @abstractmethod
@@ -75,38 +75,39 @@ class SampleSession(ABC):
         """The first output."""
         return self.outputs[0]
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
         return self._computed(batch, self.outputs[:1])[0]
 
-    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+    def run_all(self, batch: Batch) -> Mapping[str, NDArray[np.float32]]:
         """Compute all outputs; see :meth:`edgeq.target.Session.run_all`."""
         found = self._computed(batch, self.outputs)
         return {spec.name: values for spec, values in zip(self.outputs, found, strict=True)}
 
-    def _computed(
-        self, batch: NDArray[np.float32], specs: Sequence[TensorSpec]
-    ) -> list[NDArray[np.float32]]:
+    def _computed(self, batch: Batch, specs: Sequence[TensorSpec]) -> list[NDArray[np.float32]]:
         """The first so many outputs for a batch."""
-        found = [self._compute(sample, len(specs)) for sample in enter(batch, self.input)]
+        found = [self._compute(sample, len(specs)) for sample in self._samples(batch)]
         return [
             leave(join(values), spec)
             for values, spec in zip(zip(*found, strict=True), specs, strict=True)
         ]
 
-    def _compute(self, sample: NDArray[np.generic], count: int) -> list[NDArray[np.generic]]:
-        self.set_sample(sample[None])
+    def _samples(self, batch: Batch) -> Iterator[list[NDArray[np.generic]]]:
+        return each_sample(enter_all(batch, self.inputs), self.inputs)
+
+    def _compute(
+        self, sample: Sequence[NDArray[np.generic]], count: int
+    ) -> list[NDArray[np.generic]]:
+        self.set_sample(sample)
         self.invoke()
         return [self.get_output(index) for index in range(count)]
 
-    def tensors(
-        self, batch: NDArray[np.float32]
-    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(self, batch: Batch) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every readable tensor for a batch; see :meth:`edgeq.target.Session.tensors`."""
         if self.unreadable is not None:
             what, hint = self.unreadable
             raise TargetError(what, hint=hint)
-        seen = [self.inspect(sample[None]) for sample in enter(batch, self.input)]
+        seen = [self.inspect(sample) for sample in self._samples(batch)]
         return {name: self._with_grid(name, join([one[name] for one in seen])) for name in seen[0]}
 
     def _with_grid(self, name: str, values: NDArray[Any]) -> QuantizedTensor | NDArray[np.float32]:
@@ -114,18 +115,14 @@ class SampleSession(ABC):
             return QuantizedTensor(values, self.grids[name])
         return cast("NDArray[np.float32]", values.astype(np.float32, copy=False))
 
-    def prepare(self, batch: NDArray[np.float32]) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Set one sample for :meth:`invoke`.
 
         Raises:
             ArtefactError: the batch does not fit, or holds more than one sample.
         """
-        if len(batch) != 1:
-            raise ArtefactError(
-                f"latency is taken one sample at a time, and the batch holds {len(batch)}",
-                hint="give a batch of one",
-            )
-        self.set_sample(enter(batch, self.input))
+        require_one(batch)
+        self.set_sample(next(self._samples(batch)))
 
     def __enter__(self) -> Self:
         return self

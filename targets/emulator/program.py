@@ -148,17 +148,17 @@ class Program:
         slots: all its tensors.
         steps: in an order in which they can run.
         constants: levels of constant operands by slot, (1, *shape).
-        input_slot: the slot of the input.
+        input_slots: those of the inputs.
         output_slots: those of the outputs.
-        channels_last: whether the input takes images with their channels last.
+        channels_last: those of the inputs that take images with their channels last.
     """
 
     slots: tuple[Slot, ...]
     steps: tuple[ProgramStep, ...]
     constants: Mapping[int, Tensor]
-    input_slot: int
+    input_slots: tuple[int, ...]
     output_slots: tuple[int, ...]
-    channels_last: bool = False
+    channels_last: frozenset[int] = frozenset()
 
     __repr__ = brief
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 import torch
 
-from edgeq.data.batching import fit
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.quant import QuantizedTensor
-from edgeq.target import TensorSpec
-from edgeq.targets.common.io import enter, leave, readable
+from edgeq.target import Batch, TensorSpec
+from edgeq.targets.common.io import enter_all, leave, readable, require_one
 from edgeq.targets.emulator.hardware.costs import layer_cost, total
 from edgeq.targets.emulator.hardware.host_fallback import on_hardware
 from edgeq.targets.emulator.program import Log, OverflowStats
@@ -54,7 +53,7 @@ class EmulatorSession:
     """A model opened in the emulator.
 
     Attributes:
-        input: the one input.
+        inputs: the inputs, in the file's order.
         outputs: the outputs, the first one in front.
         facts: what really runs.
         profile: the machine.
@@ -66,10 +65,15 @@ class EmulatorSession:
         self._program, self._threads, self._intermediates = program, threads, intermediates
         self._freed = program.last_uses()
         self._log = Log()
-        self._prepared: Tensor | None = None
+        self._prepared: Mapping[int, Tensor] | None = None
         self.profile = profile
-        self.input = replace(
-            _spec(program.slots[program.input_slot]), channels_last=program.channels_last
+        alone = len(program.input_slots) == 1
+        self.inputs = tuple(
+            replace(
+                _spec(program.slots[slot], batched=alone),
+                channels_last=slot in program.channels_last,
+            )
+            for slot in program.input_slots
         )
         specs = [partial(_spec, program.slots[slot]) for slot in program.output_slots]
         self.outputs = readable(specs)
@@ -86,23 +90,21 @@ class EmulatorSession:
         """The first output."""
         return self.outputs[0]
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the first output for a batch; see :meth:`edgeq.target.Session.run`."""
         return self.run_all(batch)[self.output.name]
 
-    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+    def run_all(self, batch: Batch) -> Mapping[str, NDArray[np.float32]]:
         """Compute all outputs; see :meth:`edgeq.target.Session.run_all`."""
         places = {self._program.slots[slot].name: slot for slot in self._program.output_slots}
         found: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in self.outputs}
-        for part in self._parts(fit(batch, self.input)):
-            values = self._values(self._entered(part))
+        for part in self._parts(batch):
+            values = self._values(part)
             for name, parts in found.items():
                 parts.append(self._stored(places[name], values[places[name]]))
         return {spec.name: leave(np.concatenate(found[spec.name]), spec) for spec in self.outputs}
 
-    def tensors(
-        self, batch: NDArray[np.float32]
-    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(self, batch: Batch) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         """Every tensor for a batch; see :meth:`edgeq.target.Session.tensors`.
 
         Raises:
@@ -115,25 +117,21 @@ class EmulatorSession:
             )
         seen: dict[int, list[NDArray[Any]]] = {}
         slots = {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
-        for part in self._parts(fit(batch, self.input)):
-            values = self._values(self._entered(part), keep=slots)
+        for part in self._parts(batch):
+            values = self._values(part, keep=slots)
             for i, slot in slots.items():
                 seen.setdefault(i, []).append(_upright(slot, self._stored(i, values[i])))
         shown = {i: _with_grid(slot, np.concatenate(seen[i])) for i, slot in slots.items()}
         return {name: shown[i] for i, slot in slots.items() for name in slot.shown}
 
-    def prepare(self, batch: NDArray[np.float32]) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Set one sample for :meth:`invoke`.
 
         Raises:
             ArtefactError: the batch does not fit, or holds more than one sample.
         """
-        if len(batch) != 1:
-            raise ArtefactError(
-                f"latency is taken one sample at a time, and the batch holds {len(batch)}",
-                hint="give a batch of one",
-            )
-        self._prepared = self._entered(fit(batch, self.input))
+        require_one(batch)
+        self._prepared = next(self._parts(batch))
 
     def invoke(self) -> None:
         """Run once on what :meth:`prepare` set.
@@ -165,25 +163,33 @@ class EmulatorSession:
 
     # ---- inside ----------------------------------------------------------------------------------
 
-    def _parts(self, batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """The batch in parts that stay in the cache, so that memory does not grow with it."""
-        return (
-            batch[start : start + self._at_once] for start in range(0, len(batch), self._at_once)
-        )
+    def _parts(self, batch: Batch) -> Iterator[dict[int, Tensor]]:
+        """The centered integers of the inputs by slot, (samples, 1, …).
 
-    def _entered(self, part: NDArray[np.float32]) -> Tensor:
-        """The levels of the input, (samples, 1, …), the file's own batch behind the samples."""
-        # turned already where it has to be
-        values = enter(part, replace(self.input, channels_last=False))
-        if self.input.params is not None:
-            values = values.astype(np.float32) - np.float32(int(self.input.params.zero_point))
-        return torch.from_numpy(
-            values.reshape(len(part), *self._program.slots[self._program.input_slot].shape)
-        )
+        The file's own batch is behind the samples. They come in parts that stay in the cache, so
+        that memory does not grow with the batch.
+        """
+        entered = enter_all(batch, self.inputs)
+        for start in range(0, len(entered[0]), self._at_once):
+            part = [values[start : start + self._at_once] for values in entered]
+            yield {
+                slot: self._centered(values, spec, slot)
+                for slot, values, spec in zip(
+                    self._program.input_slots, part, self.inputs, strict=True
+                )
+            }
 
-    def _values(self, entered: Tensor, keep: Mapping[int, Slot] | None = None) -> dict[int, Tensor]:
+    def _centered(self, values: NDArray[Any], spec: TensorSpec, slot: int) -> Tensor:
+        if spec.params is not None:
+            values = values.astype(np.float32) - np.float32(int(spec.params.zero_point))
+        shape = self._program.slots[slot].shape
+        return torch.from_numpy(np.ascontiguousarray(values.reshape(len(values), *shape)))
+
+    def _values(
+        self, entered: Mapping[int, Tensor], keep: Mapping[int, Slot] | None = None
+    ) -> dict[int, Tensor]:
         """Run the steps; what nothing reads any more is let go, unless it is to be kept."""
-        values = {self._program.input_slot: entered, **self._program.constants}
+        values = {**entered, **self._program.constants}
         with torch.inference_mode(), _threads(self._threads):
             for step, freed in zip(self._program.steps, self._freed, strict=True):
                 values[step.result] = self._computed(step, [values[i] for i in step.operands])
@@ -203,9 +209,13 @@ class EmulatorSession:
             ) from error
 
     def _stored(self, place: int, centered: Tensor) -> NDArray[Any]:
-        """The integers that the file would hold, (samples, *shape without the file's batch)."""
+        """The integers that the file would hold, (samples, *shape without the file's batch).
+
+        Of a tensor without a batch, such as a state, all of its shape.
+        """
         slot = self._program.slots[place]
-        values = centered.reshape(centered.shape[0], *slot.shape[1:]).contiguous().numpy()
+        shape = slot.shape[slot.shape[:1] == (1,) :]
+        values = centered.reshape(centered.shape[0], *shape).contiguous().numpy()
         if slot.params is None:
             return values
         return (values.astype(np.int32) + int(slot.params.zero_point)).astype(slot.params.dtype)
@@ -260,17 +270,19 @@ class EstimatedSession(EmulatorSession):
         )
 
 
-def _spec(slot: Slot) -> TensorSpec:
-    if not slot.shape or slot.shape[0] != 1:
+def _spec(slot: Slot, *, batched: bool = True) -> TensorSpec:
+    if not slot.shape or (batched and slot.shape[0] != 1):
         raise ArtefactError(
             f"the tensor {slot.name!r} has the shape {slot.shape}, not a batch of one",
             hint="export it with batch 1",
         )
+    has_batch = slot.shape[0] == 1
     return TensorSpec(
         slot.name,
-        slot.shape[1:],
+        slot.shape[has_batch:],
         "float32" if slot.params is None else slot.params.dtype,
         slot.params,
+        batched=has_batch,
     )
 
 
@@ -278,7 +290,10 @@ def _upright(slot: Slot, values: NDArray[Any]) -> NDArray[Any]:
     """A tensor in the axes of its model."""
     if slot.axes is None or slot.axes[0] != 0:
         return values
-    return np.ascontiguousarray(values.transpose(np.argsort(slot.axes)))
+    order = np.argsort(slot.axes)
+    if values.ndim > len(order):  # the samples stand before all of its own axes
+        order = np.concatenate([[0], order + 1])
+    return np.ascontiguousarray(values.transpose(order))
 
 
 def _with_grid(slot: Slot, values: NDArray[Any]) -> QuantizedTensor | NDArray[np.float32]:

@@ -76,35 +76,38 @@ def count_operators(model: onnx.ModelProto) -> str:
     )
 
 
-def only_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """The graph's input.
+def inputs_of(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The graph's inputs.
 
     Raises:
-        ArtefactError: the graph has none, or several.
+        ArtefactError: the graph has none.
     """
     # before IR version 4 weights are listed as inputs too
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        names = ", ".join(value.name for value in inputs) or "none"
+    if not inputs:
         raise ArtefactError(
-            f"the graph has {len(inputs)} inputs ({names}), and edgeq runs models with exactly one",
-            hint="make the others constants",
+            "the graph has no input, so that nothing can be fed to it",
+            hint="export it again with its input",
         )
-    input_info: onnx.ValueInfoProto = inputs[0]
-    return input_info
+    return inputs
 
 
-def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """The dimensions after the batch.
+def sample_shape(value: onnx.ValueInfoProto, *, alone: bool = True) -> tuple[tuple[int, ...], bool]:
+    """The dimensions of a sample, and whether a batch stands before them.
+
+    Args:
+        value: an input.
+        alone: whether it is the only one. One of several may be a state that has its layers first.
 
     Raises:
-        ArtefactError: the batch is fixed at another size than one, or another dimension is free.
+        ArtefactError: the batch of the only input is fixed at another size than one, or another
+            dimension is free.
     """
     dims = [
         d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim
     ]
-    if not dims or dims[0] not in (1, None):
+    if not dims or (alone and dims[0] not in (1, None)):
         raise ArtefactError(
             f"the input {value.name!r} has the shape {dims}, not a batch of one or of any size",
             hint="export with batch 1 or a free batch",
@@ -115,7 +118,8 @@ def sample_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
             f"the input {value.name!r} has the shape {dims}, free beyond the batch",
             hint="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed",
         )
-    return tuple(d for d in dims[1:] if d is not None)
+    batched = dims[0] in (1, None)
+    return tuple(d for d in dims[batched:] if d is not None), batched
 
 
 def channels_last(model: onnx.ModelProto, name: str) -> bool:

@@ -38,14 +38,14 @@ class Sendable:
         axes: for tensors that are not stored in the usual layout, the axis of the model at each
             dimension.
         channels_last: whether images inside are stored with their channels last.
-        takes_channels_last: whether the input takes images so.
+        takes_channels_last: the inputs that take images so or otherwise, by name.
     """
 
     content: bytes
     grids: Mapping[str, QuantParams] = field(default_factory=dict)
     axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channels_last: bool = False
-    takes_channels_last: bool = False
+    takes_channels_last: Mapping[str, bool] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -68,7 +68,7 @@ def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
 
 
 def _read_tflite(artefact: Path) -> Sendable:
-    from edgeq.formats.tflite_file import axes_in, channels_last
+    from edgeq.formats.tflite_file import axes_in, images_last
     from edgeq.formats.tflite_validation import check_model
 
     content = read_bytes(artefact, "TFLite model")
@@ -77,7 +77,7 @@ def _read_tflite(artefact: Path) -> Sendable:
         content,
         axes=axes_in(content),
         channels_last=True,
-        takes_channels_last=channels_last(content),
+        takes_channels_last=images_last(content),
     )
 
 
@@ -87,43 +87,49 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
         QdqView,
         channels_last,
         in_qdq,
-        only_input,
+        inputs_of,
         sample_shape,
     )
 
     model = load(artefact) if qoperator else in_qdq(load(artefact))
-    input_info = only_input(model)
+    entering = inputs_of(model)
     if not model.graph.output:
         raise ArtefactError(
             f"{artefact} has no output", hint="export it again; it may be truncated"
         )
-    sample_shape(input_info)
+    for value in entering:
+        sample_shape(value, alone=len(entering) == 1)
     view, exits = QdqView(model), [value.name for value in model.graph.output]
     found = {
-        input_info.name: view.input_params(input_info.name),
+        **{value.name: view.input_params(value.name) for value in entering},
         **{name: view.output_params(name) for name in exits},
     }
     grids = {name: params for name, params in found.items() if params is not None}
     return Sendable(
         model.SerializeToString(),
         grids=grids,
-        takes_channels_last=channels_last(model, input_info.name),
+        takes_channels_last={value.name: channels_last(model, value.name) for value in entering},
     )
 
 
 def spec_of(
-    described: Any, grids: Mapping[str, QuantParams], *, counts: bool = False
+    described: Any,
+    grids: Mapping[str, QuantParams],
+    *,
+    counts: bool = False,
+    batched: bool = True,
 ) -> TensorSpec:
     """One end of a model, as a worker describes it.
 
-    An output may be whole numbers without a grid (``counts``).
+    It may be whole numbers without a grid (``counts``). One that need not be ``batched`` may be a
+    state that has its layers first.
 
     Raises:
         ArtefactError: it is none that edgeq can feed or read.
         TargetError: it is no description at all.
     """
     name, shape, dtype = _told(described)
-    if not shape or shape[0] != 1:
+    if not shape or (batched and shape[0] != 1):
         raise ArtefactError(
             f"the tensor {name!r} has the shape {shape}, not a batch of one",
             hint="export it with batch 1",
@@ -135,7 +141,8 @@ def spec_of(
             f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers",
             hint="export with a scale",
         )
-    return TensorSpec(name, shape[1:], dtype, params)
+    has_batch = shape[0] == 1
+    return TensorSpec(name, shape[has_batch:], dtype, params, batched=has_batch)
 
 
 def _told(described: Any) -> tuple[str, tuple[int, ...], str]:

@@ -1,6 +1,6 @@
 """What all of ONNX Runtime's engines share.
 
-One input, one output, and nothing seen of what lies between.
+Inputs, outputs, and nothing seen of what lies between.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ _DTYPES = {
     "tensor(int8)": "int8",
     "tensor(uint8)": "uint8",
     "tensor(uint16)": "uint16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
 }
+
+
+def _sizes(shape: list[Any]) -> list[int]:
+    """The dimensions of an input for a batch of one."""
+    return [shape[0] if isinstance(shape[0], int) else 1, *shape[1:]]
 
 
 class OrtModel:
@@ -29,31 +36,34 @@ class OrtModel:
         session: an ``onnxruntime.InferenceSession``.
 
     Attributes:
-        inputs: name, shape (a batch of one) and dtype of the input.
+        inputs: name, shape (a batch of one) and dtype of each input.
         outputs: of each output, likewise.
     """
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        input_info = session.get_inputs()
-        if len(input_info) != 1 or input_info[0].type not in _DTYPES:
-            raise Refused(f"its inputs are {', '.join(value.type for value in input_info)}")
-        self._entrance = input_info[0].name
+        entering = session.get_inputs()
+        if not entering or any(value.type not in _DTYPES for value in entering):
+            raise Refused(f"its inputs are {', '.join(value.type for value in entering)}")
         outputs = session.get_outputs()
         tensors = [value.name for value in outputs if value.type.startswith("tensor")]
         self._exits = tensors or [outputs[0].name]
-        dtype, shape = _DTYPES[input_info[0].type], [1, *input_info[0].shape[1:]]
-        self.inputs = [{"name": self._entrance, "shape": shape, "dtype": dtype}]
-        self.set_input(np.zeros(shape, dtype))
+        self.inputs = [
+            {"name": value.name, "shape": _sizes(value.shape), "dtype": _DTYPES[value.type]}
+            for value in entering
+        ]
+        self._feed: dict[str, NDArray[Any]] = {}
+        for index, one in enumerate(self.inputs):
+            self.set_input(np.zeros(one["shape"], one["dtype"]), index)
         self.invoke()
         self.outputs = [
             {"name": name, "shape": list(answer.shape), "dtype": answer.dtype.name}
             for name, answer in zip(self._exits, map(np.asarray, self._result), strict=True)
         ]
 
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input."""
-        self._feed = {self._entrance: np.ascontiguousarray(sample)}
+    def set_input(self, sample: NDArray[Any], index: int = 0) -> None:
+        """Keep an input."""
+        self._feed[self.inputs[index]["name"]] = np.ascontiguousarray(sample)
 
     def invoke(self) -> None:
         """Run once; the way to a device and back is part of it."""

@@ -46,10 +46,11 @@ class Engine(Protocol):
     outputs: list[dict[str, Any]]
     facts: dict[str, str]
 
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, with its batch of one.
+    def set_input(self, sample: NDArray[Any], index: int = 0) -> None:
+        """Keep an input, by its place in ``inputs``, with its batch of one.
 
-        It begins a new sample: what a model keeps between inferences is reset.
+        The first begins a new sample: what a model keeps between inferences is reset. An engine of
+        models with one input need not take ``index``.
         """
 
     def invoke(self) -> None:
@@ -89,7 +90,15 @@ def _parts(request: Frame) -> list[Frame]:
     """Answer a batch sample by sample, so that the host's time limit is for one run."""
     if request.header["do"] != "run":
         return [request]
-    return [Frame(request.header, [sample[None]]) for sample in request.arrays[0]]
+    batched = request.header.get("batched", [True] * len(request.arrays))
+    samples = zip(*request.arrays, strict=True)
+    return [
+        Frame(
+            request.header,
+            [one[None] if has else one for one, has in zip(sample, batched, strict=True)],
+        )
+        for sample in samples
+    ]
 
 
 def _leave_with_host(stdin: int) -> None:
@@ -163,8 +172,13 @@ class _Worker:
         return {"inputs": engine.inputs, "outputs": engine.outputs, "facts": facts, **told}, []
 
     def set(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        self.engine.set_input(request.arrays[0])
+        self._enter(request)
         return {}, []
+
+    def _enter(self, request: Frame) -> None:
+        self.engine.set_input(request.arrays[0])
+        for index, values in enumerate(request.arrays[1:], start=1):
+            self.engine.set_input(values, index)
 
     def invoke(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         self.engine.invoke()
@@ -196,12 +210,12 @@ class _Worker:
 
     def run(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """The outputs for one sample."""
-        self.engine.set_input(request.arrays[0])
+        self._enter(request)
         self.engine.invoke()
         return self.get(request)
 
     def tensors(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        self.engine.set_input(request.arrays[0])
+        self._enter(request)
         self.engine.invoke()
         shown = self.engine.tensors()
         return {"names": list(shown)}, [np.asarray(values) for values in shown.values()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from edgeq.errors import TargetError
-from edgeq.targets.common.io import enter, join, leave, readable
+from edgeq.targets.common.io import enter_all, join, leave, readable
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.workers.boundary import grid_in_model_axes, in_model_axes, spec_of
 from edgeq.targets.workers.wire import MAX_PAYLOAD
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.target import TensorSpec
+    from edgeq.target import Batch, TensorSpec
     from edgeq.targets.workers.boundary import Sendable
     from edgeq.targets.workers.process import Limits, Worker
 
@@ -63,7 +63,7 @@ class WorkerSession(SampleSession):
             options=dict(options),
             memory_bytes=limits.memory_bytes,
         ).header
-        self.input, self.outputs = self._ends(loaded)
+        self.inputs, self.outputs = self._ends(loaded)
         self.layers = _records(loaded.get("layers"))
         self.facts = {
             "place": worker.place,
@@ -82,20 +82,19 @@ class WorkerSession(SampleSession):
 
     def _ends(self, loaded: Mapping[str, Any]) -> tuple[Any, Any]:
         inputs, outputs = loaded.get("inputs"), loaded.get("outputs")
-        if not (
-            isinstance(inputs, list) and len(inputs) == 1 and isinstance(outputs, list) and outputs
-        ):
+        if not (isinstance(inputs, list) and inputs and isinstance(outputs, list) and outputs):
             raise TargetError(
-                "the worker's model has not one input and at least one output",
-                hint="edgeq runs models with exactly one input",
+                "the worker's model has no input, or no output", hint="its engine is broken"
             )
         names = [str(one.get("name")) if isinstance(one, dict) else "" for one in outputs]
         self._places = {name: names.index(name) for name in names}
-        input_info = replace(
-            spec_of(inputs[0], self._artefact.grids),
-            channels_last=self._artefact.takes_channels_last,
-        )
-        return input_info, readable(
+        specs = [
+            spec_of(one, self._artefact.grids, counts=True, batched=len(inputs) == 1)
+            for one in inputs
+        ]
+        last, usual = self._artefact.takes_channels_last, self._artefact.channels_last
+        entering = tuple(replace(spec, channels_last=last.get(spec.name, usual)) for spec in specs)
+        return entering, readable(
             [partial(spec_of, output, self._artefact.grids, counts=True) for output in outputs]
         )
 
@@ -106,18 +105,17 @@ class WorkerSession(SampleSession):
         }
         return {name: params for name, params in found.items() if params is not None}
 
-    def _computed(
-        self, batch: NDArray[np.float32], specs: Sequence[TensorSpec]
-    ) -> list[NDArray[np.float32]]:
+    def _computed(self, batch: Batch, specs: Sequence[TensorSpec]) -> list[NDArray[np.float32]]:
         """The first so many outputs: one message for a batch, an answer for each sample."""
-        values = enter(batch, self.input)
+        values = enter_all(batch, self.inputs)
         answers = self._worker.ask_each(
             "run",
-            [values],
-            len(values),
+            values,
+            len(values[0]),
             seconds=self._limits.run_seconds,
             limit=sum(map(_bytes, specs)),
             outputs=[self._places[spec.name] for spec in specs],
+            batched=[spec.batched for spec in self.inputs],
         )
         found = [self._checked(answer.arrays, specs) for answer in answers]
         return [
@@ -125,9 +123,9 @@ class WorkerSession(SampleSession):
             for parts, spec in zip(zip(*found, strict=True), specs, strict=True)
         ]
 
-    def set_sample(self, sample: NDArray[np.generic]) -> None:
-        """Send the input for the next run."""
-        self._worker.ask("set", [sample], seconds=self._limits.run_seconds)
+    def set_sample(self, sample: Sequence[NDArray[np.generic]]) -> None:
+        """Send the inputs for the next run."""
+        self._worker.ask("set", sample, seconds=self._limits.run_seconds)
 
     def invoke(self) -> None:
         """Compute the first output."""
@@ -167,10 +165,10 @@ class WorkerSession(SampleSession):
         )
         return self._checked(answer.arrays, [spec])[0]
 
-    def inspect(self, sample: NDArray[np.generic]) -> Mapping[str, NDArray[np.generic]]:
+    def inspect(self, sample: Sequence[NDArray[np.generic]]) -> Mapping[str, NDArray[np.generic]]:
         """The readable tensors for one sample."""
         answer = self._worker.ask(
-            "tensors", [sample], seconds=self._limits.run_seconds, limit=MAX_PAYLOAD
+            "tensors", sample, seconds=self._limits.run_seconds, limit=MAX_PAYLOAD
         )
         names = answer.header.get("names")
         if not isinstance(names, list) or len(names) != len(answer.arrays):

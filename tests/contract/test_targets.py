@@ -75,8 +75,8 @@ def test_it_is_a_target_and_tells_what_it_runs_on(name: str) -> None:
 
 def test_a_session_says_what_goes_in_and_comes_out(target: Target, artefact: Path) -> None:
     with target.open(artefact) as session:
-        assert isinstance(session.input, TensorSpec)
-        assert sorted(session.input.shape) == [3, 8, 8]
+        assert isinstance(session.inputs[0], TensorSpec)
+        assert sorted(session.inputs[0].shape) == [3, 8, 8]
         answer = session.run(onnx_models.images(2))
         assert answer.shape == (2, *session.output.shape)
         assert answer.dtype == np.float32

@@ -169,7 +169,11 @@ def test_equal_questions_get_equal_answers(tmp_path: Path, target: str, model: s
             TARGETS.load(target).open(path)
         return
     with TARGETS.load(target).open(path) as session:
-        x = np.random.default_rng(1).uniform(-1, 1, (1, *session.input.shape)).astype(np.float32)
+        x = (
+            np.random.default_rng(1)
+            .uniform(-1, 1, (1, *session.inputs[0].shape))
+            .astype(np.float32)
+        )
         session.prepare(2 * x)  # a latency is taken in between, and leaves nothing behind
         session.invoke()
         answers = session.run(np.concatenate([x, 2 * x, x]))
@@ -271,7 +275,11 @@ def test_real_files_are_answered_or_refused_truly(data_dir: Path) -> None:
                 assert name == "emulator"  # only some files are refused
                 assert "no arithmetic for" in error.what  # noqa: PT017
     with reference.open(data_dir / "real" / "mww_v2_okay_nabu.tflite") as session:
-        x = np.random.default_rng(0).uniform(0, 26, (1, *session.input.shape)).astype(np.float32)
+        x = (
+            np.random.default_rng(0)
+            .uniform(0, 26, (1, *session.inputs[0].shape))
+            .astype(np.float32)
+        )
         first, zero, again = session.run(np.concatenate([x, 0 * x, x]))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, zero)

@@ -175,7 +175,7 @@ for number, mutant in enumerate(mutants):
         signal.alarm(30)
         try:
             with (xnnpack, builtin, reference)[number % 3].open(path) as session:
-                session.run(np.zeros((1, *session.input.shape), np.float32))
+                session.run(np.zeros((1, *session.inputs[0].shape), np.float32))
             os._exit(10)
         except (ArtefactError, TargetError) as error:
             os._exit(11 if isinstance(error, ArtefactError) else 12)

@@ -303,7 +303,7 @@ def test_tensors_have_the_names_and_grids_that_litert_gives_them(data_dir: Path)
         tflm.open(path, intermediates=True) as micro,
         tflite.reference.open(path, intermediates=True) as litert,
     ):
-        assert (micro.input, micro.output) == (litert.input, litert.output)
+        assert (micro.inputs, micro.output) == (litert.inputs, litert.output)
         one, other = micro.tensors(images), litert.tensors(images)
     assert list(one) == list(other)
     for name in list(one)[:-2]:  # behind the classifier they may differ, see above
@@ -329,9 +329,9 @@ def test_facts_tell_the_arena_and_that_arena_is_enough(tmp_path: Path) -> None:
     with tflm.open(path) as session:
         needed, used = int(session.facts["arena_bytes"]), int(session.facts["arena_used_bytes"])
         assert 32 * 32 * 16 * 2 < used <= needed < used + 2**10
-        answer = session.run(samples_of(session.input.shape))
+        answer = session.run(samples_of(session.inputs[0].shape))
     with TARGETS.load(f"tflm:{needed}").open(path) as tight:
-        assert np.array_equal(tight.run(samples_of(tight.input.shape)), answer)
+        assert np.array_equal(tight.run(samples_of(tight.inputs[0].shape)), answer)
 
 
 def samples_of(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -437,9 +437,11 @@ def test_the_emulator_of_it_predicts_every_operator_to_the_integer(
         except (ArtefactError, TargetError, Refused):
             continue
         with session:
-            grid = session.input.params
+            grid = session.inputs[0].params
             assert grid is not None
-            integers = rng.integers(grid.qmin, grid.qmax, (4, *session.input.shape), endpoint=True)
+            integers = rng.integers(
+                grid.qmin, grid.qmax, (4, *session.inputs[0].shape), endpoint=True
+            )
             emulated = session.run(grid.dequantize(integers))
         assert np.array_equal(_real(engine, integers), emulated)
         compared += 1

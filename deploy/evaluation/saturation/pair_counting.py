@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from edgeq.data import batches
+from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.errors import TargetError
 from edgeq.quant import QuantizedTensor
@@ -59,7 +59,7 @@ def pair_overflows(
     """
     try:
         with _emulator(artefact, threads) as session:
-            for images, _ in batches(part, source, _BATCH):
+            for images, _ in fed(part, source, _BATCH):
                 session.run(images)
             return {name: stats for name, stats in _overflow_stats(session) if name in tensors}
     except TargetError:
@@ -94,15 +94,16 @@ def _by_layer(
             path = folder / f"{index}.onnx"
             path.write_bytes(_alone(op).SerializeToString())
             sessions[index] = stack.enter_context(_emulator(path, threads))
-        fed = set()
-        for images, _ in batches(part, source, _BATCH):
+        counted = set()
+        for images, _ in fed(part, source, _BATCH):
             seen = exact.tensors(images)
             for index, op in enumerate(layers):
                 if (numbers := _read_by(op, views, seen)) is not None:
                     sessions[index].run(numbers)
-                    fed.add(index)
+                    counted.add(index)
         return {
-            layers[index].output.name: dict(_overflow_stats(sessions[index]))["y"] for index in fed
+            layers[index].output.name: dict(_overflow_stats(sessions[index]))["y"]
+            for index in counted
         }
 
 

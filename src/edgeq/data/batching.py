@@ -5,6 +5,7 @@ So memory does not grow with the data set.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.data.geometry import Placement
     from edgeq.data.samples import Samples
     from edgeq.data.source import DataSource, Split
-    from edgeq.target import TensorSpec
+    from edgeq.target import Batch, TensorSpec
 
 
 CHUNK = 64
@@ -84,6 +85,26 @@ def _moved(boxes: Boxes, placement: Placement) -> Boxes:
         (down, across), (top, left) = placement.scale, placement.offset
         points[labelled, :2] = points[labelled, :2] * (across, down) + (left, top)
     return replace(boxes, corners=placement.corners(boxes.corners), keypoints=points)
+
+
+def fed(split: Split, source: DataSource, size: int) -> Iterator[tuple[Batch, Any]]:
+    """What :func:`batches` gives, of data with any number of inputs.
+
+    Raises:
+        UsageError: ``size`` is below 1.
+    """
+    if len(split.inputs) == 1:
+        yield from batches(split, source, size)
+        return
+    for raw, part in zip(raw_batches(split, size), parts_of(len(split), size), strict=True):
+        labels = None if split.labels is None else split.labels[part]
+        yield source.preprocessing.apply(raw), labels
+
+
+def samples_in(batch: Batch) -> int:
+    """How many samples a batch has."""
+    arrays = list(batch.values()) if isinstance(batch, Mapping) else [batch]
+    return max((len(array) for array in arrays), default=0)
 
 
 def whole(split: Split, source: DataSource) -> NDArray[Any]:

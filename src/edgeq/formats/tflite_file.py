@@ -158,16 +158,26 @@ def axes_in(content: bytes) -> dict[str, tuple[int, ...]]:
         return {}
 
 
-def channels_last(content: bytes) -> bool:
-    """Whether a file's input takes images with their channels last.
+def channels_last(content: bytes, name: str = "") -> bool:
+    """Whether an input of a file, by default the first, takes images with their channels last.
 
     As a file of ours notes, else as TFLite's own operators want them.
     """
     try:
         ends = (notes_of(content) or {})["io"]
-        return next(iter(ends["axes"])) in ends["channels_last"]
+        return (name or next(iter(ends["axes"]))) in ends["channels_last"]
     except (*BROKEN, StopIteration):
         return True
+
+
+def images_last(content: bytes) -> dict[str, bool]:
+    """:func:`channels_last` of each input, by name; none of a file that cannot be read."""
+    try:
+        names = [tensor.name for tensor in graph_of(content).inputs]
+    except BROKEN:
+        return {}
+    alone = len(names) == 1
+    return {name: channels_last(content, "" if alone else name) for name in names}
 
 
 def _note(content: bytes) -> bytes | None:

@@ -20,7 +20,7 @@ from edgeq.qdq.reader import read_qdq
 from edgeq.targets.emulator.onnx import operators as onnx_operators
 from edgeq.targets.emulator.onnx.op import OnnxOp, centered_of
 from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
-from edgeq.targets.plans.onnx_graph import QdqView, only_input
+from edgeq.targets.plans.onnx_graph import QdqView, inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,23 +40,27 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: HardwareProfile) -> P
     """The program of a QDQ model.
 
     Raises:
-        ArtefactError: parts of it stay in float, or it has not exactly one input.
+        ArtefactError: parts of it stay in float, or it has no input.
         TargetError: operators that the emulator does not know for this machine; names them all.
     """
     import onnx_ir as ir
 
     source = ir.from_proto(model)
     graph = read_qdq(source)
-    if len(graph.inputs) != 1 or not graph.outputs:
+    if not graph.inputs or not graph.outputs:
         raise ArtefactError(
-            f"{path} has {len(graph.inputs)} quantised inputs, and edgeq runs models with one",
-            hint="make the others constants",
+            f"{path} has no quantised input, or no output",
+            hint="quantise the model, its inputs too",
         )
-    kind = only_input(model).type.tensor_type.elem_type
+    real = {
+        value.name
+        for value in inputs_of(model)
+        if value.type.tensor_type.elem_type == ir.DataType.FLOAT
+    }
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     x86 = on_x86(source, graph) if profile.kernels == "ort" else None
     return _OnnxCompiler(
-        graph, profile, kind != ir.DataType.FLOAT, QdqView(model).quantized(), opset, x86
+        graph, profile, frozenset(real), QdqView(model).quantized(), opset, x86
     ).program()
 
 
@@ -64,7 +68,7 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: HardwareProfile) -> P
 class _OnnxCompiler:
     graph: QdqGraph
     profile: HardwareProfile
-    integer_input: bool
+    real_inputs: frozenset[str]
     readable: Sequence[Readable]
     opset: int
     x86: X86Kernels | None
@@ -74,19 +78,7 @@ class _OnnxCompiler:
     steps: list[ProgramStep] = field(default_factory=list)
 
     def program(self) -> Program:
-        tensor = self.graph.inputs[0]
-        input_slot = self._slot(tensor)
-        if not self.integer_input:
-            self.slots.append(Slot(tensor.graph_input, tensor.shape, None))
-            self.steps.append(
-                ProgramStep(
-                    (len(self.slots) - 1,),
-                    input_slot,
-                    onnx_operators.quantizer_of(tensor),
-                    _work_of_input(tensor),
-                )
-            )
-            input_slot = len(self.slots) - 1
+        entering = {self._input(tensor): tensor for tensor in self.graph.inputs}
         errors = []
         for view in self.graph.ops:
             try:
@@ -99,10 +91,27 @@ class _OnnxCompiler:
                 "\n  ".join(dict.fromkeys(error.what for error in errors)), hint=errors[0].hint
             )
         ends = tuple(self._epilogue(output) for output in self.graph.outputs)
-        channels_last = channel_axes(self.graph).get(tensor.name) == CHANNELS_LAST
+        axes = channel_axes(self.graph)
+        last = {slot for slot, each in entering.items() if axes.get(each.name) == CHANNELS_LAST}
         return Program(
-            tuple(self.slots), tuple(self.steps), self.constants, input_slot, ends, channels_last
+            tuple(self.slots),
+            tuple(self.steps),
+            self.constants,
+            tuple(entering),
+            ends,
+            frozenset(last),
         )
+
+    def _input(self, tensor: QdqTensor) -> int:
+        """The slot of an input: of its integers, or of real numbers that a step quantises."""
+        integers = self._slot(tensor)
+        if tensor.graph_input not in self.real_inputs:
+            return integers
+        self.slots.append(Slot(tensor.graph_input, tensor.shape, None))
+        real = len(self.slots) - 1
+        kernel = onnx_operators.quantizer_of(tensor)
+        self.steps.append(ProgramStep((real,), integers, kernel, _work_of_input(tensor)))
+        return real
 
     def _slot(self, tensor: QdqTensor) -> int:
         self.places[tensor.name] = len(self.slots)

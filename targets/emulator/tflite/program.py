@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.formats.tflite_file import BROKEN, axes_in, channels_last, graph_of
+from edgeq.formats.tflite_file import BROKEN, axes_in, graph_of, images_last
 from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 from edgeq.targets.emulator.tflite.op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite.operators import KERNELS
@@ -42,12 +42,17 @@ def read_tflite(content: bytes, path: Path, profile: HardwareProfile) -> Program
     """The program of a file that :func:`edgeq.formats.tflite_validation.check_model` passed.
 
     Raises:
-        ArtefactError: the graph has not exactly one input, or no output; or the file is damaged.
+        ArtefactError: the graph has no input, or no output; or the file is damaged.
         TargetError: operators that the emulator does not know; names the first of them.
     """
     try:
         program = _TfliteCompiler(_graph(content, path), profile, axes_in(content)).program()
-        return replace(program, channels_last=channels_last(content))
+        last = images_last(content)
+        names = {slot: program.slots[slot].name for slot in program.input_slots}
+        return replace(
+            program,
+            channels_last=frozenset(slot for slot, name in names.items() if last.get(name)),
+        )
     except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
         raise ArtefactError(
             f"{path} is no sound TFLite model: {type(error).__name__} while setting it up",
@@ -57,10 +62,10 @@ def read_tflite(content: bytes, path: Path, profile: HardwareProfile) -> Program
 
 def _graph(content: bytes, path: Path) -> FileGraph:
     graph = graph_of(content)
-    if len(graph.inputs) != 1 or not graph.outputs:
+    if not graph.inputs or not graph.outputs:
         raise ArtefactError(
-            f"{path} has {len(graph.inputs)} inputs, and edgeq runs models with exactly one",
-            hint="make the others constants",
+            f"{path} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            hint="export it again; it may be truncated",
         )
     return graph
 
@@ -75,7 +80,7 @@ class _TfliteCompiler:
     constants: dict[int, Tensor] = field(default_factory=dict)
 
     def program(self) -> Program:
-        input_slot = self._slot(self.graph.inputs[0], shown=True)
+        entering = tuple(self._slot(tensor, shown=True) for tensor in self.graph.inputs)
         steps, errors = [], []
         for operator in self.graph.operators:
             try:
@@ -87,14 +92,14 @@ class _TfliteCompiler:
             more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
             raise TargetError("\n  ".join([*told[:_NAMED], *more]), hint=errors[0].hint)
         ends = tuple(self._slot(output, shown=False) for output in self.graph.outputs)
-        known = {input_slot, *self.constants, *(step.result for step in steps)}
+        known = {*entering, *self.constants, *(step.result for step in steps)}
         for place in (*(operand for step in steps for operand in step.operands), *ends):
             if place not in known:
                 raise ArtefactError(
                     f"nothing computes the tensor {self.slots[place].name!r}",
                     hint="export the model again",
                 )
-        return Program(tuple(self.slots), tuple(steps), self.constants, input_slot, ends)
+        return Program(tuple(self.slots), tuple(steps), self.constants, entering, ends)
 
     def _step(self, operator: FileOperator) -> ProgramStep:
         op = TfliteOp(operator, self.profile)

@@ -51,9 +51,9 @@ class Engine:
         self.layers = _layers(compiled.get_runtime_model())
         self.facts = {"plug-in": _DEVICE, "float precision": hint, **_facts(self.layers)}
 
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, with its batch of one."""
-        self._request.set_input_tensor(0, _runtime().Tensor(np.ascontiguousarray(sample)))
+    def set_input(self, sample: NDArray[Any], index: int = 0) -> None:
+        """Keep an input, with its batch of one."""
+        self._request.set_input_tensor(index, _runtime().Tensor(np.ascontiguousarray(sample)))
 
     def invoke(self) -> None:
         """Run once."""

@@ -84,7 +84,7 @@ class Engine:
             self._interpreter.get_input_details(),
             self._interpreter.get_output_details(),
         )
-        self._entrance, self._exits = inputs[0]["index"], [one["index"] for one in outputs]
+        self._entering, self._exits = ([one["index"] for one in ends] for ends in (inputs, outputs))
         self.inputs, self.outputs = (
             [described(one) for one in inputs],
             [described(one) for one in outputs],
@@ -98,16 +98,16 @@ class Engine:
             **running(operators, delegate=kernels == "xnnpack"),
         }
         self.layers = [{"index": index} for index in sorted(delegated(operators))]
-        self._shown = shown(self._interpreter, operators, self._entrance) if keep else {}
+        self._shown = shown(self._interpreter, operators, self._entering) if keep else {}
         self.grids = {key: described(detail) for key, detail in self._shown.items()}
 
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, and forget what came before it."""
-        if self._keeps:
+    def set_input(self, sample: NDArray[Any], index: int = 0) -> None:
+        """Keep an input, and forget with the first what came before it."""
+        if index == 0 and self._keeps:
             self._interpreter = self._new()
-        else:
+        elif index == 0:
             self._interpreter.reset_all_variables()
-        self._interpreter.set_tensor(self._entrance, sample)
+        self._interpreter.set_tensor(self._entering[index], sample)
 
     def invoke(self) -> None:
         """Run once."""
@@ -208,11 +208,11 @@ def _numbers(tensors: Any) -> set[int]:
     return {int(tensor) for tensor in tensors if tensor >= 0}
 
 
-def shown(interpreter: Any, operators: Any, input_info: int) -> dict[str, Any]:
-    """The input and every operator's quantised or float output, by name, as executed."""
+def shown(interpreter: Any, operators: Any, entering: list[int]) -> dict[str, Any]:
+    """The inputs and every operator's quantised or float output, by name, as executed."""
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     found: dict[str, Any] = {}
-    for index in (input_info, *(int(tensor) for op in operators for tensor in op["outputs"])):
+    for index in (*entering, *(int(tensor) for op in operators for tensor in op["outputs"])):
         detail = details[index]
         kind = np.dtype(detail["dtype"])
         if kind == np.float32 or (

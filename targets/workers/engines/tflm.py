@@ -82,10 +82,11 @@ class Engine:
             for i, name in enumerate(graph.outputs)
         ]
 
-    def set_input(self, sample: NDArray[Any]) -> None:
-        """Keep the input, with its batch of one, and forget what came before it."""
-        self._interpreter.reset()  # variables and resource variables
-        self._interpreter.set_input(np.ascontiguousarray(sample), 0)
+    def set_input(self, sample: NDArray[Any], index: int = 0) -> None:
+        """Keep an input, with its batch of one, and forget with the first what came before it."""
+        if index == 0:
+            self._interpreter.reset()  # variables and resource variables
+        self._interpreter.set_input(np.ascontiguousarray(sample), index)
 
     def invoke(self) -> None:
         """Run once."""
@@ -120,10 +121,16 @@ def _load(runtime: Any, model: bytes, config: Any) -> Any:
 
 def _started(runtime: Any, model: bytes, config: Any, arena: int) -> Any:
     interpreter = runtime.Interpreter.from_bytes(model, arena_size=arena, intrepreter_config=config)
-    detail = interpreter.get_input_details(0)
-    interpreter.set_input(np.zeros(detail["shape"], detail["dtype"]), 0)
+    for index in range(_count_inputs(model)):
+        detail = interpreter.get_input_details(index)
+        interpreter.set_input(np.zeros(detail["shape"], detail["dtype"]), index)
     interpreter.invoke()  # some kernels look at types only now
     return interpreter
+
+
+def _count_inputs(model: bytes) -> int:
+    schema: Any = import_module("tflite_micro.tensorflow.lite.micro.python.schema_py_generated")
+    return int(schema.Model.GetRootAs(model, 0).Subgraphs(0).InputsLength())
 
 
 def _arena(runtime: Any, model: bytes, recorded: int, given: int | None) -> int:

@@ -49,7 +49,9 @@ def test_the_random_input_is_always_the_same_and_within_the_grid(
 
     def opened(*arguments: Any, **named: Any) -> fake_targets.FakeSession:
         session = make(*arguments, **named)
-        session.input = TensorSpec("x", (1, 1, 2), "float32" if params is None else "int8", params)
+        session.inputs = (
+            TensorSpec("x", (1, 1, 2), "float32" if params is None else "int8", params),
+        )
         return session
 
     monkeypatch.setattr(fake_targets.FakeTarget, "open", opened)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.formats.artefact import Format
+    from edgeq.target import Batch
 
 CLASSES = 4
 SAMPLES = 40
@@ -68,14 +69,15 @@ class FakeSession:
 
     def __init__(self, wrong: int, target: FakeTarget, *, readable: bool) -> None:
         self.wrong, self.target, self.readable = wrong, target, readable
-        self.input = TensorSpec("x", (1, 1, 2), "float32")
+        self.inputs = (TensorSpec("x", (1, 1, 2), "float32"),)
         self.output = TensorSpec("y", (CLASSES,), "float32")
         self.outputs = (self.output,)
         self.facts = {"kernels": "fake"}
         self.invocations = 0
         self.largest_batch = 0
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        batch = np.asarray(batch)
         if batch.shape[1:] != (1, 1, 2):
             raise ArtefactError(
                 f"samples of shape {batch.shape[1:]} do not fit", hint="use fake data"
@@ -86,14 +88,13 @@ class FakeSession:
         one_hot: NDArray[np.float32] = np.eye(CLASSES, dtype=np.float32)[answers]
         return one_hot * np.float32(10) + np.float32(self.target.noise)
 
-    def run_all(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+    def run_all(self, batch: Batch) -> Mapping[str, NDArray[np.float32]]:
         return {"y": self.run(batch)}
 
-    def tensors(
-        self, batch: NDArray[np.float32]
-    ) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(self, batch: Batch) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
         if not self.readable:
             raise AssertionError("nobody may ask")
+        batch = np.asarray(batch)
         values = np.rint(batch.reshape(-1, 2)).astype(np.int64) + self.target.steps
         mine: NDArray[np.float32] = np.zeros((len(batch), 1), np.float32)
         return {
@@ -102,7 +103,7 @@ class FakeSession:
             f"only {id(self)}": mine,
         }
 
-    def prepare(self, batch: NDArray[np.float32]) -> None:
+    def prepare(self, batch: Batch) -> None:
         self.run(batch)
 
     def invoke(self) -> None:
