@@ -1,4 +1,4 @@
-"""``edgeq.calibrate``, ``lint``, ``load_data`` and the list of targets."""
+"""``edgeq.calibrate``, ``lint``, ``diff``, ``load_data`` and the list of targets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy import inputs, listing
 from edgeq.deploy.api.networks import as_files
+from edgeq.deploy.diff import compare as diffing
 from edgeq.deploy.lint import run as linting
 from edgeq.errors import OutputError
 from edgeq.tabular import Table, Tabular
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.data import DataSource
+    from edgeq.deploy.diff.compare import FileDiff
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
 
@@ -152,6 +154,23 @@ def lint(file: str | Path, *, device: str = "") -> LintReport:
         UsageError: it is a checkpoint, or nothing is known of the device.
     """
     return linting.lint(Path(file), device=device)
+
+
+def diff(first: str | Path, second: str | Path) -> FileDiff:
+    """What is different in two files of one format: operators, grids and every number.
+
+    Operators are matched by name, else by their kind and order; tensors by their operator, so that
+    other names make no difference.
+
+    Args:
+        first: an ONNX or TFLite file.
+        second: another one of the same format.
+
+    Raises:
+        UsageError: they are of different formats.
+        ArtefactError: one is missing or broken.
+    """
+    return diffing.diff(Path(first), Path(second))
 
 
 def load_data(

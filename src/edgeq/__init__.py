@@ -21,6 +21,7 @@ _HOMES = {
     "audit": "edgeq.deploy.api.runs",
     "calibrate": "edgeq.deploy.api.files",
     "compare": "edgeq.deploy.api.runs",
+    "diff": "edgeq.deploy.api.files",
     "emulate": "edgeq.deploy.api.runs",
     "export": "edgeq.deploy.api.exporting",
     "gate": "edgeq.deploy.api.runs",

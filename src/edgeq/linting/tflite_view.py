@@ -104,7 +104,7 @@ def _says_preprocessing(content: bytes) -> bool:
     return _METADATA.encode() in names or "preprocessing" in (notes_of(content) or {})
 
 
-def _grid(tensor: FileTensor | None) -> QuantParams | None:
+def grid_of_tensor(tensor: FileTensor | None) -> QuantParams | None:
     """The grid of a tensor of integers; None where it has none that means something."""
     if tensor is None or tensor.kind not in _KINDS or not tensor.scale.size:
         return None
@@ -120,9 +120,11 @@ def _handovers(graph: FileGraph) -> Iterator[Handover]:
     for operator in graph.operators:
         if operator.name not in _MOVES:
             continue
-        read = [_grid(tensor) for tensor in operator.inputs if tensor and tensor.data is None]
+        read = [
+            grid_of_tensor(tensor) for tensor in operator.inputs if tensor and tensor.data is None
+        ]
         for output in operator.outputs:
-            written = _grid(output)
+            written = grid_of_tensor(output)
             for source in read:
                 if source is not None and written is not None and source.dtype == written.dtype:
                     yield Handover(operator.title, source, written)
@@ -130,11 +132,11 @@ def _handovers(graph: FileGraph) -> Iterator[Handover]:
 
 def _activations(graph: FileGraph) -> Iterator[LintActivation]:
     for tensor in graph.inputs:
-        if (grid := _grid(tensor)) is not None:
+        if (grid := grid_of_tensor(tensor)) is not None:
             yield LintActivation(tensor.name, grid)
     for operator in graph.operators:
         for tensor in operator.outputs:
-            grid = _grid(tensor)
+            grid = grid_of_tensor(tensor)
             if grid is not None and grid.dtype != "int32":
                 yield LintActivation(
                     tensor.name, grid, operator.name, _activation(operator) in ("RELU", "RELU6")
@@ -187,11 +189,11 @@ def _layer(operator: FileOperator, writers: dict[int, FileOperator]) -> LintLaye
         operator.title,
         operator.name,
         _narrowed(source, writers),
-        result=_grid(operator.output),
+        result=grid_of_tensor(operator.output),
         why_float=why,
         size=0 if data is None else data.size,
     )
-    grid = _grid(weights)
+    grid = grid_of_tensor(weights)
     if data is None or grid is None or grid.dtype == "int32":
         return layer
     zero = grid.broadcast(data.ndim)[1]
@@ -205,7 +207,7 @@ def _layer(operator: FileOperator, writers: dict[int, FileOperator]) -> LintLaye
     numbers = bias.data if bias is not None else None
     if numbers is None or numbers.size != len(centered) or numbers.dtype.kind != "i":
         return layer
-    return replace(layer, bias=numbers.astype(np.int64), bias_grid=_grid(bias))
+    return replace(layer, bias=numbers.astype(np.int64), bias_grid=grid_of_tensor(bias))
 
 
 def _out_first(operator: FileOperator, weights: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -217,7 +219,7 @@ def _out_first(operator: FileOperator, weights: NDArray[np.int64]) -> NDArray[np
 
 def _narrowed(tensor: FileTensor | None, writers: dict[int, FileOperator]) -> QuantParams | None:
     """The grid of an input, as narrow as the activation before it makes it."""
-    grid = _grid(tensor)
+    grid = grid_of_tensor(tensor)
     if tensor is None or grid is None or grid.axis is not None or tensor.index not in writers:
         return grid
     low, high = _RELU.get(_activation(writers[tensor.index]), (-np.inf, np.inf))

@@ -1,0 +1,1 @@
+"""``edgeq.diff``: what is different in two files of one format."""

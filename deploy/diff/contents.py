@@ -1,0 +1,154 @@
+"""What is in a model file, whatever its format: operators, and the tensors that they read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.brief import brief
+from edgeq.errors import ArtefactError
+from edgeq.files import read_bytes
+from edgeq.formats.artefact import detect
+from edgeq.linting.tflite_view import grid_of_tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.formats.tflite_file import FileOperator, FileTensor
+    from edgeq.quant import QuantParams
+
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTensor:
+    """A tensor of a file.
+
+    Attributes:
+        name: its name.
+        dtype: its element type; empty where the file does not tell.
+        shape: its dimensions; None where the file does not tell.
+        grid: its grid; None for none.
+        values: its content, as stored; None for what is computed.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[object, ...] | None
+    grid: QuantParams | None
+    values: NDArray[Any] | None
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredOperator:
+    """An operator of a file.
+
+    Attributes:
+        name: its name.
+        op_type: what it does.
+        attributes: its settings, as text.
+        inputs: None for one left out.
+        outputs: its results.
+    """
+
+    name: str
+    op_type: str
+    attributes: Mapping[str, str]
+    inputs: tuple[StoredTensor | None, ...]
+    outputs: tuple[StoredTensor, ...]
+
+    __repr__ = brief
+
+
+def read(path: Path) -> tuple[StoredOperator, ...]:
+    """The operators of a file, in its order.
+
+    Raises:
+        ArtefactError: it is missing, broken, or neither ONNX nor TFLite.
+    """
+    kind = detect(path)
+    if kind == "onnx":
+        return _onnx(path)
+    if kind == "tflite":
+        return _tflite(path)
+    raise ArtefactError(f"{path} is a checkpoint", hint="name two ONNX files, or two TFLite files")
+
+
+def _onnx(path: Path) -> tuple[StoredOperator, ...]:
+    from edgeq.formats.onnx_io import read as read_model
+    from edgeq.qdq.nodes import constant_of, grid_of, title
+
+    graph = read_model(path).graph
+    grids: dict[ir.Value, QuantParams] = {}
+    for node in graph:
+        if node.op_type in _QUANTIZERS:
+            try:
+                grid = grid_of(node)
+            except ArtefactError:
+                continue  # its scale is compared as the number that it is
+            value = node.inputs[0] if node.op_type == _QUANTIZERS[1] else node.outputs[0]
+            if value is not None:
+                grids.setdefault(value, grid)
+
+    def tensor(value: ir.Value) -> StoredTensor:
+        return StoredTensor(
+            value.name or "",
+            "" if value.dtype is None else value.dtype.name.lower(),
+            None if value.shape is None else tuple(value.shape),
+            grids.get(value),
+            constant_of(value),
+        )
+
+    return tuple(
+        StoredOperator(
+            title(node),
+            node.op_type,
+            {name: _text(each) for name, each in node.attributes.items()},
+            tuple(None if value is None else tensor(value) for value in node.inputs),
+            tuple(map(tensor, node.outputs)),
+        )
+        for node in graph
+    )
+
+
+def _text(attribute: ir.Attr) -> str:
+    value = attribute.value
+    return str(value.numpy().tolist()) if hasattr(value, "numpy") else str(value)
+
+
+def _tflite(path: Path) -> tuple[StoredOperator, ...]:
+    from edgeq.formats.tflite_file import BROKEN, graphs_of
+
+    try:
+        graphs = graphs_of(read_bytes(path, "TFLite model"))
+    except BROKEN as error:
+        raise ArtefactError(
+            f"{path} is no whole TFLite model: {type(error).__name__} while reading its tables",
+            hint="export it again; it is truncated or damaged",
+        ) from error
+    return tuple(_operator(operator) for graph in graphs for operator in graph.operators)
+
+
+def _operator(operator: FileOperator) -> StoredOperator:
+    options = vars(operator.options) if operator.options is not None else {}
+    return StoredOperator(
+        operator.title,
+        operator.name,
+        {name: str(np.asarray(value).tolist()) for name, value in options.items()},
+        tuple(None if each is None else _tensor(each) for each in operator.inputs),
+        tuple(map(_tensor, operator.outputs)),
+    )
+
+
+def _tensor(tensor: FileTensor) -> StoredTensor:
+    return StoredTensor(
+        tensor.name, tensor.kind.lower(), tensor.shape, grid_of_tensor(tensor), tensor.data
+    )
