@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.calibration.checked_plugins import CheckedMethod, CheckedObserver
 from edgeq.calibration.method_options import configured
+from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.errors import UsageError
@@ -15,6 +16,7 @@ from edgeq.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeq.calibration.methods import Method
     from edgeq.calibration.observers import RangeObserver
     from edgeq.calibration.weight_methods import WeightQuantizer
 
@@ -33,6 +35,9 @@ class CalibrationConfig:
             each layer.
         pair_safe: whether the scales of symmetric weights grow, where they have to, until no pair
             of products can saturate on x86 without VNNI.
+        methods: names of ``edgeq.ptq_methods``, with settings behind a colon
+            (``adaround:steps=2000``), in the order in which they are applied.
+        method_samples: how many calibration samples such methods keep in memory, at most.
 
     Raises:
         UsageError: a width out of range.
@@ -45,6 +50,8 @@ class CalibrationConfig:
     act_bits: int = 8
     per_channel: bool = True
     pair_safe: bool = True
+    methods: tuple[str, ...] = ()
+    method_samples: int = 512
 
     def __post_init__(self) -> None:
         for what, bits in (("weights", self.weight_bits), ("activations", self.act_bits)):
@@ -52,6 +59,7 @@ class CalibrationConfig:
                 raise UsageError(f"{what} of {bits} bits cannot be made", hint="choose 2 to 8")
         self.observer_factory()
         self.weight_quantizer()
+        self.made_methods()
 
     def observer_factory(self) -> Callable[[], RangeObserver]:
         """What makes the observer of one tensor, its answers checked."""
@@ -62,6 +70,10 @@ class CalibrationConfig:
     def weight_quantizer(self) -> WeightQuantizer:
         """The weight method, its answers checked."""
         return CheckedMethod(self.weight_method, WEIGHT_METHODS.load(self.weight_method))
+
+    def made_methods(self) -> dict[str, Method]:
+        """The methods by what was asked for, in their order."""
+        return {name: configured(name, METHODS)() for name in self.methods}
 
     @property
     def found_by(self) -> str:

@@ -132,8 +132,12 @@ def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
     return copy
 
 
-def session_of(model: ir.Model) -> onnxruntime.InferenceSession:
-    """A float model in ONNX Runtime.
+def session_of(model: ir.Model, *, exact: bool = False) -> onnxruntime.InferenceSession:
+    """A model in ONNX Runtime.
+
+    Args:
+        model: the model.
+        exact: whether each operator is computed as ONNX says, without any optimisation.
 
     Raises:
         ArtefactError: it cannot be loaded.
@@ -142,6 +146,8 @@ def session_of(model: ir.Model) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if exact:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(
             ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]

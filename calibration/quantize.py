@@ -11,6 +11,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import activation_grid, prescribe
 from edgeq.calibration.insert import insert
+from edgeq.calibration.methods.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.affine import affine_layers
 from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips
 from edgeq.calibration.normal_form.draft import Draft
@@ -26,6 +27,7 @@ from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_pro
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.observe import checked, observe
 from edgeq.calibration.precision import in_single_precision
+from edgeq.calibration.samples import Kept, feeds
 from edgeq.calibration.tail import share_like_grids
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
@@ -92,6 +94,8 @@ def quantize_onnx(
     *,
     data: str = "not named",
     progress: Callable[[int], None] | None = None,
+    layers: Callable[[int, int], None] = lambda _done, _total: None,
+    tell: Callable[[str], None] = lambda _done: None,
 ) -> ir.Model:
     """Quantise a float model after training, in the ``integer`` placement.
 
@@ -102,6 +106,8 @@ def quantize_onnx(
         config: how; 8 bits on minimum and maximum by default.
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
+        layers: called by methods with the layers done and the layers in all.
+        tell: called with what each method did, in one line.
 
     Returns:
         The canonical QDQ model.
@@ -116,6 +122,10 @@ def quantize_onnx(
     draft = Draft(quantized.graph)
     _integer_form(draft)
     passes.RemoveUnusedNodesPass()(quantized)
+    methods = config.made_methods()
+    for name, method in methods.items():
+        if method.stage == "float":
+            tell(f"{name}: {method.apply(draft)}")
     classified = classify(quantized.graph)
     placement = place(
         classified.ops,
@@ -123,9 +133,10 @@ def quantize_onnx(
         weight_bits=config.weight_bits,
         act_bits=config.act_bits,
     )
+    kept = Kept(config.method_samples)
     observers, samples = observe(
         quantized,
-        checked(model, quantized, batches),
+        kept.passing(checked(model, quantized, batches)),
         _taps(classified.ops, placement),
         config.observer_factory(),
         progress,
@@ -136,10 +147,16 @@ def quantize_onnx(
     }
     prescribe(grids, placement, classified.makers)
     placement = share_like_grids(placement, grids, classified.stored_parts())
+    changing = {name: method for name, method in methods.items() if method.stage == "integers"}
+    before = quantized.clone() if changing else quantized
     insert(draft, classified, placement, grids, config)
     passes.RemoveUnusedNodesPass()(quantized)
+    inputs = tuple(quantized.graph.inputs)
+    for name, method in changing.items():
+        fed = [part for batch in kept.batches for part in feeds(batch, inputs)]
+        tell(f"{name}: {method.apply(LayerPairs(before, quantized, fed, layers))}")
     read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
-    _describe(quantized, config.scheme, f"{data}; {samples} samples; {config.found_by}")
+    _describe(quantized, config, f"{data}; {samples} samples; {config.found_by}")
     return quantized
 
 
@@ -154,8 +171,10 @@ def _taps(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
     return {grid: list(dict.fromkeys(tensors)) for grid, tensors in taps.items()}
 
 
-def _describe(model: ir.Model, scheme: str, calibration: str) -> None:
+def _describe(model: ir.Model, config: CalibrationConfig, calibration: str) -> None:
     model.producer_name, model.producer_version = "edgeq", edgeq.__version__
     model.metadata_props.update(
-        {"edgeq_version": edgeq.__version__, "scheme": scheme, "calibration": calibration}
+        {"edgeq_version": edgeq.__version__, "scheme": config.scheme, "calibration": calibration}
     )
+    if config.methods:
+        model.metadata_props["ptq_methods"] = ", ".join(config.methods)

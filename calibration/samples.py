@@ -11,7 +11,7 @@ from edgeq.calibration._nodes import name_of, shape_of
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -61,6 +61,34 @@ def feeds(
             name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)
             for value in inputs
         }
+
+
+class Kept:
+    """Some batches of a stream, evenly spread over it, in bounded memory.
+
+    Each batch is kept while there is room. When there is none, every second one is given up, and
+    from then on only every second one is kept.
+
+    Attributes:
+        batches: those kept, in their order.
+
+    Args:
+        most: how many samples are kept at the most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._stride = most, 1
+        self.batches: list[Batch] = []
+
+    def passing(self, stream: Iterable[Batch]) -> Iterator[Batch]:
+        """The stream as it is, while its batches are kept."""
+        for number, batch in enumerate(stream):
+            if number % self._stride == 0:
+                self.batches.append(batch)
+            while len(self.batches) > 1 and sum(map(length, self.batches)) > self._most:
+                self.batches = self.batches[::2]
+                self._stride *= 2
+            yield batch
 
 
 def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.float32]]:

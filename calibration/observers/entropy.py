@@ -25,11 +25,22 @@ class Entropy(Histogram):
     def range(self, bits: int) -> tuple[float, float]:
         """The best range of those searched; never beyond the extremes."""
         low, high = self.extremes()
-        values, counts = self.used()
+        values, counts = self._without_zeros()
         low, high = min(low, 0.0), max(high, 0.0)
         if low == high:
             return low, high
         return min(clips(low, high), key=lambda ends: _divergence(values, counts, ends, 2**bits))
+
+    def _without_zeros(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The histogram with as many values at zero as beside it.
+
+        Zero is on every grid. As half of what a ReLU makes, it would outweigh the rest.
+        """
+        values, counts = self.used()
+        at_zero = np.searchsorted(values, 0.0)
+        if at_zero + 1 < len(values) and values[at_zero] < self.width:
+            counts[at_zero] = min(counts[at_zero], counts[at_zero + 1])
+        return values, counts
 
 
 def _divergence(

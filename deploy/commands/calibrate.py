@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, Preprocess, UserModel
@@ -20,7 +21,11 @@ def _list_methods(asked: bool) -> None:
 
     rows = [
         (flag, name, _summary(registry, name))
-        for flag, registry in (("--observer", OBSERVERS), ("--weight-method", WEIGHT_METHODS))
+        for flag, registry in (
+            ("--observer", OBSERVERS),
+            ("--weight-method", WEIGHT_METHODS),
+            ("--method", METHODS),
+        )
         for name in registry.names()
     ]
     console.write_table("Methods of calibration", ("flag", "name", "what it does"), rows)
@@ -59,7 +64,7 @@ def command(
             "--observer",
             metavar="NAME",
             autocompletion=OBSERVERS.names,
-            help="How ranges are measured; --methods lists the names. Settings stand behind a "
+            help="How ranges are measured; --list-methods lists the names. Settings stand behind a "
             "colon: percentile:percent=99.9.",
         ),
     ] = "minmax",
@@ -69,9 +74,19 @@ def command(
             "--weight-method",
             metavar="NAME",
             autocompletion=WEIGHT_METHODS.names,
-            help="How weights become integers; --methods lists the names.",
+            help="How weights become integers; --list-methods lists the names.",
         ),
     ] = "symmetric",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            autocompletion=METHODS.names,
+            help="A further method, such as equalize, bias-correction, adaround or gptq; repeat it "
+            "for several, in their order. Settings stand behind a colon: adaround:steps=2000.",
+        ),
+    ] = None,
     samples: Annotated[
         int,
         typer.Option(
@@ -112,10 +127,10 @@ def command(
     _methods: Annotated[
         bool,
         typer.Option(
-            "--methods",
+            "--list-methods",
             callback=_list_methods,
             is_eager=True,
-            help="List the observers and weight methods, and leave.",
+            help="List all methods, and leave.",
         ),
     ] = False,
     overwrite: Overwrite = False,
@@ -141,7 +156,13 @@ def command(
         )
     check_output(output, overwrite=overwrite)
     config = CalibrationConfig(
-        observer, weight_method, weight_bits, act_bits, not per_tensor, pair_safe
+        observer,
+        weight_method,
+        weight_bits,
+        act_bits,
+        not per_tensor,
+        pair_safe,
+        tuple(method or ()),
     )
     if source is None and user_model is None:
         raise UsageError(
@@ -162,6 +183,7 @@ def command(
             outputs=outputs or (),
             overwrite=overwrite,
             progress=advance,
+            tell=console.note,
         )
     if as_json:
         console.write_json(
@@ -172,6 +194,7 @@ def command(
                 "samples": done.samples,
                 "split": done.split,
                 "observer": observer,
+                "methods": list(config.methods),
             },
         )
     else:

@@ -55,6 +55,7 @@ def calibrate(
     outputs: Sequence[str] = (),
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Calibrated:
     """Quantise a float network and write it as canonical QDQ ONNX.
 
@@ -67,7 +68,9 @@ def calibrate(
             there is no training split.
         outputs: the tensors at which the network is cut; its own outputs by default.
         overwrite: replace ``output``.
-        progress: called with the samples done and the samples in all.
+        progress: called with the samples done and the samples in all, then, for each method, with
+            the layers done and the layers in all.
+        tell: called with what each method did, in one line.
 
     Raises:
         ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
@@ -102,6 +105,8 @@ def calibrate(
         config,
         data=source.name,
         progress=count,
+        layers=progress,
+        tell=tell,
     )
     content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)

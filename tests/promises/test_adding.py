@@ -56,6 +56,17 @@ class Ones(Symmetric):
 ones = Ones()
 
 
+class Zero:
+    """Every weight is zero."""
+
+    stage = "integers"
+
+    def apply(self, layers):
+        for layer in layers:
+            layer.set_integers(layer.integers * 0)
+        return "done"
+
+
 class Shift:
     """The mean error."""
 
@@ -114,6 +125,9 @@ hundred = own_plugins:Hundred
 
 [edgeq.weight_methods]
 ones = own_plugins:ones
+
+[edgeq.ptq_methods]
+zero = own_plugins:Zero
 
 [edgeq.metrics]
 shift = own_plugins:Shift
@@ -183,7 +197,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 def test_an_observer_and_a_weight_method(
     network: Path, document: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["calibrate", "--methods"]) == 0
+    assert run(["calibrate", "--list-methods"]) == 0
     listed = capsys.readouterr().out
     assert "From -100 to 100, whatever is seen." in listed
     assert "Every weight is one step." in listed
@@ -197,6 +211,17 @@ def test_an_observer_and_a_weight_method(
     assert {entry.key: entry.value for entry in model.metadata_props}["scheme"] == (
         "8W/8A integer, ones weights"
     )
+
+
+def test_a_ptq_method(network: Path, document: Callable[..., Any]) -> None:
+    made = network.with_name("made.onnx")
+    command = ["calibrate", network, "--data", "digits", "--samples", 8, "-o", made]
+    assert document(*command, "--method", "zero")["methods"] == ["zero"]
+    constants = {
+        each.name: numpy_helper.to_array(each) for each in onnx.load(made).graph.initializer
+    }
+    assert not constants["conv.weight_quantized"].any()
+    assert not constants["fc.weight_quantized"].any()
 
 
 def test_a_metric(

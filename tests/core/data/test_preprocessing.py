@@ -28,8 +28,8 @@ def test_images_are_fed_channels_first_as_float32() -> None:
 
 def test_scale_mean_and_std_in_this_order_and_in_float32() -> None:
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    expected = IMAGES.astype(np.float32) / np.float32(255)
-    expected = (expected - np.array(mean, np.float32)) / np.array(std, np.float32)
+    scaled = IMAGES.astype(np.float32) / np.float32(255)
+    expected = (scaled - np.array(mean, np.float32)) / np.array(std, np.float32)
     told = {"scale": "1/255", "mean": mean, "std": std, "layout": "nhwc"}
     assert np.array_equal(applied(**told), expected)
     doubled = IMAGES.astype(np.float32) * np.float32(2 / 255)

@@ -1,0 +1,90 @@
+"""GPTQ: round weight by weight, and let those that follow make up for the error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from edgeq.calibration.methods.rounding import keep_better, layer_function, residual, window_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeq.calibration.methods.layer_pairs import LayerPair, LayerPairs
+
+_DAMPING = 0.01
+
+
+class GPTQ:
+    """Rounds a layer's weights one after another; the rest make up for each error.
+
+    Frantar et al., *GPTQ: Accurate post-training quantization for generative pre-trained
+    transformers* (2023), Eq. 2 in its Cholesky form: with the Hessian ``H = 2 X X^T`` of the inputs
+    that a weight meets, damped by 1 % of its mean diagonal. A convolution is the dense layer of its
+    patches. Groups are layers of their own. A channel that does not get better keeps its nearest
+    integers.
+    """
+
+    stage: ClassVar[Literal["integers"]] = "integers"
+
+    def apply(self, layers: LayerPairs) -> str:
+        """Round the weights of all dense and convolutional layers again."""
+        changed = count = 0
+        for layer in layers:
+            if layer_function(layer) is None:
+                continue
+            count += 1
+            changed += keep_better(layer, _rounded(layer), residual(layer))
+        return f"rounded the weights of {changed} of {count} layers again"
+
+
+def _rounded(layer: LayerPair) -> NDArray[np.int32]:
+    groups = 1 if layer.node.op_type == "Gemm" else window_of(layer).groups
+    scale = np.broadcast_to(layer.scale, layer.weight.shape)
+    weights = np.split((layer.weight / scale).reshape(len(layer.weight), -1), groups)
+    limits = layer.low, layer.high
+    made = [
+        _group(weight.astype(np.float64), hessian, limits)
+        for weight, hessian in zip(weights, _hessians(layer, groups), strict=True)
+    ]
+    return np.concatenate(made).reshape(layer.weight.shape)
+
+
+def _group(
+    weight: NDArray[np.float64], hessian: NDArray[np.float64], limits: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Integers for weights in steps, (out, in), by the Hessian of their inputs, (in, in)."""
+    size = len(hessian)
+    damping = _DAMPING * float(np.trace(hessian)) / size or 1.0
+    # the upper Cholesky factor of the inverse: row i is what weights behind i owe to it
+    upper = np.linalg.cholesky(np.linalg.inv(hessian + damping * np.eye(size))).T
+    left, integers = weight.copy(), np.zeros(weight.shape, np.int32)
+    for i in range(size):
+        integers[:, i] = np.clip(np.rint(left[:, i]), *limits)
+        error = (left[:, i] - integers[:, i]) / upper[i, i]
+        left[:, i:] -= np.outer(error, upper[i, i:])
+    return integers
+
+
+def _hessians(layer: LayerPair, groups: int) -> list[NDArray[np.float64]]:
+    """The sum of x x^T over all patches that the weights of each group meet."""
+    import torch
+    from torch.nn import functional
+
+    if layer.node.op_type == "Gemm":
+        rows = layer.inputs.astype(np.float64)
+        return [rows.T @ rows]
+    window = window_of(layer)
+    kernel, stride, dilation = (
+        (1, *each)[-2:] for each in (layer.weight.shape[2:], window.stride, window.dilation)
+    )
+    channels = layer.weight.shape[1]
+    found = [np.zeros((channels * kernel[0] * kernel[1],) * 2) for _ in range(groups)]
+    for sample in layer.inputs:
+        x = functional.pad(torch.from_numpy(sample[None]), window.padding)
+        x = x if x.ndim == 4 else x[:, :, None]
+        patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)[0].numpy()
+        for group, rows in enumerate(np.split(patches, groups)):
+            found[group] += rows @ rows.T
+    return found

@@ -1,0 +1,143 @@
+"""Other integers for a layer's weights than the nearest, and never for the worse.
+
+What AdaRound and GPTQ share: the layer as a function of its weights, and the choice between new
+integers and those that it has by the error of its answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edgeq.calibration._nodes import integer, ints, text
+from edgeq.qdq.ort_x86.saturation import in_kernel_order, neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from numpy.typing import NDArray
+
+    from edgeq.calibration.methods.layer_pairs import LayerPair
+
+    LayerFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_PAIR_LIMIT = 128
+_BATCH = 64
+
+
+class Window(NamedTuple):
+    """How a convolution moves, in torch's order.
+
+    Attributes:
+        padding: before and after, the last axis first.
+        stride: along each axis.
+        dilation: along each axis.
+        groups: how many groups of channels there are.
+    """
+
+    padding: list[int]
+    stride: list[int]
+    dilation: list[int]
+    groups: int
+
+
+def window_of(layer: LayerPair) -> Window:
+    """The window of a convolution."""
+    node, axes = layer.node, layer.weight.ndim - 2
+    pads = ints(node, "pads", [0] * (2 * axes))
+    padding = [pads[end * axes + axis] for axis in reversed(range(axes)) for end in (0, 1)]
+    stride, dilation = (ints(node, name, [1] * axes) for name in ("strides", "dilations"))
+    return Window(padding, stride, dilation, integer(node, "group", 1))
+
+
+def layer_function(layer: LayerPair) -> LayerFunction | None:
+    """A layer without its bias, as a function of samples and weights, (out, ...).
+
+    None for one that is neither dense nor a convolution of one or two dimensions.
+    """
+    from torch.nn import functional
+
+    node, axes = layer.node, layer.weight.ndim - 2
+    if node.op_type == "Gemm":
+        return functional.linear
+    explicit = text(node, "auto_pad", "NOTSET") == "NOTSET"
+    if node.op_type != "Conv" or axes not in (1, 2) or not explicit:
+        return None
+    convolve = functional.conv1d if axes == 1 else functional.conv2d
+    window = window_of(layer)
+
+    def convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return convolve(
+            functional.pad(x, window.padding),
+            weight,
+            stride=window.stride,
+            dilation=window.dilation,
+            groups=window.groups,
+        )
+
+    return convolution
+
+
+def residual(layer: LayerPair) -> NDArray[np.float32]:
+    """What the layer's products should come to: the float answer without the quantised bias.
+
+    The bias is what the layer answers beyond the products of its inputs and weights.
+    """
+    import torch
+
+    function = layer_function(layer)
+    if function is None:
+        raise ValueError(f"the layer {layer.name} has no form here")
+    weight = torch.from_numpy((layer.integers * layer.scale).astype(np.float32))
+    with torch.no_grad():
+        first = function(torch.from_numpy(layer.inputs[:1]), weight).numpy()
+    bias = (layer.answer[:1] - first).mean(axis=(0, *range(2, first.ndim)), keepdims=True)
+    return np.asarray(layer.target - bias, np.float32)
+
+
+def keep_better(layer: LayerPair, integers: NDArray[np.int32], target: NDArray[np.float32]) -> bool:
+    """Store new integers where the layer's answer comes closer to the target.
+
+    Channels of which a pair of products could saturate on x86 without VNNI, and could not before,
+    keep their old ones.
+
+    Returns:
+        Whether any was stored.
+    """
+    old = layer.integers
+    worse = _pairs(integers) > np.maximum(_pairs(old), _PAIR_LIMIT)
+    chosen = np.where(worse.reshape(-1, *[1] * (old.ndim - 1)), old, integers)
+    before, after = (_error(layer, each, target) for each in (old, chosen))
+    better = (after < before).reshape(-1, *[1] * (old.ndim - 1))
+    layer.set_integers(np.where(better, chosen, old))
+    return bool(better.any())
+
+
+def _error(
+    layer: LayerPair, integers: NDArray[np.int32], target: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """The squared error of each channel of the layer's answer, (out,)."""
+    import torch
+
+    function = layer_function(layer)
+    if function is None:
+        raise ValueError(f"the layer {layer.name} has no form here")
+    weight = torch.from_numpy((integers * layer.scale).astype(np.float32))
+    error = np.zeros(len(integers))
+    with torch.no_grad():
+        for start in range(0, len(target), _BATCH):
+            part = slice(start, start + _BATCH)
+            answer = function(torch.from_numpy(layer.inputs[part]), weight).numpy()
+            squares = (answer.astype(np.float64) - target[part]) ** 2
+            error += squares.sum(axis=(0, *range(2, squares.ndim)))
+    return error
+
+
+def _pairs(integers: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The largest sum of a pair of weights of one sign, (out,)."""
+    rows = in_kernel_order(integers)
+    sums = [np.add(*neighbours(np.maximum(sign * rows, 0))) for sign in (1, -1)]
+    largest: NDArray[np.int64] = np.max([each.max(axis=1, initial=0) for each in sums], axis=0)
+    return largest
