@@ -37,12 +37,8 @@ def net(build: Build, seed: int = 0, *, relu: str = "Relu", spread: float = 1.0)
     """
     random = np.random.default_rng(seed)
 
-    def weight(*shape: int) -> NDArray[np.float32]:
-        channels = np.exp(spread * random.normal(size=shape[0])).reshape(
-            -1, *[1] * (len(shape) - 1)
-        )
-        scale = 1 / np.sqrt(np.prod(shape[1:]))
-        return (random.normal(size=shape) * channels * scale).astype(np.float32)
+    def weight(*shape: int) -> NDArray[np.float64]:
+        return np.asarray(random.normal(size=shape) / np.sqrt(np.prod(shape[1:])), np.float64)
 
     def bias(count: int) -> NDArray[np.float32]:
         return (random.normal(size=count) * 0.3).astype(np.float32)
