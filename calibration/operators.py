@@ -18,6 +18,7 @@ from edgeq.calibration._nodes import (
     text,
 )
 from edgeq.calibration.normal_form.resizing import is_sampled
+from edgeq.qdq.op_traits import TRAITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -238,34 +239,33 @@ def _clip(node: ir.Node) -> None:
     raise refuse(node, "has bounds that are no constant numbers", "use constant bounds")
 
 
-_KINDS_OF: Mapping[OperatorKind, tuple[str, ...]] = {
-    "layer": ("Conv", "ConvTranspose", "Gemm"),
-    "add": ("Add",),
-    "mul": ("Mul", "MatMul"),
-    "function": ("Sub", "PRelu", "ReduceSum", "Softmax", "LogSoftmax", "LayerNormalization"),
-    "concat": ("Concat",),
-    "pool": ("MaxPool", "AveragePool", "GlobalMaxPool", "ReduceMax", "Resize"),
-    "mean": ("GlobalAveragePool", "ReduceMean"),
-    "data_movement": (
-        "Flatten",
-        "Reshape",
-        "Squeeze",
-        "Unsqueeze",
-        "Slice",
-        "Transpose",
-        "Pad",
-        "Gather",
-        "DepthToSpace",
-        "SpaceToDepth",
-    ),
-}
 KINDS: Mapping[str, OperatorKind] = {
-    name: kind for kind, names in _KINDS_OF.items() for name in names
+    name: row.kind for name, row in TRAITS.items() if row.kind is not None
 }
-"""What the placement rules take an operator as; functions of one tensor are found elsewhere."""
+"""What the placement rules take an operator as, from the table that the reader of QDQ files has.
+
+Unary elementwise operators are found elsewhere.
+"""
+
+REWRITTEN: Mapping[str, str] = {
+    "GroupNormalization": "ReduceMean, Sub, Mul, a table",
+    "GRU": "its steps one after the other: MatMul, Add, Mul, Sigmoid, Tanh",
+    "InstanceNormalization": "ReduceMean, Sub, Mul, a table",
+    "LSTM": "its steps one after the other: MatMul, Add, Mul, Sigmoid, Tanh",
+    "LayerNormalization": "ReduceMean, Sub, Mul, a table",
+    "ReduceL1": "Abs, ReduceSum",
+    "ReduceL2": "Pow, ReduceSum, Sqrt",
+    "ReduceMin": "Neg, ReduceMax, Neg",
+    "ReduceSumSquare": "Pow, ReduceSum",
+    "RNN": "its steps one after the other: MatMul, Add, Tanh",
+    "ScatterND": "Concat, where it writes a block",
+    "Sum": "Add",
+    "Upsample": "Resize",
+}
+"""Operators that only float files have, and what is calibrated in their place."""
 
 _CHECKS: Mapping[str, Callable[[ir.Node], None]] = {
-    **dict.fromkeys(_KINDS_OF["layer"], _layer),
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), _layer),
     **dict.fromkeys(("Add", "Sub", "Mul"), _binary),
     "MatMul": _product,
     "PRelu": _prelu,

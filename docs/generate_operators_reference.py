@@ -31,15 +31,27 @@ three operators instead of one.
 | ONNX | TFLite | when |
 |---|---|---|
 """
+REWRITTEN_HEAD = """
+## In float models
+
+`edgeq calibrate` takes all of these in a float model, and writes some more in terms of them:
+
+| ONNX | calibrated as |
+|---|---|
+"""
 
 
 def render() -> str:
     """The whole page."""
+    from edgeq.calibration.operators import REWRITTEN
     from edgeq.exporters.tflite.operators import operators
 
     return (
         HEAD
         + "\n".join(f"| {row.onnx} | {row.tflite} | {row.conditions} |" for row in operators())
+        + "\n"
+        + REWRITTEN_HEAD
+        + "\n".join(f"| {name} | {made} |" for name, made in REWRITTEN.items())
         + "\n"
     )
 

@@ -462,10 +462,28 @@ def _written(
     return None
 
 
+def _gather_nd(draft: Draft, node: ir.Node) -> None:
+    """Places along the first axis alone, as torch writes ``x[index]``."""
+    source, places = node.inputs[0], constant(argument(node, 1))
+    if (
+        source is None
+        or places is None
+        or places.ndim < 2
+        or places.shape[-1] != 1
+        or integer(node, "batch_dims", 0)
+    ):
+        return
+    indices = draft.numbers(node, "places", places[..., 0].astype(np.int64))
+    draft.finish(
+        node, draft.add("Gather", [source, indices], node, "picked", attributes={"axis": 0})
+    )
+
+
 _REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {
     "Cast": _cast,
     "Concat": _concat,
     "Expand": _expand,
+    "GatherND": _gather_nd,
     "Pad": _pad,
     "ScatterND": _scatter,
     "Slice": _slice_of_part,

@@ -15,21 +15,29 @@ def command(
 ) -> None:
     """List the operators that can be written as integer TFLite.
 
-    `edgeq export` refuses others by the name of their node; --allow-float keeps them in float.
+    `edgeq calibrate` takes them in float models, and rewrites some more into them. `edgeq export`
+    refuses others by the name of their node; --allow-float keeps them in float.
     """
+    from edgeq.calibration.operators import REWRITTEN
     from edgeq.deploy import console
     from edgeq.errors import UnknownName
     from edgeq.exporters.tflite.operators import operators
 
     rows = operators()
-    if name is not None and name not in {row.onnx for row in rows}:
-        raise UnknownName("operator", name, (row.onnx for row in rows))
+    if name is not None and name not in {*(row.onnx for row in rows), *REWRITTEN}:
+        raise UnknownName("operator", name, {*(row.onnx for row in rows), *REWRITTEN})
     rows = tuple(row for row in rows if name in (None, row.onnx))
+    rewritten = {each: what for each, what in REWRITTEN.items() if name in (None, each)}
     if as_json:
-        console.write_json("operators", {"operators": rows})
-    else:
+        console.write_json("operators", {"operators": rows, "calibrated_as": rewritten})
+        return
+    if rows:
         console.write_table(
             "Operators",
             ("ONNX", "TFLite", "when"),
             [(row.onnx, row.tflite, row.conditions) for row in rows],
+        )
+    if rewritten:
+        console.write_table(
+            "Rewritten by edgeq calibrate", ("ONNX", "calibrated as"), list(rewritten.items())
         )

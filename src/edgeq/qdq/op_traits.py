@@ -6,9 +6,15 @@ safe: it needs a quantiser of its own, and says nothing about axes or ranges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from edgeq.numerics.pointwise import UNARY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeq.network.placement import OperatorKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class OpTraits:
         data: how many of its inputs hold data, the others are parameters; None for all.
         on_images: operands and result of four dimensions are images, channels at axis 1.
         keeps_axes: each axis of its result means what it means in its operands.
+        kind: what the placement rules take it as where it stands alone in a float graph; None for
+            unary elementwise operators, which are found together, and for what is rewritten first.
     """
 
     moves: bool = False
@@ -30,6 +38,7 @@ class OpTraits:
     data: int | None = None
     on_images: bool = False
     keeps_axes: bool = False
+    kind: OperatorKind | None = None
 
     @property
     def keeps_range(self) -> bool:
@@ -46,7 +55,22 @@ _MOVE_ON_IMAGES = OpTraits(moves=True, data=1, on_images=True)
 _AVERAGE_ON_IMAGES = OpTraits(averages=True, on_images=True)
 _RESHAPE = OpTraits(moves=True, reshapes=True, data=1)
 
-TRAITS: dict[str, OpTraits] = {
+_KINDS: Mapping[OperatorKind, tuple[str, ...]] = {
+    "layer": ("Conv", "ConvTranspose", "Gemm"),
+    "add": ("Add",),
+    "mul": ("Mul", "MatMul"),
+    "function": ("Sub", "PRelu", "ReduceSum", "Softmax", "LogSoftmax", "LayerNormalization"),
+    "concat": ("Concat",),
+    "pool": ("MaxPool", "AveragePool", "GlobalMaxPool", "ReduceMax", "Resize"),
+    "mean": ("GlobalAveragePool", "ReduceMean"),
+    "data_movement": (
+        *("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose", "Pad", "Gather"),
+        *("DepthToSpace", "SpaceToDepth"),
+    ),
+}
+_KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
+
+_ROWS: dict[str, OpTraits] = {
     **dict.fromkeys(UNARY, _ARITHMETIC),
     "Add": _ARITHMETIC,
     "AveragePool": _AVERAGE_ON_IMAGES,
@@ -87,6 +111,9 @@ TRAITS: dict[str, OpTraits] = {
     "Sub": _ARITHMETIC,
     "Transpose": _MOVE,
     "Unsqueeze": _RESHAPE,
+}
+TRAITS: dict[str, OpTraits] = {
+    name: replace(row, kind=_KIND_OF.get(name)) for name, row in _ROWS.items()
 }
 """Every operator of the view, in integers or in a float fallback region."""
 
