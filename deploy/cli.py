@@ -21,19 +21,17 @@ from edgeq.deploy.commands import (
     audit,
     calibrate,
     compare,
-    data,
     demo,
+    diff,
     emulate,
     export,
     gate,
     lint,
-    models,
-    operators,
     profile,
     survey,
-    targets,
     train,
 )
+from edgeq.deploy.commands.listings import data, models, operators, targets
 from edgeq.errors import EdgeqError, Interrupted
 
 # what typer raises for a wrong flag, command or value
@@ -70,6 +68,7 @@ for module in (
     survey,
     audit,
     lint,
+    diff,
     gate,
     targets,
     operators,

@@ -74,6 +74,11 @@ USES = {
         "edgeq lint exported/digits.onnx exported/digits.tflite",
         "lint-a-file",
     ),
+    "diff": (
+        "when two files should hold the same network and do not answer alike, before running them",
+        "edgeq diff exported/digits.onnx exported/digits.tflite",
+        "find-out-why-it-differs",
+    ),
     "gate": (
         "in CI, to fail a build when a network got worse",
         "edgeq gate exported/digits.onnx --data digits --baseline baseline.json",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy import inputs, listing
 from edgeq.deploy.api.networks import as_files
-from edgeq.deploy.diff import compare as diffing
+from edgeq.deploy.diff import run as diffing
 from edgeq.deploy.lint import run as linting
 from edgeq.errors import OutputError
 from edgeq.tabular import Table, Tabular
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.data import DataSource
-    from edgeq.deploy.diff.compare import FileDiff
+    from edgeq.deploy.diff.run import FileDiff
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
 
@@ -157,18 +157,19 @@ def lint(file: str | Path, *, device: str = "") -> LintReport:
 
 
 def diff(first: str | Path, second: str | Path) -> FileDiff:
-    """What is different in two files of one format: operators, grids and every number.
+    """Say what differs between two files, without running either.
 
-    Operators are matched by name, else by their kind and order; tensors by their operator, so that
-    other names make no difference.
+    Layers and grids are paired by name, else by their order, across formats too. Scales times a
+    factor, zero points moved, channels in another order, weights and biases are told as what they
+    are. Operators, attributes and other constants are compared where both files have one format.
 
     Args:
-        first: an ONNX or TFLite file.
-        second: another one of the same format.
+        first: the one that is taken as right: an ONNX or TFLite file of any tool, a checkpoint or a
+            training folder.
+        second: the other.
 
     Raises:
-        UsageError: they are of different formats.
-        ArtefactError: one is missing or broken.
+        ArtefactError: a file is missing or broken.
     """
     return diffing.diff(Path(first), Path(second))
 

@@ -1,4 +1,7 @@
-"""What is in a model file, whatever its format: operators, and the tensors that they read."""
+"""The operators of a file, and the tensors that they read.
+
+Left out is what :mod:`edgeq.diffing` compares: integers of layers and grids of activations.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 from edgeq.formats.artefact import detect
-from edgeq.linting.tflite_view import grid_of_tensor
+from edgeq.linting.tflite_view import OPERANDS, grid_of_tensor
+from edgeq.qdq.op_traits import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,13 +93,12 @@ def _onnx(path: Path) -> tuple[StoredOperator, ...]:
     graph = read_model(path).graph
     grids: dict[ir.Value, QuantParams] = {}
     for node in graph:
-        if node.op_type in _QUANTIZERS:
+        if _stores(node):
             try:
                 grid = grid_of(node)
             except ArtefactError:
                 continue  # its scale is compared as the number that it is
-            value = node.inputs[0] if node.op_type == _QUANTIZERS[1] else node.outputs[0]
-            if value is not None:
+            if (value := node.inputs[0]) is not None:
                 grids.setdefault(value, grid)
 
     def tensor(value: ir.Value) -> StoredTensor:
@@ -107,15 +110,28 @@ def _onnx(path: Path) -> tuple[StoredOperator, ...]:
             constant_of(value),
         )
 
-    return tuple(
-        StoredOperator(
+    def operator(node: ir.Node) -> StoredOperator:
+        quantizer = node.op_type in _QUANTIZERS
+        read = () if quantizer and not _stores(node) else node.inputs[: 1 if quantizer else None]
+        return StoredOperator(
             title(node),
             node.op_type,
             {name: _text(each) for name, each in node.attributes.items()},
-            tuple(None if value is None else tensor(value) for value in node.inputs),
+            tuple(None if value is None else tensor(value) for value in read),
             tuple(map(tensor, node.outputs)),
         )
-        for node in graph
+
+    return tuple(map(operator, graph))
+
+
+def _stores(node: ir.Node) -> bool:
+    """Whether it dequantises a constant that is no layer's."""
+    from edgeq.qdq.nodes import constant_of
+
+    return (
+        node.op_type == "DequantizeLinear"
+        and constant_of(node.inputs[0]) is not None
+        and any(reader.op_type not in LAYERS for reader in node.outputs[0].consumers())
     )
 
 
@@ -139,16 +155,25 @@ def _tflite(path: Path) -> tuple[StoredOperator, ...]:
 
 def _operator(operator: FileOperator) -> StoredOperator:
     options = vars(operator.options) if operator.options is not None else {}
+    source = operator.inputs[OPERANDS[operator.name][0]] if operator.name in OPERANDS else None
+    layer = source is not None and source.scale.size > 0
     return StoredOperator(
         operator.title,
         operator.name,
         {name: str(np.asarray(value).tolist()) for name, value in options.items()},
-        tuple(None if each is None else _tensor(each) for each in operator.inputs),
+        tuple(
+            None if each is None or (layer and each.data is not None) else _tensor(each)
+            for each in operator.inputs
+        ),
         tuple(map(_tensor, operator.outputs)),
     )
 
 
 def _tensor(tensor: FileTensor) -> StoredTensor:
     return StoredTensor(
-        tensor.name, tensor.kind.lower(), tensor.shape, grid_of_tensor(tensor), tensor.data
+        tensor.name,
+        tensor.kind.lower(),
+        tensor.shape,
+        None if tensor.data is None else grid_of_tensor(tensor),
+        tensor.data,
     )

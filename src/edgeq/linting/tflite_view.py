@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeq.formats.tflite_file import FileGraph, FileOperator, FileTensor
 
 _KINDS = {"INT8": "int8", "UINT8": "uint8", "INT16": "int16", "INT32": "int32", "INT4": "int4"}
-_OPERANDS = {
+OPERANDS = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),
     "FULLY_CONNECTED": (0, 1, 2),
@@ -157,7 +157,7 @@ def _layers(graph: FileGraph) -> Iterator[LintLayer]:
         tensor.index: operator for operator in graph.operators for tensor in operator.outputs
     }
     for operator in graph.operators:
-        if operator.name in _OPERANDS:
+        if operator.name in OPERANDS:
             yield _layer(operator, writers)
         elif operator.name.endswith(_RECURRENT) and _in_float(operator.inputs[0]):
             constants = [tensor.data for tensor in operator.inputs if tensor is not None]
@@ -173,8 +173,7 @@ def _in_float(tensor: FileTensor | None) -> bool:
 
 def _layer(operator: FileOperator, writers: dict[int, FileOperator]) -> LintLayer:
     source, weights, bias = (
-        operator.inputs[at] if at < len(operator.inputs) else None
-        for at in _OPERANDS[operator.name]
+        operator.inputs[at] if at < len(operator.inputs) else None for at in OPERANDS[operator.name]
     )
     data = weights.data if weights is not None else None
     why = next(

@@ -10,12 +10,11 @@ import pytest
 from tests.support.models.lint_models import as_tflite, network, with_constants, with_tensors
 
 import edgeq
-from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.deploy.diff.compare import FileDiff
+    from edgeq.deploy.diff.run import FileDiff
 
 
 def compared(first: onnx.ModelProto | bytes, second: onnx.ModelProto | bytes, to: Path) -> FileDiff:
@@ -33,33 +32,41 @@ def test_a_file_equals_itself(model: onnx.ModelProto | bytes, tmp_path: Path) ->
     found = compared(model, model, tmp_path)
     assert found.equal
     assert found.operators >= 2
-    assert found.numbers > 40 * 27
-    assert "equal" in repr(found)
+    assert found.layers == 2
+    assert "the same numbers in 2 layers" in repr(found)
 
 
-def test_integers_are_found_by_channel_and_index(tmp_path: Path) -> None:
+def test_integers_are_found_by_channel(tmp_path: Path) -> None:
     def fault(constants: dict[str, np.ndarray]) -> None:
         constants["c.weight_quantized"][3, 1, 0, 2] += 5
         constants["c.weight_quantized"][7, 0, 0, 0] -= 1
 
     found = compared(network(), with_constants(network(), fault), tmp_path)
     (one,) = found.differences
-    assert (one.kind, one.tensor) == ("integers", "c.weight_quantized")
-    assert (one.count, one.channels, one.index, one.largest) == (2, (3, 7), (3, 1, 0, 2), 5)
-    assert "by at most 5 LSB" in one.what
+    assert (one.kind, one.channels, one.steps) == ("weights", (3, 7), 5)
+    assert "2 of 1080 integers differ, by up to 5" in one.detail
     assert found.to_dict()["differences"]
-    assert "c.weight_quantized" in found._repr_html_()
+    assert "integers differ" in found._repr_html_()
 
 
-def test_grids_and_the_numbers_that_make_them(tmp_path: Path) -> None:
-    def fault(constants: dict[str, np.ndarray]) -> None:
-        constants["c_scale"] = np.array(0.1, np.float32)
+def test_constants_beside_layers(tmp_path: Path) -> None:
+    def with_table(last: int) -> onnx.ModelProto:
+        model = network()
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array([0, last], np.int64), "rows")
+        )
+        (result,) = model.graph.output
+        model.graph.node.append(
+            onnx.helper.make_node("Gather", [result.name, "rows"], ["few"], "pick", axis=1)
+        )
+        model.graph.output[0].CopyFrom(
+            onnx.helper.make_tensor_value_info("few", onnx.TensorProto.FLOAT, None)
+        )
+        return model
 
-    found = compared(network(), with_constants(network(), fault), tmp_path)
-    grids = [each for each in found.differences if each.kind == "grid"]
-    assert {each.tensor for each in grids} == {"c_quantized"}
-    assert grids[0].largest == pytest.approx(1)
-    assert "scale 0.0500000007 and zero point 0, then 0.100000001 and 0" in grids[0].what
+    (one,) = compared(with_table(1), with_table(2), tmp_path).differences
+    assert (one.kind, one.where) == ("constant", "rows")
+    assert "1 of 2 numbers differ, by up to 1; the first at [1]: 1 became 2" in one.detail
 
 
 def test_other_names_make_no_difference(tmp_path: Path) -> None:
@@ -78,9 +85,9 @@ def test_operators_that_only_one_has_and_other_attributes(tmp_path: Path) -> Non
     convolution = next(node for node in other.graph.node if node.op_type == "Conv")
     convolution.attribute.append(onnx.helper.make_attribute("strides", [2, 2]))
     found = compared(network(), other, tmp_path)
-    told = {(each.kind, each.what) for each in found.differences}
-    assert ("operator", "Relu is only in a.onnx") in told
-    assert any(kind == "attribute" and "strides" in what for kind, what in told)
+    told = {(each.kind, each.detail) for each in found.differences}
+    assert ("operator missing", "Relu is only in the first file") in told
+    assert any(kind == "attribute" and "strides" in how for kind, how in told)
 
 
 def test_tflite_files(tmp_path: Path) -> None:
@@ -97,12 +104,11 @@ def test_tflite_files(tmp_path: Path) -> None:
 
     found = compared(clean, with_tensors(clean, fault), tmp_path)
     by_kind = {each.kind: each for each in found.differences}
-    assert set(by_kind) == {"grid", "integers"}
-    assert (by_kind["grid"].tensor, by_kind["grid"].channels) == ("c.weight", (9,))
-    assert (by_kind["integers"].tensor, by_kind["integers"].channels) == ("d.weight", (1,))
-    assert (by_kind["integers"].count, by_kind["integers"].largest) == (1, 2)
+    assert set(by_kind) == {"weight scale", "weights"}
+    assert by_kind["weight scale"].channels == (9,)
+    assert by_kind["weight scale"].factor == 2
+    assert (by_kind["weights"].channels, by_kind["weights"].steps) == ((1,), 2)
 
 
-def test_two_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a onnx file and"):
-        compared(network(), as_tflite(network()), tmp_path)
+def test_two_formats(tmp_path: Path) -> None:
+    assert compared(network(), as_tflite(network()), tmp_path).equal

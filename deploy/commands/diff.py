@@ -1,0 +1,47 @@
+"""``edgeq diff``: what differs between two model files, without running either."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeq.deploy.options import AsJson
+
+
+def command(
+    before: Annotated[
+        Path,
+        typer.Argument(
+            help="The file that is taken as right: ONNX or TFLite of any tool, a checkpoint or a "
+            "training folder.",
+            show_default=False,
+        ),
+    ],
+    after: Annotated[Path, typer.Argument(help="The other one.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say what differs between two models, in seconds and without running them.
+
+    Layers and grids are paired by name, else by their order, across formats too. Scales that were
+    multiplied, zero points that moved, channels in another order, weights, biases: each is named
+    with its layer and channels. It exits with status 1 if anything differs.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.diff.run import diff
+    from edgeq.deploy.report.values import short
+    from edgeq.errors import GateFailed
+
+    found = diff(before, after)
+    shown = found.table()
+    if as_json:
+        console.write_json("diff", {"equal": found.equal, "diff": found})
+    elif found.equal:
+        console.write(shown.title)
+    else:
+        rows = [(short(where), *rest) for where, *rest in shown.rows]
+        console.write_table(shown.title, shown.columns, rows)
+    if not found.equal:
+        raise GateFailed(
+            f"{before} and {after} differ",
+            hint=f"edgeq compare {before} {after} --data NAME shows what that does to the answers",
+        )

@@ -1,0 +1,146 @@
+"""Two files of one format, operator by operator.
+
+Operators are matched by name, and by their kind and order where names are others. Tensors are
+matched by the operator that reads or writes them, so that renaming makes no difference.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.deploy.diff.contents import read
+from edgeq.diffing.grids import grid_differences
+from edgeq.diffing.records import Difference
+from edgeq.linting.model import LintActivation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.deploy.diff.contents import StoredOperator, StoredTensor
+    from edgeq.diffing.records import Kind
+
+
+def structural_differences(first: Path, second: Path) -> tuple[int, list[Difference]]:
+    """Operators, attributes and constants that are different, but for what layers hold.
+
+    Args:
+        first: an ONNX or TFLite file.
+        second: another one of the same format.
+
+    Returns:
+        How many operators both have, and what differs, in the order of the first file.
+
+    Raises:
+        ArtefactError: one is missing or broken.
+    """
+    mine, other = read(first), read(second)
+    pairs, lost, added = _matched(mine, other)
+    found: list[Difference] = []
+    seen: set[tuple[str, str]] = set()
+    for a, b in pairs:
+        found += _operators(a, b)
+        for tensor, its in _tensors(a, b):
+            if (tensor.name, its.name) not in seen:
+                seen.add((tensor.name, its.name))
+                found += _differences(tensor, its)
+    found += [_only("operator missing", each, "first") for each in lost]
+    found += [_only("operator added", each, "second") for each in added]
+    return len(pairs), found
+
+
+def _only(kind: Kind, operator: StoredOperator, place: str) -> Difference:
+    return Difference(kind, operator.name, f"{operator.op_type} is only in the {place} file")
+
+
+def _matched(
+    mine: Sequence[StoredOperator], other: Sequence[StoredOperator]
+) -> tuple[list[tuple[StoredOperator, StoredOperator]], list[StoredOperator], list[StoredOperator]]:
+    """The operators in pairs, and those of either side that have no partner."""
+    named = {(each.name, each.op_type): each for each in other}
+    partner = {
+        id(each): named.pop((each.name, each.op_type))
+        for each in mine
+        if (each.name, each.op_type) in named
+    }
+    rest = [each for each in mine if id(each) not in partner]
+    theirs = [each for each in other if (each.name, each.op_type) in named]
+    kinds = [[each.op_type for each in side] for side in (rest, theirs)]
+    matcher = SequenceMatcher(None, kinds[0], kinds[1], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for i in range(block.size):
+            partner[id(rest[block.a + i])] = theirs[block.b + i]
+    taken = {id(each) for each in partner.values()}
+    return (
+        [(each, partner[id(each)]) for each in mine if id(each) in partner],
+        [each for each in mine if id(each) not in partner],
+        [each for each in theirs if id(each) not in taken],
+    )
+
+
+def _operators(a: StoredOperator, b: StoredOperator) -> Iterator[Difference]:
+    for name in sorted({*a.attributes, *b.attributes}):
+        mine, its = (each.attributes.get(name, "none") for each in (a, b))
+        if mine != its:
+            yield Difference("attribute", a.name, f"{name}: {mine} became {its}")
+    for what, count, others in (
+        ("inputs", len(a.inputs), len(b.inputs)),
+        ("outputs", len(a.outputs), len(b.outputs)),
+    ):
+        if count != others:
+            yield Difference("operator", a.name, f"{count} {what} became {others}")
+
+
+def _tensors(a: StoredOperator, b: StoredOperator) -> Iterator[tuple[StoredTensor, StoredTensor]]:
+    for mine, its in (
+        *zip(a.inputs, b.inputs, strict=False),
+        *zip(a.outputs, b.outputs, strict=False),
+    ):
+        if mine is not None and its is not None:
+            yield mine, its
+
+
+def _differences(a: StoredTensor, b: StoredTensor) -> Iterator[Difference]:
+    if a.dtype and b.dtype and a.dtype != b.dtype:
+        yield Difference("number format", a.name, f"{a.dtype} became {b.dtype}")
+    if a.shape is not None and b.shape is not None and a.shape != b.shape:
+        yield Difference("shape", a.name, f"{_shape(a)} became {_shape(b)}")
+    if a.grid is not None and b.grid is not None:
+        activations = (LintActivation(a.name, grid) for grid in (a.grid, b.grid))
+        yield from grid_differences(*activations, alike=True)
+    if (a.values is None) != (b.values is None):
+        states = ["computed" if each.values is None else "constant" for each in (a, b)]
+        yield Difference("operator", a.name, f"{states[0]} became {states[1]}")
+    elif a.values is not None and b.values is not None and a.values.shape == b.values.shape:
+        yield from _numbers(a, a.values, b.values)
+
+
+def _numbers(
+    tensor: StoredTensor, mine: NDArray[np.generic], its: NDArray[np.generic]
+) -> Iterator[Difference]:
+    if mine.dtype.kind not in "iufb" or its.dtype.kind not in "iufb":
+        return
+    both_nan = (mine != mine) & (its != its)  # which differs from itself
+    places = np.argwhere((mine != its) & ~both_nan)
+    if not len(places):
+        return
+    distance = np.abs(mine.astype(np.float64) - its.astype(np.float64))
+    largest = float(np.nanmax(np.where(both_nan, 0, distance)))
+    first = tuple(int(i) for i in places[0])
+    where = f" at {list(first)}" if first else ""
+    yield Difference(
+        "constant",
+        tensor.name,
+        f"{len(places):,} of {mine.size:,} numbers differ, by up to {largest:.6g}; "
+        f"the first{where}: {mine[first]} became {its[first]}",
+        steps=int(largest) if mine.dtype.kind in "iu" else None,
+    )
+
+
+def _shape(tensor: StoredTensor) -> str:
+    return "x".join(map(str, tensor.shape or ())) or "one number"

@@ -1,0 +1,172 @@
+"""What differs between two layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.diffing.grids import scale_difference
+from edgeq.diffing.records import Difference, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from edgeq.linting.model import LintLayer
+    from edgeq.quant import QuantParams
+
+_ONE_GRID_STEP = 0.5001
+"""Weights that are one real number rounded on two grids differ by half a step of each at most."""
+
+
+def layer_differences(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
+    """How the weights, the bias and their scales of a layer differ."""
+    where = before.node
+    if (before.weights is None) != (after.weights is None):
+        forms = ["in float" if layer.weights is None else "quantised" for layer in (before, after)]
+        yield Difference("number format", where, f"weights {forms[0]} became {forms[1]}")
+    if before.weights is None or after.weights is None:
+        return
+    if before.weight_grid is None or after.weight_grid is None:
+        return
+    order = None
+    if before.weights.shape == after.weights.shape:
+        order = _reordered(before, after)
+        yield from _weights(before, after, order)
+    elif turned := _turned(before.weights, after.weights):
+        yield Difference("weights transposed", where, turned)
+    else:
+        old, new = ("x".join(map(str, each.shape)) for each in (before.weights, after.weights))
+        yield Difference("shape", where, f"weights of {old} became {new}")
+    if order is None:
+        yield from _bias(before, after)
+
+
+def _weights(
+    before: LintLayer, after: LintLayer, order: NDArray[np.int64] | None
+) -> Iterator[Difference]:
+    old, new, grid, other = before.weights, after.weights, before.weight_grid, after.weight_grid
+    if old is None or new is None or grid is None or other is None:
+        return
+    where, count = before.node, len(old)
+    if order is not None:
+        moved = tuple(int(i) for i in np.flatnonzero(order != np.arange(count)))
+        told = (
+            f"channels {moved[0]} and {moved[1]} change places"
+            if len(moved) == 2
+            else f"{len(moved)} of {count} channels stand in another order"
+        )
+        stay = "" if _follows(before, after, order) else ", and their biases do not"
+        yield Difference("channels reordered", where, f"{told}{stay}", moved)
+        return
+    differ = _channels(old != new)
+    real, after_real = (_real(values, each) for values, each in ((old, grid), (new, other)))
+    reach = _ONE_GRID_STEP * (_scales(grid, old) + _scales(other, new))
+    if differ and np.all(np.abs(real - after_real) <= reach) and not _same_scales(grid, other):
+        yield Difference(
+            "weights requantised",
+            where,
+            f"the same real weights on {_grid_of(grid, other)}",
+        )
+        return
+    yield from scale_difference(grid, other, where, "weight scale")
+    if turned := _turned(old, new):
+        yield Difference("weights transposed", where, turned)
+    elif differ:
+        steps = int(np.abs(new - old).max())
+        number = int((new != old).sum())
+        yield Difference(
+            "weights",
+            where,
+            f"{number} of {old.size} integers differ, by up to {steps}, in {listed(differ, count)}",
+            differ if len(differ) < count else (),
+            steps=steps,
+        )
+
+
+def _bias(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
+    count = len(before.weights) if before.weights is not None else 0
+    zeros = np.zeros(count, np.int64)
+    old, new = (zeros if layer.bias is None else layer.bias for layer in (before, after))
+    if old.size != new.size or np.array_equal(old, new):
+        return
+    first, second = before.step, after.step
+    if first is not None and second is not None and not np.allclose(first, second, rtol=1e-6):
+        reach = _ONE_GRID_STEP * (first + second)
+        if np.all(np.abs(new * second - old * first) <= reach):
+            return  # the same real bias on the grid of other scales
+    differ = tuple(int(i) for i in np.flatnonzero(old != new))
+    change = (new - old)[list(differ)]
+    largest = int(change[np.abs(change).argmax()])
+    told = f"{largest:+d}" if len(differ) == 1 else f"by up to {abs(largest)}"
+    yield Difference(
+        "bias", before.node, f"{told} in {listed(differ, count)}", differ, steps=abs(largest)
+    )
+
+
+def _reordered(before: LintLayer, after: LintLayer) -> NDArray[np.int64] | None:
+    """For each channel after, the one before that it was; None where no order explains it."""
+    rows = [_rows(layer) for layer in (before, after)]
+    if rows[0] == rows[1] or sorted(rows[0]) != sorted(rows[1]):
+        return None
+    places: dict[bytes, list[int]] = {}
+    for i, row in enumerate(rows[0]):
+        places.setdefault(row, []).append(i)
+    order = [i if rows[0][i] == row else -1 for i, row in enumerate(rows[1])]
+    for i, row in enumerate(rows[1]):
+        free = [place for place in places[row] if place not in order]
+        order[i] = order[i] if order[i] >= 0 else free[0]
+    return np.array(order, np.int64)
+
+
+def _rows(layer: LintLayer) -> list[bytes]:
+    weights = layer.weights if layer.weights is not None else np.zeros((0, 0), np.int64)
+    return [np.ascontiguousarray(row, np.int64).tobytes() for row in weights]
+
+
+def _follows(before: LintLayer, after: LintLayer, order: NDArray[np.int64]) -> bool:
+    """Whether the biases stand in the order of the weights."""
+    if before.bias is None or after.bias is None:
+        return before.bias is after.bias
+    return np.array_equal(before.bias[order], after.bias)
+
+
+def _turned(old: NDArray[np.int64], new: NDArray[np.int64]) -> str:
+    """Which axes of the weights changed places, for people; empty where none did."""
+    if np.array_equal(old, new):
+        return ""
+    turned = old.swapaxes(0, 1)
+    if any(
+        np.array_equal(each, new) for each in (turned, np.flip(turned, tuple(range(2, old.ndim))))
+    ):
+        return "inputs and outputs change places"
+    if old.ndim > 3 and np.array_equal(old.swapaxes(-1, -2), new):
+        return "rows and columns of the kernel change places"
+    return ""
+
+
+def _channels(differs: NDArray[np.bool_]) -> tuple[int, ...]:
+    rows = differs.reshape(len(differs), -1).any(axis=1)
+    return tuple(int(i) for i in np.flatnonzero(rows))
+
+
+def _scales(grid: QuantParams, like: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The scale of each output channel, shaped to broadcast with the weights."""
+    scale = np.atleast_1d(grid.scale).astype(np.float64)
+    return scale.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _real(values: NDArray[np.int64], grid: QuantParams) -> NDArray[np.float64]:
+    return values * _scales(grid, values)
+
+
+def _same_scales(a: QuantParams, b: QuantParams) -> bool:
+    return np.size(a.scale) == np.size(b.scale) and np.allclose(a.scale, b.scale, rtol=1e-6)
+
+
+def _grid_of(before: QuantParams, after: QuantParams) -> str:
+    if (before.axis is None) == (after.axis is None):
+        return "another grid"
+    return "one scale for the layer" if after.axis is None else "a scale for each channel"
