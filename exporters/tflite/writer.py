@@ -21,8 +21,10 @@ from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.ops.transposed import fixes_batch
 from edgeq.exporters.tflite.storage import choose_storage, refused
 from edgeq.qdq.axes import IMAGE_RANK, channel_axes
+from edgeq.qdq.builder import UNROLL_HINT
 from edgeq.qdq.ir import QdqTensor
 from edgeq.qdq.nodes import merged_errors
+from edgeq.qdq.op_traits import RECURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,7 +167,9 @@ def _attempt(op: QdqOp, context: LoweringContext) -> ArtefactError | None:
             raise refused(
                 op,
                 "it has no TFLite operator, in float neither",
-                "build it from operators that edgeq operators lists, or compute it outside",
+                UNROLL_HINT
+                if op.op_type in RECURRENT
+                else "build it from operators that edgeq operators lists, or compute it outside",
             )
         with context.undone_on_error():
             LOWERINGS[op.op_type](op, context)

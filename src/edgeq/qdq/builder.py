@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 QUANTIZE_HINT = (
     "put a QuantizeLinear/DequantizeLinear pair after it, or quantise with the integer placement"
 )
+UNROLL_HINT = (
+    "calibrate the float model: edgeq calibrate writes the operators of its steps, each with a grid"
+)
 _NO_GRID = QuantParams.of(1.0)
 
 

@@ -120,6 +120,9 @@ TRAITS: dict[str, OpTraits] = {
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 """Operators that multiply with stored weights."""
 
+RECURRENT = frozenset(("GRU", "LSTM", "RNN"))
+"""Operators whose steps are made of others, each with a grid of its own."""
+
 _UNKNOWN = OpTraits()
 
 

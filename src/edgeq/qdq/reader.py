@@ -16,7 +16,7 @@ from edgeq.errors import ArtefactError
 from edgeq.numerics.attributes import integer, real
 from edgeq.qdq import batch_norm
 from edgeq.qdq.attributes import attributes_of, picked
-from edgeq.qdq.builder import QUANTIZE_HINT, GraphBuilder, only_clip
+from edgeq.qdq.builder import QUANTIZE_HINT, UNROLL_HINT, GraphBuilder, only_clip
 from edgeq.qdq.constants import moved_constant
 from edgeq.qdq.ir import Blocker, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, same_grid
 from edgeq.qdq.lookup_tables import fuse_to_lookup
@@ -31,7 +31,7 @@ from edgeq.qdq.nodes import (
     stripped,
     title,
 )
-from edgeq.qdq.op_traits import traits_of
+from edgeq.qdq.op_traits import RECURRENT, traits_of
 from edgeq.qdq.picks import PICK
 from edgeq.qdq.shapes import Shapes, check_pooling, check_samples, is_open
 from edgeq.qdq.symbolic import (
@@ -403,7 +403,7 @@ def _only_output(node: ir.Node) -> ir.Value:
     if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
         raise ArtefactError(
             f"more than one output of {node.op_type} {title(node)!r} is used",
-            hint="export it with one output",
+            hint=UNROLL_HINT if node.op_type in RECURRENT else "export it with one output",
         )
     return node.outputs[0]
 

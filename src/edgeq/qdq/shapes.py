@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _ALONG = ("Softmax", "LogSoftmax", "ArgMax")
 _ORT_DOMAIN = "com.microsoft"
+# onnx follows the numbers of a Shape only from the set behind; shapes are inferred alike in both
+_SHAPE_IS_OPAQUE = range(13, 15)
 # what they are to shapes
 _CASTS = {"QuantizeLinear": ir.DataType.INT8, "DequantizeLinear": ir.DataType.FLOAT}
 
@@ -99,6 +101,8 @@ def _per_sample(size: ir.SymbolicDim) -> int:
 
 def _infer(model: ir.Model) -> dict[str, ir.Shape]:
     copy = model.clone()
+    if copy.graph.opset_imports.get("", 0) in _SHAPE_IS_OPAQUE:
+        copy.graph.opset_imports[""] = _SHAPE_IS_OPAQUE.stop
     for value in copy.graph.inputs:
         if value.shape is not None and is_open(value):
             value.shape = ir.Shape([1, *value.shape[1:]])
