@@ -259,10 +259,12 @@ def test_a_clip_below_the_end_of_a_shared_grid_stays(
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Clip", ["c", "zero", "bound"], ["r"]),
         helper.make_node("Relu", ["c"], ["s"]),
-        helper.make_node("Concat", ["r", "s"], ["y"], axis=1),
+        helper.make_node("Concat", ["r", "s"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "last"], ["y"]),
     ]
     constants = {
         "w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1) * 5,
+        "last": np.ones((2, 6, 1, 1), np.float32),
         "zero": np.float32(0),
         "bound": np.float32(2),
     }
@@ -325,7 +327,7 @@ def test_progress_counts_samples(stable_net: ir.Model, images: Images) -> None:
 DYNAMIC = [helper.make_node("Conv", ["x", "x"], ["y"], name="attention")]
 UNKNOWN = [
     helper.make_node("Conv", ["x", "w"], ["c"]),
-    helper.make_node("InstanceNormalization", ["c", "one", "h3"], ["y"], name="style"),
+    helper.make_node("LRN", ["c"], ["y"], name="style", size=3),
 ]
 ROUNDED = [
     helper.make_node("Conv", ["x", "w"], ["c"]),
@@ -341,7 +343,7 @@ FLAT = [helper.make_node("Relu", ["x"], ["y"])]
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        (UNKNOWN, r"InstanceNormalization node 'style' has no integer form"),
+        (UNKNOWN, r"LRN node 'style' has no integer form"),
         (ROUNDED, r"TopK node 'best' has no integer form"),
         (DYNAMIC, r"Conv node 'attention' has a weight that the graph computes"),
         (DONE, r"QuantizeLinear node 'done' is quantised already"),
