@@ -16,7 +16,7 @@ from edgeq.deploy.evaluation import profile as profiling
 from edgeq.deploy.evaluation import survey as surveying
 from edgeq.deploy.evaluation.baseline import Baseline
 from edgeq.deploy.evaluation.chain import chain
-from edgeq.deploy.evaluation.gate import GateReport, report_on
+from edgeq.deploy.evaluation.gate import GateReport, accept, report_on
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 from edgeq.deploy.evaluation.stage_runner import select
@@ -227,13 +227,13 @@ def gate(
     *,
     targets: Sequence[str] = (),
     max_drop: float = 0.5,
+    update: bool = False,
+    accept_guessing: bool = False,
     split: str = "test",
     limit: int | None = None,
     threads: int = 1,
 ) -> GateReport:
     """Compare the accuracy of files with a committed baseline, sample by sample.
-
-    The command ``edgeq gate --update`` writes the baseline.
 
     Args:
         files: as of :func:`compare`.
@@ -241,6 +241,8 @@ def gate(
         baseline: the file to compare with.
         targets: the names of the runtimes; all that are usable here where none is named.
         max_drop: how many percentage points of accuracy a stage may lose.
+        update: accept what is measured now: write the baseline, or replace it.
+        accept_guessing: let ``update`` accept an accuracy that guessing reaches too.
         split: which part of the data.
         limit: how many samples of it, from the first; None for all.
         threads: the most threads a runtime may use.
@@ -251,9 +253,11 @@ def gate(
     Raises:
         UsageError: as of :func:`compare`; or a stage has no accuracy.
         ArtefactError: a file or the baseline is missing or broken.
-        TargetError: no target works here.
+        TargetError: no target works here; or one failed, with ``update``.
+        Inconclusive: with ``update``, an accuracy is one that guessing reaches too.
     """
-    before, source = Baseline.read(Path(baseline)), _data(data)
+    path, source = Path(baseline), _data(data)
+    before = None if update else Baseline.read(path)
     with as_files(files, source) as paths:
         observed = comparing.compare(
             chain(paths, targets),
@@ -263,7 +267,10 @@ def gate(
             threads=threads,
             tensors=False,
         )
-        return report_on(observed, before, max_drop)
+        if before is not None:
+            return report_on(observed, before, max_drop)
+        accept(observed, path, len(source.classes), accept_guessing=accept_guessing)
+        return GateReport("updated", max_drop, ())
 
 
 def _data(data: DataSource | str) -> DataSource:

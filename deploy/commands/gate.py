@@ -74,11 +74,11 @@ def command(
     from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare
+    from edgeq.deploy.evaluation.gate import accept
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
     from edgeq.files import check_output
-    from edgeq.results import require_all
 
     if not (math.isfinite(max_drop) and max_drop >= 0):
         raise UsageError(
@@ -102,37 +102,16 @@ def command(
     if not as_json:
         show_saturation(observed.comparison.saturating)
     if before is None:
-        require_all(observed.comparison.failures)
-        if not accept_guessing:
-            _refuse_guessing(observed, len(source.classes))
-        _accept(observed, baseline, as_json=as_json)
+        made = accept(observed, baseline, len(source.classes), accept_guessing=accept_guessing)
+        _accepted(observed, made, baseline, as_json=as_json)
     else:
         _judge(observed, before, max_drop, as_json=as_json)
 
 
-def _refuse_guessing(observed: "Observed", classes: int) -> None:
-    from edgeq.deploy.guessing import like_guessing
-    from edgeq.errors import Inconclusive
-
-    like = [
-        f"{stage.name}: {what}"
-        for stage in observed.comparison.stages
-        if stage.accuracy is not None and (what := like_guessing(stage.accuracy, classes))
-    ]
-    if like:
-        raise Inconclusive(
-            f"no baseline is written: {'; '.join(like)}",
-            hint="see the remarks above; to accept it as it is, add --accept-guessing",
-        )
-
-
-def _accept(observed: "Observed", path: Path, *, as_json: bool) -> None:
+def _accepted(observed: "Observed", made: "Baseline", path: Path, *, as_json: bool) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.report.values import percent
 
-    made = Baseline.of(observed)
-    made.write(path)
     if as_json:
         console.write_json(
             "gate",

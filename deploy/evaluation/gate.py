@@ -13,17 +13,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.deploy.evaluation.baseline import METRIC
+from edgeq.deploy.evaluation.baseline import METRIC, Baseline
 from edgeq.deploy.evaluation.outputs.answers import require_accuracy
+from edgeq.deploy.guessing import like_guessing
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics.accuracy import mcnemar
+from edgeq.results import require_all
 from edgeq.tabular import Table, Tabular, share
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from edgeq.deploy.evaluation.baseline import Baseline, Entry
+    from edgeq.deploy.evaluation.baseline import Entry
     from edgeq.deploy.evaluation.compare import Observed
     from edgeq.results import Failure, Stage
 
@@ -75,14 +78,15 @@ class GateReport(Tabular):
     """What the gate says of a run.
 
     Attributes:
-        outcome: ``inconclusive`` where the run and the baseline cannot be compared as a whole.
+        outcome: ``inconclusive`` where the run and the baseline cannot be compared as a whole;
+            ``updated`` where the run is the baseline now.
         max_drop_points: how many percentage points of accuracy a stage may lose.
         verdicts: of each stage; none where the two are about different things.
         why: why it is not passed; empty where it is.
         hint: what to do then.
     """
 
-    outcome: Literal["passed", "failed", "inconclusive"]
+    outcome: Literal["passed", "failed", "inconclusive", "updated"]
     max_drop_points: float
     verdicts: tuple[StageVerdict, ...]
     why: str = ""
@@ -91,7 +95,7 @@ class GateReport(Tabular):
     @property
     def passed(self) -> bool:
         """Whether it may go on."""
-        return self.outcome == "passed"
+        return self.outcome in ("passed", "updated")
 
     def require_passed(self) -> None:
         """Return where it passed.
@@ -123,6 +127,38 @@ class GateReport(Tabular):
                 for each in self.verdicts
             ],
         )
+
+
+def accept(
+    observed: Observed, path: Path, classes: int, *, accept_guessing: bool = False
+) -> Baseline:
+    """Write a run as the baseline, or replace it.
+
+    Args:
+        observed: the run.
+        path: the file.
+        classes: how many the data have.
+        accept_guessing: whether an accuracy that guessing reaches too is accepted.
+
+    Raises:
+        TargetError: a stage failed.
+        Inconclusive: guessing reaches an accuracy too.
+        OutputError: the file cannot be written.
+    """
+    require_all(observed.comparison.failures)
+    like = [
+        f"{stage.name}: {what}"
+        for stage in observed.comparison.stages
+        if stage.accuracy is not None and (what := like_guessing(stage.accuracy, classes))
+    ]
+    if like and not accept_guessing:
+        raise Inconclusive(
+            f"no baseline is written: {'; '.join(like)}",
+            hint="see the remarks above; to accept it as it is, add --accept-guessing",
+        )
+    made = Baseline.of(observed)
+    made.write(path)
+    return made
 
 
 def report_on(observed: Observed, baseline: Baseline, max_drop: float) -> GateReport:

@@ -14,7 +14,7 @@ from torch import nn
 
 import edgeq
 from edgeq.deploy.cli import run
-from edgeq.errors import GateFailed, OutputError, UsageError
+from edgeq.errors import GateFailed, Inconclusive, OutputError, UsageError
 from edgeq.tabular import MOST_ROWS, Table, Tabular
 
 if TYPE_CHECKING:
@@ -152,9 +152,14 @@ def test_gate_says_what_the_command_exits_with(
     made: Path, tmp_path: Path, digits: DataSource
 ) -> None:
     base = tmp_path / "base.json"
+    with pytest.raises(Inconclusive, match="no better than guessing"):
+        edgeq.gate([made], digits, base, targets=["ort-cpu-ref"], limit=64, update=True)
+    updated = edgeq.gate(
+        [made], digits, base, targets=["ort-cpu-ref"], limit=64, update=True, accept_guessing=True
+    )
+    assert updated.outcome == "updated"
     flags = ["--target", "ort-cpu-ref", "--limit", "64", "--baseline", str(base)]
-    accepted = ["--update", "--accept-guessing"]
-    assert run(["gate", str(made), "--data", "digits", *flags, *accepted]) == 0
+    assert run(["gate", str(made), "--data", "digits", *flags]) == 0
     report = edgeq.gate([made], digits, base, targets=["ort-cpu-ref"], limit=64)
     assert report.passed
     report.require_passed()
