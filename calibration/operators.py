@@ -248,11 +248,15 @@ Unary elementwise operators are found elsewhere.
 """
 
 REWRITTEN: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), "Sub, Sign, Max"
+    ),
     "GroupNormalization": "ReduceMean, Sub, Mul, a table",
     "GRU": "its steps one after the other: MatMul, Add, Mul, Sigmoid, Tanh",
     "InstanceNormalization": "ReduceMean, Sub, Mul, a table",
     "LSTM": "its steps one after the other: MatMul, Add, Mul, Sigmoid, Tanh",
     "LayerNormalization": "ReduceMean, Sub, Mul, a table",
+    **dict.fromkeys(("And", "Not", "Or"), "Mul, Sub"),
     "ReduceL1": "Abs, ReduceSum",
     "ReduceL2": "Pow, ReduceSum, Sqrt",
     "ReduceMin": "Neg, ReduceMax, Neg",
@@ -261,6 +265,7 @@ REWRITTEN: Mapping[str, str] = {
     "ScatterND": "Concat, where it writes a block",
     "Sum": "Add",
     "Upsample": "Resize",
+    "Where": "Mul, Add; of a constant condition with constant numbers",
 }
 """Operators that only float files have, and what is calibrated in their place."""
 

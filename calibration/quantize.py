@@ -13,7 +13,7 @@ from edgeq.calibration.grids import activation_grid, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.methods.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.affine import affine_layers
-from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips
+from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips, plain_conditions
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.fold import AFFINE, fold
 from edgeq.calibration.normal_form.functions import functions_of
@@ -69,6 +69,7 @@ def _fold(draft: Draft) -> None:
 def _integer_form(draft: Draft) -> None:
     """What needs other operators in integers than in float."""
     norms_as_means(draft)
+    plain_conditions(draft)
     averages_as_layers(draft)
     resizes_as_products(draft)
     tokens_as_images(draft)

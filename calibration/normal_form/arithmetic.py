@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 from edgeq.calibration._nodes import (
     argument,
@@ -25,13 +26,15 @@ from edgeq.calibration._nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Mapping, Sequence
 
-    import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from edgeq.calibration.normal_form.draft import Draft
 
 _INFINITE = float("inf")
+_TINY = 1e-30
+_FLOAT32 = ir.DataType.FLOAT
 
 
 def plain_clips(draft: Draft) -> None:
@@ -39,6 +42,152 @@ def plain_clips(draft: Draft) -> None:
     for node in tuple(draft.graph):
         if node.domain == "" and node.op_type in ("Clip", "Max", "Min"):
             _clip(draft, node)
+
+
+def plain_conditions(draft: Draft) -> None:
+    """Write conditions and what they choose as arithmetic with 0 and 1, in place.
+
+    ``a if c else b`` is ``b + c (a - b)``, and ``x > k`` is the sign of ``x - k`` above zero.
+    """
+    for node in tuple(draft.graph):
+        if node.domain == "" and node.op_type == "Where":
+            _where(draft, node)
+        elif node.domain == "" and node.op_type == "Cast":
+            truth = _truth(draft, node, node.inputs[0])
+            if truth is not None:
+                draft.finish(node, truth)
+
+
+def _where(draft: Draft, node: ir.Node) -> None:
+    condition, first, second = node.inputs
+    if condition is None or first is None or second is None or _without_zero(draft, node):
+        return
+    mask = constant(condition)
+    if mask is not None:
+        _masked(draft, node, mask.astype(bool))
+        return
+    truth = _truth(draft, node, condition)
+    if truth is None:
+        return
+    difference = draft.add("Sub", [first, second], node, "difference")
+    chosen = draft.add("Mul", [truth, difference], node, "chosen")
+    draft.finish(node, draft.add("Add", [chosen, second], node, "sum"))
+
+
+def _without_zero(draft: Draft, node: ir.Node) -> bool:
+    """``0 if d == 0 else a / d``: ``d / max(d d, tiny)`` is the reciprocal, and 0 at 0."""
+    condition, first, second = node.inputs
+    equal = condition.producer() if condition is not None else None
+    quotient = second.producer() if second is not None else None
+    if (
+        equal is None
+        or quotient is None
+        or (equal.op_type, quotient.op_type) != ("Equal", "Div")
+        or number(first) != 0
+        or number(equal.inputs[1]) != 0
+        or equal.inputs[0] is not quotient.inputs[1]
+    ):
+        return False
+    dividend, divisor = quotient.inputs
+    if divisor is None:
+        return False
+    shape = shape_of(divisor)
+    square = draft.add("Mul", [divisor, divisor], node, "square", shape=shape)
+    tiny = draft.reals(node, "tiny", np.array(_TINY))
+    positive = draft.add("Max", [square, tiny], node, "positive", shape=shape)
+    inverse = draft.add("Div", [divisor, positive], node, "inverse", shape=shape)
+    draft.finish(node, draft.add("Mul", [dividend, inverse], node, "quotient"))
+    return True
+
+
+def _masked(draft: Draft, node: ir.Node, mask: NDArray[np.bool_]) -> None:
+    """A choice that does not depend on what the model is given."""
+    result = None
+    for index, taken in ((1, mask), (2, ~mask)):
+        value, array = node.inputs[index], floats(node, index)
+        if array is None:
+            factor = draft.reals(node, f"taken{index}", taken.astype(np.float32))
+            part = draft.add("Mul", [value, factor], node, f"part{index}")
+        else:
+            filled = np.where(taken, array, 0.0)
+            if not np.isfinite(filled).all():
+                raise refuse(
+                    node,
+                    "fills with infinity, which no grid of integers holds",
+                    "fill with a finite number, such as 10 less than the smallest of the others",
+                )
+            part = draft.reals(node, f"part{index}", filled)
+        result = part if result is None else draft.add("Add", [result, part], node, "sum")
+    if result is not None and constant(result) is None:
+        draft.finish(node, result)
+
+
+def _truth(draft: Draft, node: ir.Node, value: ir.Value | None) -> ir.Value | None:
+    """A condition as 0 and 1 in float32, for a node that reads it; None for no condition."""
+    maker = value.producer() if value is not None else None
+    if maker is None or value is None or maker.domain:
+        return None
+    shape = shape_of(value)
+    if maker.op_type in _LOGIC:
+        parts = [_truth(draft, node, each) for each in maker.inputs]
+        if any(part is None for part in parts):
+            return None
+        return _LOGIC[maker.op_type](draft, node, parts, shape)
+    if maker.op_type not in _COMPARED:
+        return None
+    first, second = maker.inputs
+    if any(each is not None and each.dtype not in (None, _FLOAT32) for each in maker.inputs):
+        return None
+    swapped, negated = _COMPARED[maker.op_type]
+    operands = [second, first] if swapped else [first, second]
+    difference = draft.add("Sub", operands, node, "difference", shape=shape)
+    sign = draft.add("Sign", [difference], node, "sign", shape=shape)
+    if maker.op_type == "Equal":
+        above = draft.add("Abs", [sign], node, "unequal", shape=shape)
+    else:
+        zero = draft.reals(node, "zero", np.array(0.0))
+        above = draft.add("Max", [sign, zero], node, "above", shape=shape)
+    return _not(draft, node, [above], shape) if negated else above
+
+
+def _not(
+    draft: Draft,
+    node: ir.Node,
+    parts: Sequence[ir.Value | None],
+    shape: Sequence[int | None] | None,
+) -> ir.Value:
+    one = draft.reals(node, "one", np.array(1.0))
+    return draft.add("Sub", [one, *parts], node, "not", shape=shape)
+
+
+def _and(
+    draft: Draft,
+    node: ir.Node,
+    parts: Sequence[ir.Value | None],
+    shape: Sequence[int | None] | None,
+) -> ir.Value:
+    return draft.add("Mul", parts, node, "both", shape=shape)
+
+
+def _or(
+    draft: Draft,
+    node: ir.Node,
+    parts: Sequence[ir.Value | None],
+    shape: Sequence[int | None] | None,
+) -> ir.Value:
+    neither = [_not(draft, node, [part], shape_of(part)) for part in parts]
+    return _not(draft, node, [_and(draft, node, neither, shape)], shape)
+
+
+_LOGIC = {"Not": _not, "And": _and, "Or": _or}
+_COMPARED = {
+    # whether the operands are swapped, and whether the result is negated
+    "Greater": (False, False),
+    "Less": (True, False),
+    "GreaterOrEqual": (True, True),
+    "LessOrEqual": (False, True),
+    "Equal": (False, True),
+}
 
 
 def plain_arithmetic(draft: Draft, functions: Container[ir.Node]) -> None:

@@ -87,7 +87,29 @@ def argmax() -> ir.Model:
     return ir.from_proto(proto)
 
 
+def compared(*conditions: Any) -> ir.Model:
+    """``c`` where the condition ``b`` holds, else half of it."""
+    nodes = [
+        node("Mul", ["c", "k"], ["half"]),
+        *conditions,
+        node("Where", ["b", "c", "half"], ["t"]),
+    ]
+    return between(nodes, {"k": single(0.5), "zero": single(0), "one": single(1)})
+
+
+def logical(*last: Any) -> ir.Model:
+    return compared(node("Greater", ["c", "zero"], ["p"]), node("Less", ["c", "one"], ["q"]), *last)
+
+
 SMALL: dict[str, Any] = {
+    "And": lambda: logical(node("And", ["p", "q"], ["b"])),
+    "Or": lambda: logical(node("Or", ["p", "q"], ["b"])),
+    "Not": lambda: logical(node("Not", ["p"], ["b"])),
+    "Where": lambda: compared(node("Greater", ["c", "zero"], ["b"])),
+    **{
+        name: (lambda name=name: compared(node(name, ["c", "zero"], ["b"])))
+        for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+    },
     "Add": lambda: between([node("Relu", ["c"], ["r"]), node("Add", ["r", "c"], ["t"])]),
     "ArgMax": argmax,
     "AveragePool": lambda: pooled("AveragePool"),
