@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ZETA, _GAMMA = 1.1, -0.1
 _BATCH = 32
+_POSITIONS = 2**13  # of a step's answers; large images need fewer of them
 _WARM_UP = 0.2
 _BETA = 20.0, 2.0
 _SEED = 20200612
@@ -70,8 +71,10 @@ class AdaRound:
             raise ValueError(f"the layer {layer.name} has no form here")
         optimizer = torch.optim.Adam([v], lr=self.rate)
         random = np.random.default_rng(_SEED)
+        positions = int(np.prod(target.shape[2:]))
+        batch = min(len(inputs), _BATCH, max(4, _POSITIONS // positions))
         for step in range(self.steps):
-            chosen = torch.from_numpy(random.integers(0, len(inputs), min(_BATCH, len(inputs))))
+            chosen = torch.from_numpy(random.integers(0, len(inputs), batch))
             up = _rectified(v)
             weight = scale * (lower + up).clamp(layer.low, layer.high)
             error = function(inputs[chosen], weight) - wanted[chosen]
