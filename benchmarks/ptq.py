@@ -51,11 +51,11 @@ def images(name: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray
         *(((0.0,) * 3, (1 / 255,) * 3) if name == "resnet8" else NORMALIZATION)
     )
     few = np.linspace(0, len(source.train) - 1, CALIBRATION).astype(np.int64)
-    made = normalize(source.train.images[few], source), normalize(source.test.images, source)
-    labels = np.asarray(source.test.labels)
-    if name == "resnet8":
-        return made[0].transpose(0, 2, 3, 1), made[1].transpose(0, 2, 3, 1), labels
-    return *made, labels
+    return (
+        normalize(source.train.images[few], source),
+        normalize(source.test.images, source),
+        np.asarray(source.test.labels),
+    )
 
 
 def float_model(name: str) -> ir.Model:
