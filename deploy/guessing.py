@@ -83,11 +83,12 @@ def next_training(*, quantized: bool) -> str:
 
 def _other_normalizations(source: DataSource) -> list[str]:
     """The flags that feed the images otherwise."""
-    from edgeq.deploy.inputs import normalizations
+    from edgeq.deploy.preprocessing import named
 
-    known = normalizations(source)
+    known = named(source)
     used = next(
-        (name for name, each in known.items() if each == (source.mean, source.std)), "dataset"
+        (name for name in ("imagenet", "raw") if known[name] == source.preprocessing), "dataset"
     )
-    fitting = [name for name, (mean, _) in known.items() if len(mean) == source.shape[0]]
-    return [f"--preprocess {name}" for name in ("dataset", *fitting) if name != used]
+    colours = next(iter(source.shapes.values()))[:1] == (3,)
+    fitting = [name for name in known if name != used and (name != "imagenet" or colours)]
+    return [f"--preprocess {name}" for name in fitting]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.options import PREPROCESSING
+from edgeq.deploy.preprocessing import AskedPreprocessing, resolved
 from edgeq.errors import UnknownName
 from edgeq.factories import is_reference, permit
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource
-    from edgeq.data.statistics import Normalization
 
 
 def choose(kind: str, value: str, known: Sequence[str]) -> str:
@@ -27,18 +26,29 @@ def choose(kind: str, value: str, known: Sequence[str]) -> str:
     return value
 
 
-def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> DataSource:
-    """A data set in the normalisation asked for.
+def load_data(
+    name: str,
+    folder: Path | None,
+    asked: AskedPreprocessing | None = None,
+    artefacts: Sequence[Path] = (),
+) -> DataSource:
+    """A data set, fed as a person says, as the artefacts note, or as the data have it.
 
     ``package.module:function`` is one of the user's own. The name has to come from the command
     line, where it permits to run that function.
 
+    Args:
+        name: a registered name, a folder or file, or a function.
+        folder: of registered data sets.
+        asked: what a person says of the preprocessing.
+        artefacts: the files that are fed.
+
     Raises:
-        UnknownName: an unknown data set or normalisation.
-        UsageError: the normalisation does not suit the images, or no data folder is named.
+        UnknownName: an unknown data set or preprocessing.
+        UsageError: the preprocessing does not suit the samples, contradicts an artefact's note, or
+            no data folder is named.
         ArtefactError: the files are missing or broken.
     """
-    choose("preprocessing", preprocess, PREPROCESSING)
     from edgeq.data import load
 
     if is_reference(name):
@@ -48,16 +58,5 @@ def load_data(name: str, folder: Path | None, preprocess: str = "dataset") -> Da
         source = load_user(name)
     else:
         source = load(name, folder)
-    return (
-        source
-        if preprocess == "dataset"
-        else source.with_normalization(*normalizations(source)[preprocess])
-    )
-
-
-def normalizations(source: DataSource) -> dict[str, Normalization]:
-    """Those that are no data set's own, by the name that ``--preprocess`` knows them by."""
-    from edgeq.data.statistics import IMAGENET
-
-    channels = source.shape[0]
-    return {"imagenet": IMAGENET, "raw": ((0.0,) * channels, (1 / 255,) * channels)}
+    found = resolved(source, asked or AskedPreprocessing(), artefacts)
+    return source if found == source.preprocessing else source.with_preprocessing(found)

@@ -9,8 +9,6 @@ import typer
 
 from edgeq.deploy import names
 
-PREPROCESSING = ("dataset", "imagenet", "raw")
-
 Artefacts = Annotated[
     list[Path],
     typer.Argument(
@@ -40,15 +38,6 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir", metavar="DIR", help="Folder of data sets; else the one that EDGEQ_DATA names."
-    ),
-]
-Preprocess = Annotated[
-    str,
-    typer.Option(
-        "--preprocess",
-        metavar="|".join(PREPROCESSING),
-        help="Normalise images with the data set's statistics, with ImageNet's, or leave them "
-        "at 0 to 255.",
     ),
 ]
 Split = Annotated[

@@ -20,6 +20,7 @@ from edgeq.brief import brief
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.factories import is_reference
 from edgeq.files import read_bytes, write_bytes
+from edgeq.formats.preprocessing_note import note
 from edgeq.models import zoo
 from edgeq.network.loading import LoadedModel
 from edgeq.training import network_file
@@ -67,9 +68,16 @@ class AnyCheckpoint:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Checkpoint(AnyCheckpoint):
-    """A run on images; its input shape is (channels, height, width)."""
+    """A run on images; its input shape is (channels, height, width).
+
+    Attributes:
+        recipe: the run.
+        preprocessing: how the samples were fed, as :meth:`edgeq.data.Preprocessing.to_dict` tells;
+            None where an older edgeq did not note it.
+    """
 
     recipe: Recipe
+    preprocessing: Mapping[str, Any] | None = None
 
     FORMAT = "edgeq.checkpoint/1"
 
@@ -122,6 +130,8 @@ def save(path: Path, checkpoint: AnyCheckpoint) -> None:
         "progress": dict(checkpoint.progress),
         checkpoint.SHAPE: list(checkpoint.input_shape),
     }
+    if isinstance(checkpoint, Checkpoint) and checkpoint.preprocessing is not None:
+        about["preprocessing"] = dict(checkpoint.preprocessing)
     write_file(path, about, checkpoint.tensors)
 
 
@@ -231,7 +241,14 @@ def read(path: Path) -> Checkpoint:
             )
         recipe, shape = Recipe.from_dict(complete_older(about["recipe"])), about["input_shape"]
         classes = tuple(map(str, about["classes"]))
-        return Checkpoint(recipe, _sizes(shape), classes, rename_older(tensors), about["progress"])
+        return Checkpoint(
+            recipe,
+            _sizes(shape),
+            classes,
+            rename_older(tensors),
+            about["progress"],
+            about.get("preprocessing"),
+        )
 
 
 @contextmanager
@@ -351,5 +368,6 @@ def load_model(path: Path, *, rounding: bool = True) -> LoadedModel:
         if recipe.scheme is None
         else f"{recipe.scheme.name} {recipe.scheme.placement}",
         "seed": str(recipe.seed),
+        **({} if checkpoint.preprocessing is None else note(checkpoint.preprocessing)),
     }
     return LoadedModel(model.eval(), checkpoint.input_shape, recipe.scheme is not None, metadata)

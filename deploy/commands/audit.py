@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, DataDir, Preprocess, Split, Threads
+from edgeq.deploy.options import AsJson, DataDir, Split, Threads
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.audit import Audit, AuditedOp
 
 
+@with_preprocessing
 def command(
     artefact: Annotated[
         Path, typer.Argument(help="An ONNX or TFLite file, of any tool.", show_default=False)
@@ -38,7 +40,7 @@ def command(
         ),
     ] = None,
     data_dir: DataDir = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     split: Split = "test",
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", help="Count on the first N samples.")
@@ -62,7 +64,7 @@ def command(
     least = read_share(min_integer_macs) if min_integer_macs is not None else None
     samples = None
     if data is not None:
-        source = load_data(data, data_dir, preprocess)
+        source = load_data(data, data_dir, preprocess, [artefact])
         samples = Samples(source, select(source, split, limit))
     found = audit(artefact, target, threads=threads, samples=samples)
     if as_json:

@@ -8,7 +8,8 @@ import typer
 from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
-from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, Preprocess, UserModel
+from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, UserModel
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.errors import TargetError, UsageError
 from edgeq.registry import Registry
 
@@ -42,6 +43,7 @@ def _summary(registry: Registry[Any], name: str) -> str:
         return error.what
 
 
+@with_preprocessing
 def command(
     *,
     source: Annotated[
@@ -123,7 +125,7 @@ def command(
         ),
     ] = True,
     outputs: CutOutputs = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
         bool,
         typer.Option(
@@ -168,7 +170,7 @@ def command(
         raise UsageError(
             "there is no network to calibrate", hint="name a float ONNX file, or give --model"
         )
-    loaded = load_data(data, data_dir, preprocess)
+    loaded = load_data(data, data_dir, preprocess, given)
     given = [] if source is None else [source]
     with (
         with_model(given, user_model, loaded) as files,

@@ -11,7 +11,6 @@ from edgeq.deploy.options import (
     Data,
     DataDir,
     Limit,
-    Preprocess,
     Split,
     Targets,
     Task,
@@ -19,6 +18,7 @@ from edgeq.deploy.options import (
     Threads,
     UserModel,
 )
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 MAX_TENSORS = 25  # lines of a table; --json has all
 
@@ -47,6 +47,7 @@ def _list_tasks(asked: bool) -> None:
     raise typer.Exit
 
 
+@with_preprocessing
 def command(
     artefacts: Artefacts,
     data: Data,
@@ -62,7 +63,7 @@ def command(
     ] = None,
     split: Split = "test",
     limit: Limit = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     task: Task = None,
     task_option: TaskOptions = None,
     tensors: Annotated[
@@ -98,7 +99,9 @@ def command(
     from edgeq.deploy.inputs import load_data
     from edgeq.results import require_all
 
-    source = load_data(data, data_dir, preprocess)
+    source = load_data(
+        data, data_dir, preprocess, [*artefacts, *([reference] if reference is not None else [])]
+    )
     with (
         with_model(artefacts, user_model, source) as files,
         console.progress("comparing") as advance,

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, DataDir, Limit, OptionalData, Preprocess, Split, Threads
+from edgeq.deploy.options import AsJson, DataDir, Limit, OptionalData, Split, Threads
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.emulation import Emulation, LayerEmulation
 
 
+@with_preprocessing
 def command(
     artefact: Annotated[
         Path,
@@ -31,7 +33,7 @@ def command(
     data_dir: DataDir = None,
     split: Split = "test",
     limit: Limit = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +46,7 @@ def command(
     from edgeq.deploy.evaluation.emulation import emulate
     from edgeq.deploy.inputs import load_data
 
-    source = load_data(data, data_dir, preprocess) if data is not None else None
+    source = load_data(data, data_dir, preprocess, [artefact]) if data is not None else None
     with console.progress("emulating") as advance:
         found = emulate(
             artefact,

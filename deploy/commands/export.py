@@ -12,10 +12,10 @@ from edgeq.deploy.options import (
     DataDir,
     Output,
     Overwrite,
-    Preprocess,
     Split,
     UserModel,
 )
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _IO_LAYOUTS = ("nhwc", "nchw")
 _WEIGHT_STORAGES = ("int8", "int4")
 
 
+@with_preprocessing
 def command(
     source: Annotated[
         Path,
@@ -120,7 +121,7 @@ def command(
         ),
     ] = None,
     data_dir: DataDir = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     split: Split = "test",
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", help="Verify on the first N samples.")
@@ -159,7 +160,9 @@ def command(
         permit(user_model)
     formats = to or ([] if targets else default_formats())
     verifier = (
-        verifier_for(verify, data_dir, preprocess, split, limit) if verify is not None else None
+        verifier_for(verify, data_dir, preprocess, [source], split, limit)
+        if verify is not None
+        else None
     )
     try:
         written = export(

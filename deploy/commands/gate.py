@@ -12,12 +12,12 @@ from edgeq.deploy.options import (
     Data,
     DataDir,
     Limit,
-    Preprocess,
     Split,
     Targets,
     Threads,
     UserModel,
 )
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.baseline import Baseline
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.gate import StageVerdict
 
 
+@with_preprocessing
 def command(
     artefacts: Artefacts,
     baseline: Annotated[
@@ -55,7 +56,7 @@ def command(
     ] = False,
     split: Split = "test",
     limit: Limit = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     threads: Threads = 1,
     user_model: UserModel = None,
     as_json: AsJson = False,
@@ -87,7 +88,7 @@ def command(
     if update:
         check_output(baseline, overwrite=True)
     before = None if update else Baseline.read(baseline)
-    source = load_data(data, data_dir, preprocess)
+    source = load_data(data, data_dir, preprocess, artefacts)
     with with_model(artefacts, user_model, source) as files, console.progress("gate") as advance:
         observed = compare(
             chain(files, target),

@@ -9,16 +9,17 @@ from edgeq.deploy.options import (
     AsJson,
     DataDir,
     OptionalData,
-    Preprocess,
     Targets,
     Threads,
     UserModel,
 )
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 if TYPE_CHECKING:
     from edgeq.results import Profile
 
 
+@with_preprocessing
 def command(
     artefacts: Artefacts,
     target: Targets = None,
@@ -41,7 +42,7 @@ def command(
     ] = False,
     data: OptionalData = None,
     data_dir: DataDir = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency on targets.
@@ -64,7 +65,7 @@ def command(
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
 
-    source = load_data(data, data_dir, preprocess) if data is not None else None
+    source = load_data(data, data_dir, preprocess, artefacts) if data is not None else None
     machine = fingerprint()
     with with_model(artefacts, user_model, source) as files:
         found = profile_each(

@@ -10,18 +10,19 @@ from edgeq.deploy.options import (
     Data,
     DataDir,
     Limit,
-    Preprocess,
     Split,
     Targets,
     Threads,
     UserModel,
 )
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.survey import Survey, SurveyRow
     from edgeq.results import Profile
 
 
+@with_preprocessing
 def command(
     networks: Annotated[
         list[Path],
@@ -38,7 +39,7 @@ def command(
     ] = "emulator",
     split: Split = "test",
     limit: Limit = None,
-    preprocess: Preprocess = "dataset",
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
     seconds: Annotated[
         float,
         typer.Option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.evaluation.compare import Observed
 
-SCHEMA = "edgeq.baseline/2"
+SCHEMA = "edgeq.baseline/3"
 METRIC = "top-1 accuracy"
 MAX_BYTES = 64 * 2**20
 
@@ -42,10 +42,12 @@ class Entry:
         correct: bool, (samples,): whether each sample was answered right, in the order of the
             samples.
         size_bytes: of the artefact.
+        sha256: of the artefact.
     """
 
     correct: NDArray[np.bool_]
     size_bytes: int
+    sha256: str
 
     __repr__ = brief
 
@@ -86,7 +88,9 @@ class Baseline:
         require_accuracy(observed.answering.items())
         comparison = observed.comparison
         stages = {
-            stage.name: Entry(observed.correct(stage), stage.size_bytes)
+            stage.name: Entry(
+                observed.correct(stage), stage.size_bytes, observed.artefacts[stage.name]
+            )
             for stage in comparison.stages
         }
         return cls(observed.data, METRIC, comparison.reference, stages, _context())
@@ -102,7 +106,7 @@ class Baseline:
             "schema": SCHEMA,
             "edgeq_version": edgeq.__version__,
             "metric": self.metric,
-            **asdict(self.data),
+            **self.data.to_dict(),
             "reference": self.reference,
             "context": dict(self.context),
             "stages": {
@@ -110,6 +114,7 @@ class Baseline:
                     "accuracy": entry.accuracy,
                     "gap_points": 100 * (reference - entry.accuracy),
                     "size_bytes": entry.size_bytes,
+                    "sha256": entry.sha256,
                     "correct": base64.b64encode(np.packbits(entry.correct).tobytes()).decode(),
                 }
                 for name, entry in self.stages.items()
@@ -176,4 +181,5 @@ def _entry(content: Any, samples: int) -> Entry:
         raise ValueError(
             f"a stage has {len(packed)} bytes of answers, which are not those of {samples} samples"
         )
-    return Entry(np.unpackbits(packed, count=samples).astype(np.bool_), int(content["size_bytes"]))
+    correct = np.unpackbits(packed, count=samples).astype(np.bool_)
+    return Entry(correct, int(content["size_bytes"]), str(content["sha256"]))

@@ -24,6 +24,7 @@ from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
+from edgeq.files import sha256_of
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
@@ -57,6 +58,7 @@ class Observed:
         answers: stage name to the class it answers, int64, (samples,), of stages that have an
             accuracy.
         answering: stage name to how its outputs are read.
+        artefacts: stage name to the SHA-256 of its file.
     """
 
     comparison: Comparison
@@ -64,6 +66,7 @@ class Observed:
     labels: NDArray[np.int64] | None
     answers: Mapping[str, NDArray[np.int64]]
     answering: Mapping[str, Answering]
+    artefacts: Mapping[str, str]
 
     __repr__ = brief
 
@@ -263,7 +266,11 @@ class _Run:
             if stage.accuracy and mine is not None
         }
         labels = part.class_labels if classes else None
-        return Observed(comparison, data, labels, classes, {name: how for name, how, _ in scored})
+        hashes = {
+            stage.name: sha256_of(pair.artefact) for stage, pair in zip(stages, pairs, strict=True)
+        }
+        read = {name: how for name, how, _ in scored}
+        return Observed(comparison, data, labels, classes, read, hashes)
 
     def _stage(
         self,

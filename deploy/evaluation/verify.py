@@ -23,13 +23,14 @@ from edgeq.metrics.drift import StepMeter
 from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
     import onnxruntime
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource
+    from edgeq.deploy.preprocessing import AskedPreprocessing
     from edgeq.exporter import Exported, StoredTensor
     from edgeq.qdq.ir import QdqGraph, QdqTensor
     from edgeq.qdq.segments import Cut, Segments
@@ -194,7 +195,12 @@ def verify(
 
 
 def verifier_for(
-    data: str, folder: Path | None, preprocess: str, split: str, limit: int
+    data: str,
+    folder: Path | None,
+    preprocess: AskedPreprocessing,
+    artefacts: Sequence[Path],
+    split: str,
+    limit: int,
 ) -> Verifier:
     """A verifier for data as the user names it; see :func:`edgeq.deploy.inputs.load_data`.
 
@@ -203,7 +209,7 @@ def verifier_for(
     """
     from edgeq.deploy.inputs import load_data
 
-    source = load_data(data, folder, preprocess)
+    source = load_data(data, folder, preprocess, artefacts)
     select(source, split, limit)
     return Verifier(source, split, limit)
 

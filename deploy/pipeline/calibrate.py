@@ -15,6 +15,7 @@ from edgeq.data.batching import fed
 from edgeq.errors import ArtefactError, OutputError, UsageError
 from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.preprocessing_note import note
 from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def calibrate(
         layers=progress,
         tell=tell,
     )
+    model.metadata_props.update(note(source.preprocessing.to_dict()))
     content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)
     return Calibrated(len(content), len(chosen), split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -208,3 +209,9 @@ def _check_parent(path: Path) -> None:
             f"{path} cannot be written: {folder} is no folder that you may write",
             hint="choose another place with -o/--output",
         )
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, read a piece at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -242,7 +242,7 @@ def test_a_metric(
     assert [row["shift"] for row in rows if "shift" in row] == [0.0]
     assert run([*map(str, survey)]) == 0
     assert "shift" in capsys.readouterr().out
-    source = load_data("digits", None, "dataset")
+    source = load_data("digits", None)
     found = compare(chain([network, made], ["ort-cpu"]), source, limit=4).comparison
     report = Report("own", "", "", "digits", 4, fingerprint(), (), comparisons=(("own", found),))
     assert '<th scope="col">shift</th>' in render_html(report)

@@ -301,7 +301,8 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         self, tensors: dict[str, torch.Tensor], progress: dict[str, Any]
     ) -> checkpoints.Checkpoint:
         shape, classes = self.data.shape, self.data.classes
-        return checkpoints.Checkpoint(self.recipe, shape, classes, tensors, progress)
+        fed = self.data.preprocessing.to_dict()
+        return checkpoints.Checkpoint(self.recipe, shape, classes, tensors, progress, fed)
 
 
 def _steps(recipe: Recipe, source: DataSource, processes: int) -> int:

@@ -6,13 +6,14 @@ Which samples, with which pixels and labels, and how these are normalised.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeq.data.batching import CHUNK, parts_of, raw_batches
+from edgeq.data.preprocessing import Preprocessing
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,7 @@ class EvaluationData:
         split: the part of it.
         samples: how many.
         classes: how many there are.
-        mean: per channel, of images scaled to 0..1, which is subtracted.
-        std: per channel, by which that is divided.
+        preprocessing: how they are fed.
         ids_sha256: of the sample ids, int64, little-endian, in order.
         content_sha256: of the pixels and labels, in the same order.
     """
@@ -41,8 +41,7 @@ class EvaluationData:
     split: str
     samples: int
     classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocessing: Preprocessing
     ids_sha256: str
     content_sha256: str
 
@@ -55,14 +54,21 @@ class EvaluationData:
             split: the name of the part.
             part: the samples of it that are used.
         """
-        mean, std = (
-            tuple(float(value) for value in values) for values in (source.mean, source.std)
-        )
-        ids, content = (
+        return cls(
+            source.name,
+            split,
+            len(part),
+            len(source.classes),
+            source.preprocessing,
             _sha256(part.ids.astype("<i8")),
             _content_sha256(part),
         )
-        return cls(source.name, split, len(part), len(source.classes), mean, std, ids, content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        fed = self.preprocessing
+        return {**told, "preprocessing": fed.to_dict(), "preprocessing_sha256": fed.sha256}
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> EvaluationData:
@@ -73,15 +79,14 @@ class EvaluationData:
             TypeError: likewise.
             KeyError: something is missing.
         """
-        mean, std = (tuple(float(value) for value in content[name]) for name in ("mean", "std"))
-        if not all(math.isfinite(value) for value in (*mean, *std)):
-            raise ValueError("its normalisation is not finite")
+        try:
+            fed = Preprocessing.from_dict(content["preprocessing"])
+        except UsageError as error:
+            raise ValueError(error.what) from error
         data, split, ids, pixels = (
             str(content[name]) for name in ("data", "split", "ids_sha256", "content_sha256")
         )
-        return cls(
-            data, split, int(content["samples"]), int(content["classes"]), mean, std, ids, pixels
-        )
+        return cls(data, split, int(content["samples"]), int(content["classes"]), fed, ids, pixels)
 
     def differs(self, then: EvaluationData) -> tuple[str, str] | None:
         """The first thing that is different now, and what to do about it; None for nothing."""
@@ -102,25 +107,13 @@ class EvaluationData:
                 "the samples have other pixels or labels than the baseline's",
                 "use the same files, read by the same decoder",
             )
-        if not (_close(self.mean, then.mean) and _close(self.std, then.std)):
-            was, now = _normalization(then), _normalization(self)
+        if not self.preprocessing.matches(then.preprocessing):
+            was, now = then.preprocessing.described(), self.preprocessing.described()
             return (
-                f"the baseline's images are normalised by {was}, and this run's by {now}",
+                f"the baseline's samples are fed with {was}, and this run's with {now}",
                 "feed them as they were then, by --preprocess",
             )
         return None
-
-
-def _close(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether they are equal but for rounding: processors add in different orders."""
-    return len(one) == len(other) and all(
-        math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-12) for pair in zip(one, other, strict=True)
-    )
-
-
-def _normalization(data: EvaluationData) -> str:
-    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
-    return f"mean ({mean}) and deviation ({std})"
 
 
 def _content_sha256(part: Split) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -30,7 +31,7 @@ from edgeq.data.geometry import (
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -246,6 +247,8 @@ class Preprocessing:
         Raises:
             UsageError: an unknown name, or a value that cannot be.
         """
+        if not isinstance(told, Mapping):
+            raise UsageError("preprocessing is told by name", hint="write a table of settings")
         known = [field.name for field in fields(cls)]
         for name in told:
             if name not in known:
@@ -270,6 +273,18 @@ class Preprocessing:
         """In words, for messages: ``resize 96x96, scale 1/255``; ``raw`` where nothing happens."""
         told = (f"{name} {_told(value)}" for name, value in self.to_dict().items())
         return ", ".join(told).replace("_", "-") or "raw"
+
+    def matches(self, other: Preprocessing) -> bool:
+        """Whether both are equal but for rounding: processors measure a mean in another order."""
+        close = all(
+            len(mine) == len(theirs)
+            and all(
+                math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-9)
+                for pair in zip(mine, theirs, strict=True)
+            )
+            for mine, theirs in ((self.mean, other.mean), (self.std, other.std))
+        )
+        return close and replace(self, mean=(), std=()) == replace(other, mean=(), std=())
 
     def with_values(self, other: Preprocessing) -> Preprocessing:
         """With the scale, mean and deviation of another."""

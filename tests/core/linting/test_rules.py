@@ -233,7 +233,7 @@ def test_random_calibration_by_placeholders() -> None:
 
 def test_no_preprocessing() -> None:
     model = with_constants(CLEAN, lambda _: None)
-    model.metadata_props.add(key="edgeq.preprocessing", value="{}")
+    model.metadata_props.add(key="edgeq_preprocessing", value="{}")
     assert found(model) == []
 
 

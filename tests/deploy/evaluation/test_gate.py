@@ -129,7 +129,7 @@ def test_another_normalisation_is_inconclusive(
         "edgeq.data.load", lambda *_: source.with_normalization((0.001,), (1 / 255,))
     )
     told = refusal(*gate(2), code=3)
-    assert "normalised by mean (0) and deviation (0.003922), and this run's by mean (0.001)" in told
+    assert "are fed with raw, and this run's with scale 1/255, mean 0.001" in told
     assert "--preprocess" in told
 
 
@@ -271,9 +271,9 @@ def test_a_drop_that_is_no_number_is_refused(
         lambda content: json.dumps(
             {key: value for key, value in content.items() if key != "ids_sha256"}
         ).encode(),
-        lambda content: json.dumps({**content, "mean": ["a"]}).encode(),
-        lambda content: json.dumps({**content, "std": 3}).encode(),
-        lambda content: json.dumps({**content, "std": [float("nan")]}).encode(),
+        lambda content: json.dumps({**content, "preprocessing": {"mean": ["a"]}}).encode(),
+        lambda content: json.dumps({**content, "preprocessing": 3}).encode(),
+        lambda content: json.dumps({**content, "preprocessing": {"std": [float("nan")]}}).encode(),
         lambda _: b"\xff\xfe",
     ],
 )

@@ -60,7 +60,7 @@ def source(samples: int = SAMPLES) -> DataSource:
         part,
         part,
         part,
-        Preprocessing.normalized((0.0,), (1 / 255,)),
+        Preprocessing(),
     )
 
 

@@ -355,7 +355,7 @@ def test_the_normalisation_in_use_is_not_proposed() -> None:
         (source, "with --preprocess imagenet or --preprocess raw"),
         (source.with_normalization(*IMAGENET), "with --preprocess dataset or --preprocess raw"),
         (
-            source.with_normalization((0.0,) * 3, (1 / 255,) * 3),
+            source.with_preprocessing(Preprocessing()),
             "with --preprocess dataset or --preprocess imagenet",
         ),
     ]:
