@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.preprocessing import AskedPreprocessing, resolved
@@ -10,7 +11,6 @@ from edgeq.factories import is_reference, permit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeq.data import DataSource
 
@@ -27,7 +27,7 @@ def choose(kind: str, value: str, known: Sequence[str]) -> str:
 
 
 def load_data(
-    name: str,
+    name: object,
     folder: Path | None,
     asked: AskedPreprocessing | None = None,
     artefacts: Sequence[Path] = (),
@@ -38,7 +38,7 @@ def load_data(
     line, where it permits to run that function.
 
     Args:
-        name: a registered name, a folder or file, or a function.
+        name: a registered name, a folder or file, a function, or data that its owner holds.
         folder: of registered data sets.
         asked: what a person says of the preprocessing.
         artefacts: the files that are fed.
@@ -51,12 +51,28 @@ def load_data(
     """
     from edgeq.data import load
 
-    if is_reference(name):
+    if isinstance(name, str) and is_reference(name):
         from edgeq.deploy.user_data import load_user
 
         permit(name)
         source = load_user(name)
+    elif isinstance(name, str | Path):
+        source = load(str(name), folder)
     else:
-        source = load(name, folder)
+        from edgeq.data.user.objects import from_object
+
+        source = from_object(name, "your data", load)
     found = resolved(source, asked or AskedPreprocessing(), artefacts)
     return source if found == source.preprocessing else source.with_preprocessing(found)
+
+
+def data_for(networks: Sequence[object], data: DataSource | str) -> DataSource:
+    """Data by name, fed as the files among some networks note; a data source stays as it is.
+
+    Raises:
+        UsageError: the files note different preprocessings, or see :func:`load_data`.
+    """
+    if not isinstance(data, str):
+        return data
+    files = [Path(each) for each in networks if isinstance(each, str | Path)]
+    return load_data(data, None, artefacts=[path for path in files if path.exists()])

@@ -67,11 +67,11 @@ class AskedPreprocessing:
 
     Attributes:
         preprocess: a name of :data:`NAMES`, or a TOML file.
-        settings: field of a :class:`edgeq.data.Preprocessing` to its text.
+        settings: field of a :class:`edgeq.data.Preprocessing` to its value or text.
     """
 
     preprocess: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def said(self) -> dict[str, Any]:
         """The settings as a :class:`edgeq.data.Preprocessing` reads them.
@@ -79,10 +79,15 @@ class AskedPreprocessing:
         Raises:
             UsageError: a number is none.
         """
-        return {name: _parsed(name, text) for name, text in self.settings.items()}
+        return {
+            name: _parsed(name, value) if isinstance(value, str) else value
+            for name, value in self.settings.items()
+        }
 
 
 NOTHING_ASKED = AskedPreprocessing()
+ALL_VALUES: Mapping[str, Any] = {"scale": "1", "mean": [], "std": []}
+"""What a whole preprocessing says of numbers even where it leaves them as they are."""
 
 
 def with_preprocessing(command: Callable[..., None]) -> Callable[..., None]:

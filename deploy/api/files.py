@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgeq.data.preprocessing import Preprocessing
 from edgeq.deploy import inputs, listing
 from edgeq.deploy.api.networks import as_files
 from edgeq.deploy.diff import run as diffing
 from edgeq.deploy.lint import run as linting
+from edgeq.deploy.preprocessing import ALL_VALUES, AskedPreprocessing
 from edgeq.errors import OutputError
 from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -128,7 +130,7 @@ def calibrate(
         raise OutputError(f"{path} does not end in .onnx", hint="name an .onnx file")
     check_output(path, overwrite=overwrite)
     chosen = config or CalibrationConfig()
-    source = load_data(data) if isinstance(data, str) else data
+    source = inputs.data_for([model], data)
     with as_files([model], source) as (file,):
         done = pipeline.calibrate(
             file,
@@ -175,22 +177,33 @@ def diff(first: str | Path, second: str | Path) -> FileDiff:
 
 
 def load_data(
-    name: str, folder: str | Path | None = None, *, preprocess: str = "dataset"
+    data: object,
+    folder: str | Path | None = None,
+    *,
+    preprocess: str | Mapping[str, Any] | Preprocessing | None = None,
 ) -> DataSource:
     """Read a data set.
 
     Args:
-        name: a name of ``edgeq data``, a folder, or ``package.module:function``, which is imported
-            and called.
-        folder: where data sets are; else what ``EDGEQ_DATA`` names.
-        preprocess: ``dataset`` for the data set's own statistics, ``imagenet``, or ``raw`` for 0 to
-            255.
+        data: a name of ``edgeq data``, a folder or file, or ``package.module:function``, which is
+            imported and called. Or what such a function may return: arrays, a ``torch`` data set, a
+            Hugging Face data set, or two or several of these.
+        folder: where registered data sets are; else what ``EDGEQ_DATA`` names.
+        preprocess: how samples are fed: ``dataset``, ``imagenet`` or ``raw``, a TOML file, or the
+            fields of a :class:`edgeq.data.Preprocessing`; as the data have it where it is None.
 
     Raises:
-        UsageError: an unknown name, or no folder is named.
+        UsageError: an unknown name, no data, a preprocessing that does not suit them, or no folder
+            is named.
         ArtefactError: the files are missing or broken.
     """
-    return inputs.load_data(name, None if folder is None else Path(folder), preprocess)
+    if isinstance(preprocess, str):
+        asked = AskedPreprocessing(preprocess)
+    elif isinstance(preprocess, Preprocessing):
+        asked = AskedPreprocessing(settings={**ALL_VALUES, **preprocess.to_dict()})
+    else:
+        asked = AskedPreprocessing(settings=preprocess or {})
+    return inputs.load_data(data, None if folder is None else Path(folder), asked)
 
 
 def targets(name: str | None = None) -> Targets:

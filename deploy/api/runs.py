@@ -20,7 +20,7 @@ from edgeq.deploy.evaluation.gate import GateReport, accept, report_on
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 from edgeq.deploy.evaluation.stage_runner import select
-from edgeq.deploy.inputs import load_data
+from edgeq.deploy.inputs import data_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ def compare(
         ArtefactError: a file is missing, broken, or does not fit the data.
         TargetError: no target works here.
     """
-    source = _data(data)
+    source = data_for(files, data)
     with as_files(files, source) as paths:
         return comparing.compare(
             chain(paths, targets),
@@ -109,7 +109,7 @@ def profile(
         ArtefactError: a file is missing, broken, or does not fit the sample.
         TargetError: no target works here.
     """
-    source = None if data is None else _data(data)
+    source = None if data is None else data_for(files, data)
     with as_files(files, source) as paths:
         pairs = chain(paths, targets)
         return profiling.profile_each(pairs, source=source, threads=threads, seconds=seconds)
@@ -141,7 +141,7 @@ def audit(
     """
     samples = None
     if data is not None:
-        source = _data(data)
+        source = data_for([file], data)
         samples = Samples(source, select(source, split, limit))
     return auditing.audit(Path(file), target, threads=threads, samples=samples)
 
@@ -169,7 +169,7 @@ def emulate(
         UsageError: no such machine, an unknown split, or no samples.
         ArtefactError: the file or the profile is broken, or does not fit the data or the machine.
     """
-    source = None if data is None else _data(data)
+    source = None if data is None else data_for([file], data)
     return emulation.emulate(
         Path(file), hardware, source=source, split=split, limit=limit, threads=threads
     )
@@ -206,7 +206,7 @@ def survey(
         ArtefactError: a network is missing or broken.
         TargetError: the reference, or every target that was named, is not usable here.
     """
-    source = _data(data)
+    source = data_for(networks, data)
     with as_files(networks, source) as paths:
         return surveying.survey(
             paths,
@@ -256,7 +256,7 @@ def gate(
         TargetError: no target works here; or one failed, with ``update``.
         Inconclusive: with ``update``, an accuracy is one that guessing reaches too.
     """
-    path, source = Path(baseline), _data(data)
+    path, source = Path(baseline), data_for(files, data)
     before = None if update else Baseline.read(path)
     with as_files(files, source) as paths:
         observed = comparing.compare(
@@ -271,7 +271,3 @@ def gate(
             return report_on(observed, before, max_drop)
         accept(observed, path, len(source.classes), accept_guessing=accept_guessing)
         return GateReport("updated", max_drop, ())
-
-
-def _data(data: DataSource | str) -> DataSource:
-    return load_data(data, None) if isinstance(data, str) else data

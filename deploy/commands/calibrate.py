@@ -170,8 +170,8 @@ def command(
         raise UsageError(
             "there is no network to calibrate", hint="name a float ONNX file, or give --model"
         )
-    loaded = load_data(data, data_dir, preprocess, given)
     given = [] if source is None else [source]
+    loaded = load_data(data, data_dir, preprocess, given)
     with (
         with_model(given, user_model, loaded) as files,
         console.progress("calibrating") as advance,

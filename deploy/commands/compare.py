@@ -99,9 +99,8 @@ def command(
     from edgeq.deploy.inputs import load_data
     from edgeq.results import require_all
 
-    source = load_data(
-        data, data_dir, preprocess, [*artefacts, *([reference] if reference is not None else [])]
-    )
+    fed = [*artefacts, *([] if reference is None else [reference])]
+    source = load_data(data, data_dir, preprocess, fed)
     with (
         with_model(artefacts, user_model, source) as files,
         console.progress("comparing") as advance,

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+import edgeq
 from edgeq.data import Preprocessing, load
-from edgeq.deploy.inputs import load_data
+from edgeq.deploy.inputs import data_for, load_data
 from edgeq.deploy.preprocessing import AskedPreprocessing, noted_by, resolved
 from edgeq.errors import ArtefactError, UnknownName, UsageError
 from edgeq.formats.preprocessing_note import KEY, note
@@ -169,3 +170,17 @@ def test_data_of_one_part_calibrate_too(tmp_path: Path, answer: Callable[..., An
     stages = answer("compare", made, "--data", tmp_path / "x.npy", *target)["comparison"]["stages"]
     assert [stage["accuracy"] for stage in stages] == [None, None]
     assert stages[1]["agreement"] == 1
+
+
+def test_in_python_it_is_a_name_a_mapping_or_itself() -> None:
+    pair = (np.zeros((4, 8, 8, 3), np.uint8), np.arange(4))
+    source = edgeq.load_data(pair, preprocess={"resize": [4, 4], "mean": "0.5,0.5,0.5"})
+    assert (source.shape, source.mean) == ((3, 4, 4), (0.5,) * 3)
+    for told in (Preprocessing(), NOTED):
+        assert edgeq.load_data("digits", preprocess=told).preprocessing == told
+
+
+def test_in_python_files_are_fed_as_they_note(tmp_path: Path) -> None:
+    raw = edgeq.load_data("digits", preprocess="raw")
+    edgeq.calibrate(linear(tmp_path / "float.onnx"), raw, tmp_path / "made.onnx", samples=16)
+    assert data_for([tmp_path / "made.onnx"], "digits").preprocessing == Preprocessing()
