@@ -1,7 +1,7 @@
 """How well a score parts positive from negative samples: anomalies, wake words, spam.
 
 The area under the receiver operating characteristic, or the average precision; and where the data
-say how long a sample is, false accepts an hour at the threshold of the best F1.
+say how long a sample is, false accepts per hour at the threshold of the best F1.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Ranking:
     options: ClassVar[Mapping[str, str]] = {
         "output": OPTION,
         "positive": "the class that is to be found (the last)",
-        "seconds": "how long a sample is, for false accepts an hour",
+        "seconds": "how long a sample is, for false accepts per hour",
     }
 
     @property
@@ -111,7 +111,7 @@ class RankingMeter:
             negatives = ~positive
             false = int((scores[negatives] >= threshold).sum())
             hours = int(negatives.sum()) * self._seconds / _HOUR
-            further["false accepts an hour"] = false / hours if hours else float("nan")
+            further["false accepts per hour"] = false / hours if hours else float("nan")
         return Score(
             self._figure,
             measure(scores, positive),

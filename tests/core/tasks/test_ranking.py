@@ -50,7 +50,7 @@ def test_a_score_or_two_rank_alike(outputs: int) -> None:
     assert found.value == pytest.approx(roc_auc(SCORES, POSITIVE))
     assert found.chance == 0.5
     # 2 of 3 negatives, of 10 minutes each, are above the threshold
-    assert found.further["false accepts an hour"] == pytest.approx(4)
+    assert found.further["false accepts per hour"] == pytest.approx(4)
     assert found.threshold == pytest.approx(0.3 if outputs == 1 else 0.6)
 
 
