@@ -18,6 +18,7 @@ from edgeq.calibration._nodes import (
     sole_reader,
     text,
 )
+from edgeq.calibration.blockers import with_what_remains
 from edgeq.calibration.normal_form.functions import CLIPS, Function, functions_of, is_clip
 from edgeq.calibration.normal_form.statics import static_nodes
 from edgeq.calibration.operators import KINDS, check
@@ -105,6 +106,7 @@ class _Classifier:
         } - functions.keys()
         static = static_nodes(self.graph)
         tail = tail_of(self.graph)
+        blocked: list[ir.Node] = []
         for node in self.graph:
             if node in static or node in inside or node in self.done:
                 continue
@@ -116,9 +118,10 @@ class _Classifier:
                     self._visit(node, functions.get(node))
             except ArtefactError as error:
                 self.errors.append(error)
+                blocked.append(node)
         self._outputs(static)
         if self.errors:
-            raise merged_errors(self.errors)
+            raise with_what_remains(merged_errors(self.errors), self.graph, blocked)
         if all(op.kind != "layer" for op in self.ops):
             raise ArtefactError(
                 "the model has no layer with weights, so there is nothing to quantise",

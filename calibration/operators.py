@@ -17,6 +17,7 @@ from edgeq.calibration._nodes import (
     shape_of,
     text,
 )
+from edgeq.calibration.blockers import check_scope
 from edgeq.calibration.normal_form.resizing import is_sampled
 from edgeq.qdq.op_traits import TRAITS
 
@@ -38,6 +39,7 @@ def check(node: ir.Node) -> None:
     Raises:
         ArtefactError: it has none; says why.
     """
+    check_scope(node)
     if node.domain:
         raise refuse(
             node, f"is an operator of {node.domain}, for which no integer form is known", _LISTED

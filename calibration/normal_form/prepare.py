@@ -24,6 +24,7 @@ from edgeq.calibration._nodes import (
     refuse,
     remember,
 )
+from edgeq.calibration.blockers import OUT_OF_SCOPE, check_scope, with_what_remains
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.norms import groups_as_instances
 from edgeq.calibration.normal_form.statics import fold_static
@@ -84,7 +85,7 @@ def _check_operators(model: ir.Model) -> None:
         if not value.is_initializer() and value.dtype not in (None, *FLOATS):
             what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
             raise ArtefactError(what, hint="export the model with float32 inputs")
-    errors = []
+    blocked = []
     for node in model.graph:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:
             raise refuse(
@@ -98,15 +99,23 @@ def _check_operators(model: ir.Model) -> None:
                 "is quantised already, with scales that are found as it runs",
                 "calibrate the float model it was made from",
             )
-        if any(
+        if node.op_type in OUT_OF_SCOPE or any(
             attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
             for attribute in node.attributes.values()
         ):
-            errors.append(
-                refuse(node, "holds a graph of its own", "export the model without control flow")
-            )
-    if errors:
-        raise merged_errors(errors)
+            blocked.append(node)
+    if blocked:
+        raise with_what_remains(
+            merged_errors([_out_of_scope(node) for node in blocked]), model.graph, blocked
+        )
+
+
+def _out_of_scope(node: ir.Node) -> ArtefactError:
+    try:
+        check_scope(node)
+    except ArtefactError as error:
+        return error
+    return refuse(node, "holds a graph of its own", "export the model without control flow")
 
 
 def _to_proto(model: ir.Model) -> onnx.ModelProto:

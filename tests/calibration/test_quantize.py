@@ -344,7 +344,7 @@ FLAT = [helper.make_node("Relu", ["x"], ["y"])]
     ("nodes", "message"),
     [
         (UNKNOWN, r"LRN node 'style' has no integer form"),
-        (ROUNDED, r"TopK node 'best' has no integer form"),
+        (ROUNDED, r"TopK node 'best' picks results"),
         (DYNAMIC, r"Conv node 'attention' has a weight that the graph computes"),
         (DONE, r"QuantizeLinear node 'done' is quantised already"),
         (FLAT, r"no layer with weights"),
