@@ -73,6 +73,11 @@ def _exported(method: Method) -> str:
 
 
 def _listed(widths: tuple[int, ...]) -> str:
+    from edgeq.training.quantizers.catalogue import WIDE
+
+    *narrow, last = widths
+    if last == WIDE:
+        return f"{_listed(tuple(narrow))}, {WIDE}"
     return str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
 
 

@@ -57,6 +57,7 @@ class TrainOptions:
     ] = None
     weight_bits: quant.WeightBits = None
     act_bits: quant.ActBits = None
+    boundary_bits: quant.BoundaryBits = None
     placement: quant.Placement = None
     weights: quant.Weights = None
     activations: quant.Activations = None

@@ -23,7 +23,7 @@ from edgeq.metrics.drift import StepMeter
 from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
     import onnxruntime
@@ -173,6 +173,34 @@ def verify(
         ArtefactError: the samples do not fit.
         TargetError: a runtime is absent, or failed.
     """
+    part = select(source, split, limit)
+    samples = (images for images, _ in fed(part, source, 1))
+    return verify_arrays(
+        model, exported, samples, data=source.name, progress=lambda done: progress(done, len(part))
+    )
+
+
+def verify_arrays(
+    model: ir.Model,
+    exported: Exported,
+    samples: Iterable[Batch],
+    *,
+    data: str = "arrays",
+    progress: Callable[[int], None] = lambda _done: None,
+) -> Verification:
+    """:func:`verify` on arrays of any shape, each a batch of one sample as the model takes it.
+
+    Args:
+        model: the QDQ model.
+        exported: the file made from it.
+        samples: the batches.
+        data: what the samples are called.
+        progress: called with the samples done.
+
+    Raises:
+        UsageError: the model is not quantised.
+        TargetError: a runtime is absent, or failed.
+    """
     from edgeq.qdq.reader import read_qdq
 
     graph = read_qdq(model, float_fallback=True)
@@ -181,17 +209,16 @@ def verify(
             "nothing in the model is quantised, so there are no integers to verify",
             hint="leave --verify out",
         )
-    part = select(source, split, limit)
-    target = reference_of("tflite")
+    target, done = reference_of("tflite"), 0
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         path = Path(folder) / "exported.tflite"
         path.write_bytes(exported.content)
         with target.open(path, intermediates=True) as session:
             pieces = _Pieces.of(model, graph, exported)
-            for done, (images, _) in enumerate(fed(part, source, 1), start=1):
-                pieces.add(images, session)
-                progress(done, len(part))
-    return Verification(source.name, len(part), pieces.checked())
+            for done, sample in enumerate(samples, start=1):
+                pieces.add(sample, session)
+                progress(done)
+    return Verification(data, done, pieces.checked())
 
 
 def verifier_for(

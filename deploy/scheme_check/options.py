@@ -24,7 +24,17 @@ WeightBits = Annotated[
 ]
 ActBits = Annotated[
     int | None,
-    typer.Option("--act-bits", metavar="N", help="Bits of what inner layers read, 1 to 8 (8)."),
+    typer.Option(
+        "--act-bits", metavar="N", help="Bits of what inner layers read, 1 to 8, or 16 (8)."
+    ),
+]
+BoundaryBits = Annotated[
+    int | None,
+    typer.Option(
+        "--boundary-bits",
+        metavar="N",
+        help="Bits of all other tensors that are stored, 2 to 8, or 16 (8).",
+    ),
 ]
 Placement = Annotated[
     str | None,

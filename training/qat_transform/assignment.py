@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # the second for weights of a trained network, and those that no paper quantises
 _LEARNED, _OBSERVED = "learned-clip", "max-abs"
 _FITTED, _TRACKED, _AFFINE = "fitted", "tracked", "min-max"
+_BYTE = 8
 _ENOUGH_BITS = 8  # from here on a range that clips nothing has levels to spare
 # what a machine asks for, and not only a paper: it is of no use beside other scales
 _EVERYWHERE = frozenset({"power-of-two"})
@@ -75,7 +76,8 @@ class Assignment:
         Raises:
             UsageError: the layers that read it have rules for different methods.
         """
-        return build_activation(self.activation_method(spec), spec.bits, signed=spec.signed)
+        signed = spec.signed or spec.bits > _BYTE  # kernels of 16 bits know no other zero point
+        return build_activation(self.activation_method(spec), spec.bits, signed=signed)
 
     def check_tied(self, first: str, second: str, modules: tuple[nn.Module, nn.Module]) -> None:
         """Whether two layers of one weight ask for the same integers.
@@ -132,7 +134,7 @@ class Assignment:
         affine = (
             not self.scheme.normalize_weights if self.scheme.affine is None else self.scheme.affine
         )
-        observed = _AFFINE if affine and spec.signed else _TRACKED
+        observed = _AFFINE if affine and spec.signed and spec.bits <= _BYTE else _TRACKED
         if (
             self.scheme.activations in _EVERYWHERE
             and spec.bits in find("activations", self.scheme.activations).widths
@@ -149,6 +151,8 @@ class Assignment:
                 f"{layers} read one tensor with different methods",
                 hint="give the layers that read it the same method",
             )
+        if spec.bits > _BYTE and asked.keys() <= {AUTO}:
+            return observed
         method = next(iter(asked), AUTO if self.scheme.activations == AUTO else observed)
         if method == AUTO and not spec.signed:
             from_data = observed if spec.bits >= _ENOUGH_BITS else _FITTED

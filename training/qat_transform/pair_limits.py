@@ -47,8 +47,9 @@ def _adds_pairs(layer: nn.Module) -> bool:
 
 
 def _greatest(source: GridQuantizer | None) -> int:
-    """The largest unsigned byte that a grid stores; 0 for a grid that no file can hold."""
+    """The largest unsigned byte that a grid stores; 0 for one of 16 bits, or of no file."""
     try:
-        return 0 if source is None else source.quant_params().qmax
+        params = None if source is None else source.quant_params()
     except UsageError:
         return 0
+    return 0 if params is None or params.dtype != "uint8" else params.qmax

@@ -19,6 +19,8 @@ Role = Literal["weights", "activations"]
 
 _PACKAGE = "edgeq.training.quantizers"
 _WIDTHS = tuple(range(2, 9))
+WIDE = 16
+"""The one width above a byte: of activations beside weights of 8 bits, as integer kernels have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,8 @@ METHODS: tuple[Method, ...] = (
         "the bound follows the largest magnitude of the batches",
         _JACOB,
         ".tracked_clip:for_activation",
+        widths=(*_WIDTHS, WIDE),
+        exact=(*_WIDTHS, WIDE),
     ),
     Method(
         "min-max",
@@ -361,4 +365,6 @@ def _factory(method: Method) -> Callable[..., Any]:
 
 
 def _listed(widths: tuple[int, ...]) -> str:
-    return f"{widths[0]} bits" if len(widths) == 1 else f"{widths[0]} to {widths[-1]} bits"
+    narrow = [width for width in widths if width != WIDE]
+    listed = f"{narrow[0]} bits" if len(narrow) == 1 else f"{narrow[0]} to {narrow[-1]} bits"
+    return listed if WIDE not in widths else f"{listed}, or {WIDE}"

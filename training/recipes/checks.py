@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes
+from edgeq.training.quantizers.catalogue import WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from _typeshed import DataclassInstance
 
+_BYTE = 8  # bits
 Record = TypeVar("Record", bound="DataclassInstance")
 
 
@@ -37,6 +39,25 @@ def check_flag(name: str, value: object) -> None:
     """
     if type(value) is not bool:
         raise UsageError(f"{name} is {value!r}", hint="choose true or false")
+
+
+def check_width(name: str, bits: object, least: int, *, wide: bool) -> None:
+    """Whether a number is a width.
+
+    Args:
+        name: of the field.
+        bits: the number.
+        least: the smallest.
+        wide: whether it may be 16 too.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if type(bits) is not int or not (least <= bits <= _BYTE or (wide and bits == WIDE)):
+        raise UsageError(
+            f"{name} is {bits!r}",
+            hint=f"choose a width from 2 to 8 bits{', or 16' if wide else ''}",
+        )
 
 
 def check_count(name: str, value: object, least: int) -> None:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
-from edgeq.training.recipes.checks import check_flag, read_record
+from edgeq.training.recipes.checks import check_flag, check_width, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,12 +48,9 @@ class LayerRule:
                 hint='name layers, as in match = "stages.2.*"',
             )
         for name in _BITS:
-            bits = getattr(self, name)
-            if bits is not None and (type(bits) is not int or not 1 <= bits <= 8):
-                raise UsageError(
-                    f"{name} of the layers {self.match!r} is {bits!r}",
-                    hint="choose a width from 2 to 8 bits",
-                )
+            bits, field = getattr(self, name), f"{name} of the layers {self.match!r}"
+            if bits is not None:
+                check_width(field, bits, 1, wide=name == "act_bits")
         for name in _METHODS:
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.errors import UnknownName, UsageError
 from edgeq.network.placement import FIRST_LAST, FirstLast, PlacementName
 from edgeq.training.quantizers.catalogue import Role, find, methods
-from edgeq.training.recipes.checks import check_choice, check_flag, read_record
+from edgeq.training.recipes.checks import check_choice, check_flag, check_width, read_record
 from edgeq.training.recipes.layer_rules import LayerRule
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ class Scheme:
 
     Attributes:
         weight_bits: width of the weights of inner layers, 1 to 8.
-        act_bits: width of the activations that inner layers read, 1 to 8.
-        boundary_bits: width of everything else that the ``integer`` placement stores: input, first
-            and last layer, residual branches, concatenation and pooling; 2 to 8.
+        act_bits: width of the activations that inner layers read, 1 to 8, or 16.
+        boundary_bits: width of everything else that the ``integer`` placement stores: input,
+            residual branches, concatenation and pooling, and the weights of the first and last
+            layer, of which none has more than 8; 2 to 8, or 16.
         placement: ``integer`` (an integer runtime can run all of it) or ``paper`` (the published
             quantisers only).
         normalize_weights: give weights in front of a BatchNorm zero mean and unit variance before
@@ -74,9 +75,7 @@ class Scheme:
 
     def __post_init__(self) -> None:
         for name, least in (("weight_bits", 1), ("act_bits", 1), ("boundary_bits", 2)):
-            bits = getattr(self, name)
-            if type(bits) is not int or not least <= bits <= 8:
-                raise UsageError(f"{name} is {bits}", hint="choose a width from 2 to 8 bits")
+            check_width(name, getattr(self, name), least, wide=name != "weight_bits")
         for name in (*_OPEN, "pair_safe"):
             if name not in _OPEN or getattr(self, name) is not None:
                 check_flag(name, getattr(self, name))

@@ -66,6 +66,9 @@ def lower_reshape(op: QdqOp, context: LoweringContext) -> None:
         context.reshape(context.read(source, layout), target, stored_shape(op.output.shape, wanted))
 
 
+_MOST_JOINED = 10  # tensors in one CONCATENATION, as many as TensorFlow Lite Micro takes
+
+
 def lower_concat(op: QdqOp, context: LoweringContext) -> None:
     """Append a Concat; all its tensors lie on one grid by then."""
     tensors = [context.operand(op, position) for position in range(len(op.inputs))]
@@ -73,8 +76,29 @@ def lower_concat(op: QdqOp, context: LoweringContext) -> None:
     options = schema.ConcatenationOptionsT()
     options.axis = layout.index(op.integer("axis"))
     indices = [context.read(tensor, layout) for tensor in tensors]
+    sizes = [tensor.shape[op.integer("axis")] for tensor in tensors]
+    level = 0
     with context.writing(op, layout) as (target, _):
+        while len(indices) > _MOST_JOINED:
+            level += 1
+            starts = range(0, len(indices), _MOST_JOINED)
+            parts = [slice(start, start + _MOST_JOINED) for start in starts]
+            sizes = [sum(sizes[part]) for part in parts]
+            joins = [
+                context.tensor(op.output, layout, f"~part{level}_{at}", _with_size(op, size))
+                for at, size in enumerate(sizes)
+            ]
+            for part, join in zip(parts, joins, strict=True):
+                context.builder.operator(Op.CONCATENATION, 2, indices[part], [join], options)
+            indices = joins
         context.builder.operator(Op.CONCATENATION, 2, indices, [target], options)
+
+
+def _with_size(op: QdqOp, size: int) -> list[int]:
+    """The shape of an operator's output with another size along its axis."""
+    shape = list(op.output.shape)
+    shape[op.integer("axis")] = size
+    return shape
 
 
 def lower_slice(op: QdqOp, context: LoweringContext) -> None:

@@ -150,8 +150,8 @@ def place(
         act_bits: width of what inner layers read.
         boundary_bits: width of everything else.
         first_last: what becomes of the first and the last layer: ``boundary`` gives their weights
-            ``boundary_bits``, ``inner`` treats them like any layer, ``float`` leaves them in float;
-            None for what the placement does by itself.
+            ``boundary_bits``, 8 at most, ``inner`` treats them like any layer, ``float`` leaves
+            them in float; None for what the placement does by itself.
         overrides: layers whose widths differ. One that ``first_last`` leaves in float is quantised
             where weights are named.
     """
@@ -180,9 +180,11 @@ def _widths(
     overrides: Mapping[str, LayerWidths],
 ) -> dict[str, LayerWidths]:
     """What each layer is quantised to; without weight bits it stays in float."""
-    outer = {"boundary": LayerWidths(boundary_bits), "inner": inner, "float": LayerWidths()}[
-        first_last
-    ]
+    outer = {
+        "boundary": LayerWidths(min(boundary_bits, 8)),
+        "inner": inner,
+        "float": LayerWidths(),
+    }[first_last]
     ends, found = ends_of(ops), {}
     for name in (op.name for op in ops if op.kind == "layer"):
         usual, own = outer if name in ends else inner, overrides.get(name, LayerWidths())

@@ -16,7 +16,7 @@ from edgeq.training.quantizers.parts.pair_safe import raised
 from edgeq.training.quantizers.parts.protocol import Encoded, along
 from edgeq.training.quantizers.parts.straight_through import straight_through
 
-STORAGE_BITS = 8  # of what integer runtimes store
+STORAGE_BITS = 8  # of what most integer runtimes store
 SMALLEST_BOUND = 1e-6  # a bound may not reach zero, where the scale would vanish
 
 
@@ -123,10 +123,15 @@ class UniformGrid(UniformQuantizer, ABC):
         return self.scale
 
     def quant_params(self) -> QuantParams:
-        """The grid in its canonical storage dtype, uint8: zero point 0, or 128 if signed."""
+        """The grid in its canonical storage dtype, uint8: zero point 0, or 128 if signed.
+
+        Above 8 bits it is int16, around zero.
+        """
         require_target(self)
-        zero = 128 if self.signed else 0
         scale = self.scale.detach().cpu().numpy()
+        if self.bits > STORAGE_BITS:
+            return QuantParams.of(scale, 0, "int16", self.qmin, self.qmax, self.axis)
+        zero = 128 if self.signed else 0
         return QuantParams.of(scale, zero, "uint8", self.qmin + zero, self.qmax + zero, self.axis)
 
     def extra_repr(self) -> str:
@@ -137,12 +142,12 @@ class UniformGrid(UniformQuantizer, ABC):
 
 
 def require_target(quantizer: UniformQuantizer) -> None:
-    """Refuse to give out a grid that no 8-bit storage dtype holds.
+    """Refuse to give out a grid that is wider than a byte for the time being.
 
     Raises:
         EdgeqError: the quantiser is still being annealed.
     """
-    if quantizer.bits > STORAGE_BITS:
+    if quantizer.bits > max(quantizer.target_bits, STORAGE_BITS):
         raise EdgeqError(
             f"a quantiser is still at {quantizer.bits} bits",
             hint="set the target widths before export",

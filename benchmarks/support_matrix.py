@@ -1,0 +1,110 @@
+"""The support matrix: families of networks, and what holds for each of them everywhere.
+
+``python -m benchmarks.support_matrix`` measures every family and writes
+docs/results/support-matrix.md; names after it measure those only, and print. timm and torchvision
+have to be there for the families that come from them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.models.public.catalogue import FAMILIES
+
+from benchmarks.support.matrix import COLUMNS, measured
+from edgeq.machine import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from benchmarks.support.matrix import Row
+
+_PAGE = Path(__file__).parent.parent / "docs" / "results" / "support-matrix.md"
+_INTRODUCTION = """# Support matrix
+
+`python -m benchmarks.support_matrix` measures it again, and writes this page. {whole} of {all}
+families are whole: every column holds.
+
+Each network is small, has weights at random, and is written as people write it: timm's and
+torchvision's own code where they have it, else code in the public style
+(`tests/support/models/public`). What the columns say:
+
+| column | holds where |
+|---|---|
+| QAT | `edgeq.quantize` takes the network as it is, and it trains |
+| PTQ | `edgeq calibrate` takes what `torch.onnx.export` writes of it, and that becomes TFLite |
+| export | the trained network becomes TFLite without a changed number: how many were compared |
+| ort-cpu-ref | each tensor has torch's integers; different ones lie at ties, and are counted |
+| tflite-ref | each operator, given equal integers, is within 1 LSB; different ones are counted |
+| tflm | TensorFlow Lite Micro's answers are those that edgeq's emulator predicts |
+| emulator | every integer is that of `tflite-ref`, and of `ort-cpu-ref` for the ONNX file |
+
+*float* counts the operators that stay in float, by name, with `--allow-float`: LayerNorm has no
+integer kernel in these runtimes. {machine}; {packages}.
+
+"""
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure, then write the page, or print where names are given."""
+    chosen = tuple(
+        family
+        for family in FAMILIES
+        if not names or any(name.lower() in family.name.lower() for name in names)
+    )
+    rows = measured(chosen)
+    if names:
+        sys.stdout.write(_table(rows))
+    else:
+        _PAGE.write_text(page(rows))
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The page of documentation."""
+    introduction = _INTRODUCTION.format(
+        whole=sum(row.whole for row in rows),
+        all=len(rows),
+        machine=fingerprint().cpu,
+        packages=", ".join(_versions()),
+    )
+    return introduction + _table(rows) + _refusals(rows)
+
+
+def _versions() -> Iterable[str]:
+    for package in ("torch", "torchvision", "timm", "onnxruntime", "ai-edge-litert"):
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [
+        f"| family | code | {' | '.join(COLUMNS)} | float |",
+        f"|{'---|' * (len(COLUMNS) + 3)}",
+    ]
+    for row in rows:
+        cells = (row.cells[name].text if row.cells[name].holds else "no" for name in COLUMNS)
+        lines.append(
+            f"| {row.family.name} | {row.family.source} | {' | '.join(cells)} "
+            f"| {row.in_float or ''} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _refusals(rows: Sequence[Row]) -> str:
+    """What stands in the way, by family and column."""
+    lines = [
+        f"- {row.family.name}, {name}: {cell.text}"
+        for row in rows
+        for name, cell in row.cells.items()
+        if not cell.holds and cell.text
+    ]
+    return "\n".join(["", "## What stands in the way", "", *lines, ""]) if lines else ""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
