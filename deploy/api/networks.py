@@ -47,7 +47,10 @@ def as_files(
 
 @contextmanager
 def with_model(
-    artefacts: Sequence[Path], reference: str | None, source: DataSource | None
+    artefacts: Sequence[Path],
+    reference: str | None,
+    source: DataSource | None,
+    flag: str = "--data",
 ) -> Iterator[list[Path]]:
     """The artefacts of a command line and what ``--model`` adds to them.
 
@@ -58,6 +61,7 @@ def with_model(
         artefacts: files and training folders.
         reference: ``package.module:function``; None for none.
         source: data that the network reads.
+        flag: the option that names them.
 
     Raises:
         UsageError: there is no such function, it returns no network, or the network has no data of
@@ -75,16 +79,39 @@ def with_model(
         return
     network = unwrapped(call(reference, flag="--model"))
     with ExitStack() as stack:
-        yield [_file(network, reference, source, stack), *artefacts]
+        yield [_file(network, reference, source, stack, flag), *artefacts]
 
 
-def _file(network: nn.Module, name: str, source: DataSource | None, stack: ExitStack) -> Path:
+def only(files: Sequence[Path]) -> Path:
+    """The one network that a command works on.
+
+    Raises:
+        UsageError: none is named, or two are.
+    """
+    if not files:
+        raise UsageError(
+            "no network is named", hint="name a file or a training folder, or give --model"
+        )
+    if len(files) > 1:
+        raise UsageError(
+            f"two networks are named, {files[0].stem} and {files[1]}", hint="name one of them"
+        )
+    return files[0]
+
+
+def _file(
+    network: nn.Module,
+    name: str,
+    source: DataSource | None,
+    stack: ExitStack,
+    flag: str = "--data",
+) -> Path:
     """The checkpoint that stands for a network until the stack is closed."""
     from edgeq.training.checkpoint import write_network
 
     if source is None:
         raise UsageError(
-            f"the network {name} needs data, whose size its input has", hint="give --data"
+            f"the network {name} needs data, whose size its input has", hint=f"give {flag}"
         )
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgeq-network-")))
     stack.enter_context(provided(folder.name, partial(_copied, network)))

@@ -10,7 +10,7 @@ from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, UserModel
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
-from edgeq.errors import TargetError, UsageError
+from edgeq.errors import TargetError
 from edgeq.registry import Registry
 
 
@@ -144,7 +144,7 @@ def command(
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
-    from edgeq.deploy.api.networks import with_model
+    from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.report.values import kilobytes
@@ -166,10 +166,6 @@ def command(
         pair_safe,
         tuple(method or ()),
     )
-    if source is None and user_model is None:
-        raise UsageError(
-            "there is no network to calibrate", hint="name a float ONNX file, or give --model"
-        )
     given = [] if source is None else [source]
     loaded = load_data(data, data_dir, preprocess, given)
     with (
@@ -177,7 +173,7 @@ def command(
         console.progress("calibrating") as advance,
     ):
         done = calibrate(
-            _only(files),
+            only(files),
             loaded,
             output,
             config,
@@ -205,11 +201,3 @@ def command(
             f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
             f"{loaded.name}{'' if done.split == 'train' else ', which has no training split'}"
         )
-
-
-def _only(files: list[Path]) -> Path:
-    if len(files) > 1:
-        raise UsageError(
-            f"two networks are named, {files[0].stem} and {files[1]}", hint="name one of them"
-        )
-    return files[0]

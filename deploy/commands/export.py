@@ -32,10 +32,14 @@ _WEIGHT_STORAGES = ("int8", "int4")
 
 @with_preprocessing
 def command(
+    *,
     source: Annotated[
-        Path,
-        typer.Argument(help="A training folder, a checkpoint or an ONNX file.", show_default=False),
-    ],
+        Path | None,
+        typer.Argument(
+            help="A training folder, a checkpoint or an ONNX file; none with --model.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output,
     user_model: UserModel = None,
     to: Annotated[
@@ -138,11 +142,11 @@ def command(
     than 1 LSB, the command exits with status 1 and writes nothing.
     """
     from edgeq.deploy import console
+    from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.evaluation.verify import verifier_for
     from edgeq.deploy.inputs import choose
     from edgeq.deploy.pipeline.export import default_formats, export
     from edgeq.exporter import ExportOptions
-    from edgeq.factories import permit
 
     options = ExportOptions(
         activation_dtype=cast(
@@ -156,26 +160,28 @@ def command(
         requantize=requantize,
         allow_float=allow_float,
     )
-    if user_model is not None:
-        permit(user_model)
     formats = to or ([] if targets else default_formats())
     verifier = (
         verifier_for(verify, data_dir, preprocess, [source], split, limit)
         if verify is not None
         else None
     )
+    shown = verifier.source if verifier is not None else None
+    if source is None and user_model is not None:
+        name = name or user_model.rpartition(":")[2]
     try:
-        written = export(
-            source,
-            formats,
-            output,
-            options,
-            stem=name,
-            overwrite=overwrite,
-            targets=targets or (),
-            outputs=outputs or (),
-            check=verifier,
-        )
+        with with_model([] if source is None else [source], user_model, shown, "--verify") as files:
+            written = export(
+                only(files),
+                formats,
+                output,
+                options,
+                stem=name,
+                overwrite=overwrite,
+                targets=targets or (),
+                outputs=outputs or (),
+                check=verifier,
+            )
     except GateFailed:
         _show(verifier, as_json=as_json)
         raise

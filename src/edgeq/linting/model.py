@@ -53,10 +53,15 @@ class LintLayer:
 
     @property
     def step(self) -> NDArray[np.float64] | None:
-        """Input scale times weight scale, what one step of the sums stands for; (out,) or (1,)."""
+        """Input scale times weight scale, what one step of the sums stands for; (out,) or (1,).
+
+        None where the layer has no integers, or as many scales as neither channels nor one.
+        """
         if self.source is None or self.weight_grid is None or self.source.axis is not None:
             return None
         scales = np.atleast_1d(self.weight_grid.scale).astype(np.float64)
+        if self.weights is None or scales.size not in (1, len(self.weights)):
+            return None
         return scales * float(self.source.scale)
 
     def reach(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

@@ -62,8 +62,8 @@ def view(model: ir.Model, name: str) -> LintModel:
         for value in model.graph.inputs
         if value.const_value is None
     )
-    notes = " ".join((*model.metadata_props, *model.graph.metadata_props))
-    known = any(word in notes for word in _PREPROCESSING)
+    notes = (*model.metadata_props, *model.graph.metadata_props)
+    known = any(word in str(note) for note in notes for word in _PREPROCESSING)
     return LintModel(
         name, "onnx", layers, handovers, activations, inputs, known, tuple(reader.broken.items())
     )

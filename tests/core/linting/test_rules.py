@@ -121,6 +121,15 @@ def test_bias_scale() -> None:
     assert rounded == []
 
 
+def test_biases_with_another_number_of_scales() -> None:
+    def fault(tensors: dict[str, Any], _: Any) -> None:
+        grid = tensors["d.bias"].quantization
+        grid.scale, grid.zeroPoint = np.full(3, 0.1, np.float32), np.zeros(3, np.int64)
+
+    (finding,) = of("bias-scale", found(with_tensors(as_tflite(CLEAN), fault)))
+    assert finding.message == "its bias has 3 scales for 4 channels"
+
+
 def test_grid_mismatch() -> None:
     model = with_constants(
         CLEAN, lambda constants: constants.update(other=constants["c_scale"] * np.float32(2))

@@ -76,9 +76,21 @@ def test_a_float_network_is_calibrated_and_timed(
 
 
 @pytest.mark.usefixtures("nets")
+def test_a_network_is_exported_as_its_owner_trained_it(
+    answer: Callable[..., Any], refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    own = ("--model", "somebodys_nets:trained", "-o", "out")
+    assert "give --verify" in refusal("export", *own)
+    written = answer("export", *own, "--verify", "digits", "--limit", 8)["files"]
+    assert [each["path"] for each in written] == ["out/trained.onnx", "out/trained.tflite"]
+    assert all(each["parity"]["different"] == [] for each in written)
+    assert edgeq.diff(tmp_path / "net.onnx", tmp_path / "out" / "trained.onnx").equal
+
+
+@pytest.mark.usefixtures("nets")
 def test_what_is_no_network_is_refused(refusal: Callable[..., str]) -> None:
     made = ("--data", "digits", "-o", "again.onnx")
-    assert "no network to calibrate" in refusal("calibrate", *made)
+    assert "no network is named" in refusal("calibrate", *made)
     assert "no torch.nn.Module" in refusal("calibrate", "--model", "somebodys_nets:nothing", *made)
     both = refusal("calibrate", "net.onnx", "--model", "somebodys_nets:plain", *made)
     assert "two networks are named" in both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -10,6 +11,8 @@ import pytest
 from tests.support.models.lint_models import as_tflite, network, with_constants
 
 from edgeq.deploy.cli import run
+from edgeq.deploy.lint.run import lint
+from edgeq.errors import EdgeqError
 from edgeq.linting import RULES
 
 if TYPE_CHECKING:
@@ -91,6 +94,25 @@ def test_checkpoints_and_broken_files_are_refused(
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(as_tflite(network())[:300])
     assert "truncated" in refusal("lint", cut)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+def test_no_damaged_file_is_more_than_refused(suffix: str, tmp_path: Path) -> None:
+    rng = random.Random(0)  # noqa: S311  # which bytes are damaged is no secret
+    model = network()
+    content = model.SerializeToString() if suffix == "onnx" else as_tflite(model)
+    path = tmp_path / f"damaged.{suffix}"
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(content)
+        for _ in range(rng.choice((1, 2, 8))):
+            damaged[rng.randrange(16, len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged[: rng.choice((len(damaged), rng.randrange(16, len(damaged))))])
+        try:
+            lint(path)
+        except EdgeqError:
+            refused += 1
+    assert 0 < refused < 60
 
 
 def test_a_device_brings_its_advice(sick: Path, answer: Callable[..., Any]) -> None:

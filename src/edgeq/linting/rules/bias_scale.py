@@ -42,6 +42,15 @@ class BiasScale:
                     "store it as int32 with zero point 0",
                 )
                 continue
+            if grid.scale.size not in (1, layer.bias.size):
+                yield Problem(
+                    layer.node,
+                    f"its bias has {grid.scale.size} scales for {layer.bias.size} channels",
+                    "give the bias one scale, or one a channel",
+                    float(grid.scale.size),
+                    "scales",
+                )
+                continue
             given = np.broadcast_to(np.atleast_1d(grid.scale).astype(np.float64), layer.bias.shape)
             off = np.abs(given / np.broadcast_to(step, layer.bias.shape) - 1)
             wrong = tuple(int(i) for i in np.flatnonzero(off > _ROUNDING))
