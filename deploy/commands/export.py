@@ -161,8 +161,9 @@ def command(
         allow_float=allow_float,
     )
     formats = to or ([] if targets else default_formats())
+    given = [] if source is None else [source]
     verifier = (
-        verifier_for(verify, data_dir, preprocess, [source], split, limit)
+        verifier_for(verify, data_dir, preprocess, given, split, limit)
         if verify is not None
         else None
     )
@@ -170,7 +171,7 @@ def command(
     if source is None and user_model is not None:
         name = name or user_model.rpartition(":")[2]
     try:
-        with with_model([] if source is None else [source], user_model, shown, "--verify") as files:
+        with with_model(given, user_model, shown, "--verify") as files:
             written = export(
                 only(files),
                 formats,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
+from edgeq.formats.preprocessing_note import KEY
 from edgeq.formats.tflite_file import BROKEN, graphs_of, notes_of
 from edgeq.formats.tflite_schema import schema
 from edgeq.linting.model import Handover, LintActivation, LintInput, LintLayer, LintModel
@@ -101,7 +102,8 @@ def view(content: bytes, name: str) -> LintModel:
 def _says_preprocessing(content: bytes) -> bool:
     model = schema.Model.GetRootAs(content, 0)
     names = [model.Metadata(i).Name() for i in range(model.MetadataLength())]
-    return _METADATA.encode() in names or "preprocessing" in (notes_of(content) or {})
+    source = (notes_of(content) or {}).get("source", {})
+    return _METADATA.encode() in names or (isinstance(source, dict) and KEY in source)
 
 
 def grid_of_tensor(tensor: FileTensor | None) -> QuantParams | None:

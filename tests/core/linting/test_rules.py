@@ -244,6 +244,7 @@ def test_no_preprocessing() -> None:
     model = with_constants(CLEAN, lambda _: None)
     model.metadata_props.add(key="edgeq_preprocessing", value="{}")
     assert found(model) == []
+    assert found(as_tflite(model)) == []
 
 
 def test_faults_of_tflite_files_are_the_same() -> None:

@@ -29,5 +29,6 @@ class NoPreprocessing:
             yield Problem(
                 model.inputs[0].name,
                 "the file does not say how its inputs are prepared",
-                "write it into the file's metadata: size, scale, mean, standard deviation, layout",
+                "make it with data (edgeq calibrate --data), which writes size, scale, mean, standard "
+                "deviation and layout into the file",
             )
