@@ -29,6 +29,6 @@ class NoPreprocessing:
             yield Problem(
                 model.inputs[0].name,
                 "the file does not say how its inputs are prepared",
-                "make it with data (edgeq calibrate --data), which writes size, scale, mean, standard "
-                "deviation and layout into the file",
+                "make it with data (edgeq calibrate --data), which writes size, scale, mean, "
+                "standard deviation and layout into the file",
             )
