@@ -252,14 +252,55 @@ def _others() -> Iterator[ModelEntry]:
 
 
 def _tasks() -> Iterator[ModelEntry]:
+    folder = "edgeq.models.tasks"
     yield ModelEntry(
         "yolo-tiny",
         "yolo",
-        24,
+        30,
         "detector with C2f, SPPF and DFL heads, strides 4 and 8",
-        "edgeq.models.tasks.yolo:Yolo",
+        f"{folder}.yolo:Yolo",
         least_size=16,
         task="mAP",
+    )
+    yield ModelEntry(
+        "unet-tiny",
+        "unet",
+        15,
+        "U-Net of four sizes, for segmentation",
+        f"{folder}.unet:UNet",
+        least_size=16,
+        task="mIoU",
+    )
+    yield ModelEntry(
+        "ds-cnn",
+        "ds-cnn",
+        10,
+        "DS-CNN for keywords, four separable layers",
+        f"{folder}.ds_cnn:DsCnn",
+        least_size=10,
+    )
+    yield ModelEntry(
+        "mobilenetv3-small",
+        "mobilenetv3",
+        54,
+        "MobileNetV3-small for small images",
+        f"{folder}.mobilenet_v3:MobileNetV3",
+    )
+    yield ModelEntry(
+        "vit-tiny",
+        "vit",
+        26,
+        "vision transformer of four layers, patches of 4x4",
+        f"{folder}.vit:VisionTransformer",
+        sized=True,
+    )
+    yield ModelEntry(
+        "gru-denoiser",
+        "gru",
+        3,
+        "GRU with a gate for each feature, for denoising",
+        f"{folder}.gru:GruDenoiser",
+        task="rmse",
     )
 
 

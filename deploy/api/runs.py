@@ -183,6 +183,8 @@ def survey(
     reference: str = surveying.REFERENCE,
     split: str = "test",
     limit: int | None = None,
+    task: str | None = None,
+    task_options: Mapping[str, str] | None = None,
     threads: int = 1,
     seconds: float | None = 1.0,
 ) -> Survey:
@@ -197,6 +199,8 @@ def survey(
         limit: how many samples of it, from the first; None for all.
         threads: the most threads a runtime may use.
         seconds: how long each is timed, at least; None for not at all.
+        task: as of :func:`compare`.
+        task_options: of the task.
 
     Returns:
         A row for each network on each target; one that failed says why.
@@ -217,6 +221,7 @@ def survey(
             limit=limit,
             threads=threads,
             seconds=seconds,
+            task=AskedTask(task or "", task_options or {}),
         )
 
 
@@ -231,27 +236,32 @@ def gate(
     accept_guessing: bool = False,
     split: str = "test",
     limit: int | None = None,
+    task: str | None = None,
+    task_options: Mapping[str, str] | None = None,
     threads: int = 1,
 ) -> GateReport:
-    """Compare the accuracy of files with a committed baseline, sample by sample.
+    """Compare the accuracy or score of files with a committed baseline, on the same samples.
 
     Args:
         files: as of :func:`compare`.
         data: a data set, or the name of one.
         baseline: the file to compare with.
         targets: the names of the runtimes; all that are usable here where none is named.
-        max_drop: how many percentage points of accuracy a stage may lose.
+        max_drop: how many percentage points of accuracy or score a stage may lose; per cent of an
+            error.
         update: accept what is measured now: write the baseline, or replace it.
         accept_guessing: let ``update`` accept an accuracy that guessing reaches too.
         split: which part of the data.
         limit: how many samples of it, from the first; None for all.
+        task: as of :func:`compare`.
+        task_options: of the task.
         threads: the most threads a runtime may use.
 
     Returns:
         What the gate says; ``require_passed`` raises where it is not that it passed.
 
     Raises:
-        UsageError: as of :func:`compare`; or a stage has no accuracy.
+        UsageError: as of :func:`compare`; or a stage has neither an accuracy nor a score.
         ArtefactError: a file or the baseline is missing or broken.
         TargetError: no target works here; or one failed, with ``update``.
         Inconclusive: with ``update``, an accuracy is one that guessing reaches too.
@@ -266,6 +276,7 @@ def gate(
             limit=limit,
             threads=threads,
             tensors=False,
+            task=AskedTask(task or "", task_options or {}),
         )
         if before is not None:
             return report_on(observed, before, max_drop)

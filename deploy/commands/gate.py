@@ -14,6 +14,8 @@ from edgeq.deploy.options import (
     Limit,
     Split,
     Targets,
+    Task,
+    TaskOptions,
     Threads,
     UserModel,
 )
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.baseline import Baseline
     from edgeq.deploy.evaluation.compare import Observed
     from edgeq.deploy.evaluation.gate import StageVerdict
+    from edgeq.results import Score
 
 
 @with_preprocessing
@@ -39,7 +42,8 @@ def command(
         typer.Option(
             "--max-drop",
             metavar="POINTS",
-            help="Fail when a stage loses more than this many percentage points of accuracy.",
+            help="Fail when a stage loses more than this many percentage points of accuracy or "
+            "score, or an error grows by more per cent.",
         ),
     ] = 0.5,
     update: Annotated[
@@ -57,6 +61,8 @@ def command(
     split: Split = "test",
     limit: Limit = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
+    task: Task = None,
+    task_option: TaskOptions = None,
     threads: Threads = 1,
     user_model: UserModel = None,
     as_json: AsJson = False,
@@ -64,8 +70,8 @@ def command(
     """Pass or fail against a baseline.
 
     It runs the same stages as `edgeq compare`, and compares accuracy with a committed baseline,
-    sample by sample. Exit status: 0 passed, 1 failed, 3 inconclusive, 4 a target of the baseline
-    does not work here.
+    sample by sample, or the score of the task. Exit status: 0 passed, 1 failed, 3 inconclusive, 4 a
+    target of the baseline does not work here.
 
     Inconclusive means: a stage that the baseline lacks, a stage of the baseline that was not run,
     other samples, or another normalisation.
@@ -76,6 +82,7 @@ def command(
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare
     from edgeq.deploy.evaluation.gate import accept
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
@@ -97,6 +104,7 @@ def command(
             limit=limit,
             threads=threads,
             tensors=False,
+            task=AskedTask.parse(task, task_option),
             progress=advance,
         )
     show_remarks(observed.comparison.remarks)
@@ -111,7 +119,7 @@ def command(
 
 def _accepted(observed: "Observed", made: "Baseline", path: Path, *, as_json: bool) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.report.values import percent
+    from edgeq.deploy.evaluation.outputs.scoring import TOP1
 
     if as_json:
         console.write_json(
@@ -124,9 +132,11 @@ def _accepted(observed: "Observed", made: "Baseline", path: Path, *, as_json: bo
             },
         )
         return
-    rows = [(name, percent(entry.accuracy)) for name, entry in made.stages.items()]
+    scores = {stage.name: stage.score for stage in observed.comparison.stages}
+    rows = [(name, _figure(entry.value, scores[name])) for name, entry in made.stages.items()]
+    title = "accuracy %" if made.metric == TOP1 else made.metric
     console.write_table(
-        f"Accepted as the baseline {path}", ("stage", "accuracy %"), rows, numbers=("accuracy %",)
+        f"Accepted as the baseline {path}", ("stage", title), rows, numbers=(title,)
     )
 
 
@@ -134,6 +144,7 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.baseline import changes
     from edgeq.deploy.evaluation.gate import conclude, judge
+    from edgeq.deploy.evaluation.outputs.scoring import TOP1
     from edgeq.errors import EdgeqError, Inconclusive
 
     verdicts: tuple[StageVerdict, ...] = ()
@@ -161,11 +172,13 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
             },
         )
     elif verdicts:
+        scores = {stage.name: stage.score for stage in observed.comparison.stages}
+        plain = observed.measure == TOP1
         columns = (
             "stage",
             "verdict",
-            "baseline %",
-            "now %",
+            "baseline %" if plain else "baseline",
+            "now %" if plain else "now",
             "drop",
             "gap",
             "lost",
@@ -175,9 +188,11 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
             "size %",
         )
         console.write_table(
-            f"Gate: at most {max_drop:g} points may be lost",
+            f"Gate: at most {max_drop:g} points may be lost"
+            if observed.measure == TOP1
+            else f"Gate: {observed.measure} may be worse by at most {max_drop:g}",
             columns,
-            [_cells(verdict) for verdict in verdicts],
+            [_cells(verdict, scores.get(verdict.stage)) for verdict in verdicts],
             numbers=columns[2:],
         )
     if problem is not None:
@@ -188,15 +203,22 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
         console.note("edgeq: better than the baseline; --update keeps it that way")
 
 
-def _cells(verdict: "StageVerdict") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, general, kilobytes, percent
+def _figure(value: float | None, scored: "Score | None") -> str:
+    """An accuracy in per cent, or a score with its unit."""
+    from edgeq.deploy.report.values import percent, score
+
+    return percent(value) if scored is None or value is None else score(scored, value)
+
+
+def _cells(verdict: "StageVerdict", scored: "Score | None") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import MISSING, general, kilobytes
 
     judged = verdict.p_value is not None
     return (
         verdict.stage,
         verdict.state,
-        percent(verdict.baseline),
-        percent(verdict.now),
+        _figure(verdict.baseline, scored),
+        _figure(verdict.now, scored),
         MISSING if verdict.drop_points is None else f"{verdict.drop_points:.2f}",
         MISSING if verdict.gap_points is None else f"{verdict.gap_points:.2f}",
         str(verdict.lost) if judged else MISSING,

@@ -12,6 +12,8 @@ from edgeq.deploy.options import (
     Limit,
     Split,
     Targets,
+    Task,
+    TaskOptions,
     Threads,
     UserModel,
 )
@@ -40,6 +42,8 @@ def command(
     split: Split = "test",
     limit: Limit = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
+    task: Task = None,
+    task_option: TaskOptions = None,
     seconds: Annotated[
         float,
         typer.Option(
@@ -56,12 +60,13 @@ def command(
     """Run networks on every target that works here.
 
     Each network is exported in each target's dialect and answers the same samples there. The table
-    has accuracy, answers and outputs that differ from one target's, and the latency with what it
-    means. A target that fails is a row with the reason; the others keep theirs, and the exit status
-    is 4.
+    has accuracy, or the score of the task, answers and outputs that differ from one target's, and
+    the latency with what it means. A target that fails is a row with the reason; the others keep
+    theirs, and the exit status is 4.
     """
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.evaluation.survey import survey
     from edgeq.deploy.inputs import load_data
     from edgeq.machine import fingerprint
@@ -80,6 +85,7 @@ def command(
             limit=limit,
             threads=threads,
             seconds=seconds or None,
+            task=AskedTask.parse(task, task_option),
             progress=advance,
         )
     if as_json:
@@ -95,10 +101,11 @@ def _show(found: "Survey", split: str) -> None:
     from edgeq.deploy.tables import show_remarks, show_saturation
 
     further = further_headings("survey")
+    score = next((row.score.name for row in found.rows if row.score), "accuracy %")
     columns = (
         "network",
         "target",
-        "accuracy %",
+        score,
         "flipped",
         "outputs off by LSB",
         *further,
@@ -115,19 +122,21 @@ def _show(found: "Survey", split: str) -> None:
         title,
         columns,
         [_cells(row) for row in found.rows],
-        numbers=("accuracy %", "flipped", *further, "p50 ms", "kB"),
+        numbers=(score, "flipped", *further, "p50 ms", "kB"),
     )
     show_remarks(found.remarks)
     show_saturation(row.saturating for row in found.rows)
 
 
 def _cells(row: "SurveyRow") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import further_cells, kilobytes, percent, steps
+    from edgeq.deploy.report.values import further_cells, kilobytes, percent, score, steps
 
     further = further_cells(row.metrics, "survey")
     if row.failure:
         return row.network, row.target, *[""] * (6 + len(further)), row.failure
     scored = percent(row.accuracy.fraction if row.accuracy else None)
+    if row.score is not None:
+        scored = score(row.score)
     flipped = "" if row.flipped is None else str(row.flipped)
     return (
         row.network,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import edgeq
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.outputs.answers import require_accuracy
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes, write_json
 from edgeq.machine import fingerprint
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.compare import Observed
 
 SCHEMA = "edgeq.baseline/3"
-METRIC = "top-1 accuracy"
 MAX_BYTES = 64 * 2**20
 
 
@@ -40,21 +40,25 @@ class Entry:
 
     Attributes:
         correct: bool, (samples,): whether each sample was answered right, in the order of the
-            samples.
+            samples; None where a task's score was measured.
         size_bytes: of the artefact.
         sha256: of the artefact.
+        score: that score; None where answers are right or wrong.
     """
 
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | None
     size_bytes: int
     sha256: str
+    score: float | None = None
 
     __repr__ = brief
 
     @property
-    def accuracy(self) -> float:
-        """The share of samples answered right."""
-        return float(self.correct.mean())
+    def value(self) -> float:
+        """The score, or the share of samples answered right."""
+        if self.correct is not None:
+            return float(self.correct.mean())
+        return float("nan") if self.score is None else self.score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,17 +87,20 @@ class Baseline:
         """The baseline that a run makes.
 
         Raises:
-            UsageError: a stage of it has no accuracy.
+            UsageError: a stage of it has neither an accuracy nor a score.
         """
-        require_accuracy(observed.answering.items())
+        require_measured(observed)
         comparison = observed.comparison
         stages = {
             stage.name: Entry(
-                observed.correct(stage), stage.size_bytes, observed.artefacts[stage.name]
+                observed.correct(stage) if stage.score is None else None,
+                stage.size_bytes,
+                observed.artefacts[stage.name],
+                None if stage.score is None else stage.score.value,
             )
             for stage in comparison.stages
         }
-        return cls(observed.data, METRIC, comparison.reference, stages, _context())
+        return cls(observed.data, observed.measure, comparison.reference, stages, _context())
 
     def write(self, path: Path) -> None:
         """Write or replace the file, whole or not at all.
@@ -101,7 +108,7 @@ class Baseline:
         Raises:
             OutputError: it cannot be written.
         """
-        reference = self.stages[self.reference].accuracy
+        reference = self.stages[self.reference].value
         content = {
             "schema": SCHEMA,
             "edgeq_version": edgeq.__version__,
@@ -111,11 +118,9 @@ class Baseline:
             "context": dict(self.context),
             "stages": {
                 name: {
-                    "accuracy": entry.accuracy,
-                    "gap_points": 100 * (reference - entry.accuracy),
+                    **_figures(entry, reference),
                     "size_bytes": entry.size_bytes,
                     "sha256": entry.sha256,
-                    "correct": base64.b64encode(np.packbits(entry.correct).tobytes()).decode(),
                 }
                 for name, entry in self.stages.items()
             },
@@ -140,6 +145,32 @@ class Baseline:
             raise ArtefactError(
                 f"{path} is no usable baseline: {error}", hint="write it again with --update"
             ) from error
+
+
+def require_measured(observed: Observed) -> None:
+    """Return where each stage has an accuracy or a score.
+
+    Raises:
+        UsageError: one has none; says what it answers with.
+    """
+    if all(stage.score is None for stage in observed.comparison.stages):
+        require_accuracy(observed.answering.items())
+    for stage in observed.comparison.stages:
+        if stage.score is not None and not math.isfinite(stage.score.value):
+            raise UsageError(
+                f"{stage.name} has no {stage.score.name} on these samples",
+                hint="use more samples, with labels of the kind that it is about",
+            )
+
+
+def _figures(entry: Entry, reference: float) -> dict[str, Any]:
+    if entry.correct is None:
+        return {"score": entry.score}
+    return {
+        "accuracy": entry.value,
+        "gap_points": 100 * (reference - entry.value),
+        "correct": base64.b64encode(np.packbits(entry.correct).tobytes()).decode(),
+    }
 
 
 def changes(before: Baseline) -> list[str]:
@@ -173,6 +204,11 @@ def _texts(content: Any) -> dict[str, str]:
 
 
 def _entry(content: Any, samples: int) -> Entry:
+    if "score" in content:
+        score = float(content["score"])
+        if not math.isfinite(score):
+            raise ValueError("a stage's score is no number")
+        return Entry(None, int(content["size_bytes"]), str(content["sha256"]), score)
     try:
         packed = np.frombuffer(base64.b64decode(content["correct"], validate=True), np.uint8)
     except binascii.Error as error:

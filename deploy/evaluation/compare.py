@@ -13,14 +13,12 @@ from edgeq.brief import brief
 from edgeq.deploy.evaluation.chain import cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.outputs.answers import (
-    Answering,
     agreement,
-    answering,
     concatenated,
     remarks,
 )
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
-from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
+from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
@@ -38,9 +36,9 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.chain import Pair
+    from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation
-    from edgeq.target import TensorSpec
 
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
@@ -59,6 +57,7 @@ class Observed:
             accuracy.
         answering: stage name to how its outputs are read.
         artefacts: stage name to the SHA-256 of its file.
+        measure: what is measured of each stage, with the options of the task.
     """
 
     comparison: Comparison
@@ -67,6 +66,7 @@ class Observed:
     answers: Mapping[str, NDArray[np.int64]]
     answering: Mapping[str, Answering]
     artefacts: Mapping[str, str]
+    measure: str = TOP1
 
     __repr__ = brief
 
@@ -214,19 +214,13 @@ class _Run:
         if not self.answering:
             described = ((stage.pair.artefact, stage.session.output) for stage in self.opened)
             self.answering = [
-                self._answering(*each, one.output.shape[1:])
+                self.judge.answering(*each, one.output.shape[1:], self.source)
                 for each, one in zip(described, seen, strict=True)
             ]
         for kept, how, one in zip(self.answers, self.answering, seen, strict=True):
             kept.append(how.of(one.output))
         self.judge.add([one.outputs for one in seen])
         self.samples += len(seen[0].output)
-
-    def _answering(self, artefact: Path, spec: TensorSpec, shape: Sequence[int]) -> Answering:
-        if self.judge.scores:
-            return Answering("values", "is judged by a task")
-        found = answering(artefact, spec, shape, self.source)
-        return found if self.judge.labelled else replace(found, unscored="saw no labels")
 
     def finish(
         self, data: EvaluationData, part: Split, failures: Sequence[Failure], threads: int
@@ -270,7 +264,8 @@ class _Run:
             stage.name: sha256_of(pair.artefact) for stage, pair in zip(stages, pairs, strict=True)
         }
         read = {name: how for name, how, _ in scored}
-        return Observed(comparison, data, labels, classes, read, hashes)
+        measure = self.judge.measure(known[0][1]) if known else TOP1
+        return Observed(comparison, data, labels, classes, read, hashes, measure)
 
     def _stage(
         self,

@@ -2,19 +2,20 @@
 
 Passed, failed, or not to be decided.
 
-The rule is plain, so that a person can check it by hand: a stage fails when its accuracy has
-dropped by more points than allowed. The exact paired test (McNemar) is printed beside each verdict
-and says how likely so uneven a change is by chance; it does not excuse a drop, because the samples
-are pinned and the computation repeats to the bit.
+The rule is plain, so that a person can check it by hand: a stage fails when its accuracy, or the
+score of its task, has dropped by more points than allowed; an error, such as MAE, when it has grown
+by more per cent of itself. For accuracies the exact paired test (McNemar) is printed beside each
+verdict and says how likely so uneven a change is by chance; it does not excuse a drop, because the
+samples are pinned and the computation repeats to the bit.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.deploy.evaluation.baseline import METRIC, Baseline
-from edgeq.deploy.evaluation.outputs.answers import require_accuracy
+from edgeq.deploy.evaluation.baseline import Baseline, require_measured
 from edgeq.deploy.guessing import like_guessing
 from edgeq.errors import EdgeqError, GateFailed, Inconclusive, TargetError
 from edgeq.metrics.accuracy import mcnemar
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.evaluation.baseline import Entry
     from edgeq.deploy.evaluation.compare import Observed
-    from edgeq.results import Failure, Stage
+    from edgeq.results import Failure, Score, Stage
 
 _LOOK = "look for the cause with edgeq compare; if the change is wanted, accept it with --update"
 GateState = Literal["passed", "failed", "new", "missing", "unavailable"]
@@ -44,10 +45,11 @@ class StageVerdict:
         stage: its name, ``artefact @ target``.
         state: ``new`` is not in the baseline; ``missing`` is only there; ``unavailable`` because
             its target failed or does not work here.
-        baseline: accuracy then, a fraction; None for a new stage.
-        now: accuracy now, a fraction; None for a stage that was not run.
-        drop_points: how much accuracy fell, in percentage points; negative when it rose.
-        gap_points: how far it is now below the reference stage.
+        baseline: accuracy then, a fraction, or the score; None for a new stage.
+        now: accuracy now, a fraction, or the score; None for a stage that was not run.
+        drop_points: how much accuracy or score fell, in percentage points; of an error, how much it
+            grew, in per cent of itself. Negative when it is better.
+        gap_points: how far it is now below the reference stage, likewise.
         lost: samples that were right and are wrong now.
         gained: samples that were wrong and are right now.
         p_value: of the exact paired test.
@@ -56,6 +58,7 @@ class StageVerdict:
         why: what went wrong where the stage was to run and could not; what is known to make its
             answers wrong where it was judged.
         hint: what to do about it.
+        percent: whether ``baseline`` and ``now`` are fractions.
     """
 
     stage: str
@@ -71,6 +74,11 @@ class StageVerdict:
     size_change: float | None = None
     why: str = ""
     hint: str = ""
+    percent: bool = True
+
+    def figure(self, value: float | None) -> str:
+        """An accuracy or score as a table has it."""
+        return share(value) if self.percent or value is None else f"{value:.4g}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -110,16 +118,17 @@ class GateReport(Tabular):
 
     def table(self) -> Table:
         """The verdict on each stage."""
+        unit = " %" if all(each.percent for each in self.verdicts) else ""
         return Table(
             f"{self.outcome}: at most {self.max_drop_points:g} points may be lost"
             + (f"; {self.why}" if self.why else ""),
-            ("stage", "verdict", "baseline %", "now %", "lost", "gained", "p"),
+            ("stage", "verdict", f"baseline{unit}", f"now{unit}", "lost", "gained", "p"),
             [
                 (
                     each.stage,
                     each.state,
-                    share(each.baseline),
-                    share(each.now),
+                    each.figure(each.baseline),
+                    each.figure(each.now),
                     f"{each.lost:,}",
                     f"{each.gained:,}",
                     "" if each.p_value is None else f"{each.p_value:.3g}",
@@ -189,23 +198,23 @@ def judge(observed: Observed, baseline: Baseline, max_drop: float) -> tuple[Stag
     Raises:
         Inconclusive: the run and the baseline are not about the same samples, fed alike, and the
             same measure.
-        UsageError: a stage has no accuracy; see
-            :func:`edgeq.deploy.evaluation.outputs.answers.require_accuracy`.
+        UsageError: a stage has neither an accuracy nor a score.
     """
-    require_accuracy(observed.answering.items())
+    require_measured(observed)
     _check_measured(observed, baseline)
     stages = observed.comparison.stages
-    reference = observed.correct(stages[0]).mean()
+    reference = _value(observed, stages[0])
     run = [
-        _judge_stage(observed, stage, baseline.stages.get(stage.name), float(reference), max_drop)
+        _judge_stage(observed, stage, baseline.stages.get(stage.name), reference, max_drop)
         for stage in stages
     ]
+    known = {stage.name for stage in stages}
     failed = {failure.name: failure for failure in observed.comparison.failures}
     lost = [_lost(failure, baseline.stages.get(name)) for name, failure in failed.items()]
     absent = [
         _absent(name, entry)
         for name, entry in baseline.stages.items()
-        if name not in observed.answers and name not in failed
+        if name not in known and name not in failed
     ]
     return (*run, *lost, *absent)
 
@@ -244,9 +253,9 @@ def conclude(verdicts: Sequence[StageVerdict], max_drop: float) -> None:
 
 
 def _check_measured(observed: Observed, baseline: Baseline) -> None:
-    if baseline.metric != METRIC:
+    if baseline.metric != observed.measure:
         raise Inconclusive(
-            f"the baseline holds {baseline.metric}, and this run measures {METRIC}",
+            f"the baseline holds {baseline.metric}, and this run measures {observed.measure}",
             hint="accept the new measure with --update",
         )
     if (found := observed.data.differs(baseline.data)) is not None:
@@ -257,9 +266,8 @@ def _check_measured(observed: Observed, baseline: Baseline) -> None:
 def _judge_stage(
     observed: Observed, stage: Stage, then: Entry | None, reference: float, max_drop: float
 ) -> StageVerdict:
-    correct = observed.correct(stage)
-    now = float(correct.mean())
-    gap = 100 * (reference - now)
+    now = _value(observed, stage)
+    gap, percent = drop_between(reference, now, stage.score), _is_share(stage)
     if then is None:
         return StageVerdict(
             stage.name,
@@ -268,34 +276,60 @@ def _judge_stage(
             gap_points=gap,
             size_bytes=stage.size_bytes,
             hint="accept it with --update",
+            percent=percent,
         )
-    lost, gained = int((then.correct & ~correct).sum()), int((~then.correct & correct).sum())
-    drop = 100 * (lost - gained) / len(correct)
+    drop, lost, gained = drop_between(then.value, now, stage.score), 0, 0
+    if then.correct is not None:
+        correct = observed.correct(stage)
+        lost, gained = int((then.correct & ~correct).sum()), int((~then.correct & correct).sum())
+        drop = 100 * (lost - gained) / len(correct)
     known = next(
         (found for found in observed.comparison.saturating if found.name == stage.name), None
     )
     return StageVerdict(
         stage.name,
         "failed" if drop > max_drop + _ROUNDING else "passed",
-        baseline=then.accuracy,
+        baseline=then.value,
         now=now,
         drop_points=drop,
         gap_points=gap,
         lost=lost,
         gained=gained,
-        p_value=mcnemar(lost, gained),
+        p_value=None if then.correct is None else mcnemar(lost, gained),
         size_bytes=stage.size_bytes,
         size_change=stage.size_bytes / then.size_bytes - 1 if then.size_bytes else None,
         why=known.what if known else "",
         hint=known.hint if known else "",
+        percent=percent,
     )
+
+
+def drop_between(then: float, now: float, score: Score | None) -> float:
+    """How much worse a figure is now: percentage points, or per cent of an error."""
+    if score is None or score.percent:
+        better = 1 if score is None or score.higher_is_better else -1
+        return 100 * better * (then - now)
+    if then == now:
+        return 0.0
+    change = 100 * (now - then) / abs(then) if then else math.inf
+    return -change if score.higher_is_better else change
+
+
+def _is_share(stage: Stage) -> bool:
+    return stage.score is None or stage.score.percent
+
+
+def _value(observed: Observed, stage: Stage) -> float:
+    if stage.score is not None:
+        return stage.score.value
+    return float(observed.correct(stage).mean())
 
 
 def _lost(failure: Failure, then: Entry | None) -> StageVerdict:
     return StageVerdict(
         failure.name,
         "unavailable",
-        baseline=then.accuracy if then else None,
+        baseline=then.value if then else None,
         why=failure.what,
         hint=failure.hint,
     )
@@ -306,18 +340,24 @@ def _absent(name: str, then: Entry) -> StageVerdict:
     try:
         state = TARGETS.load(target).probe()
     except EdgeqError as error:
-        return StageVerdict(name, "unavailable", baseline=then.accuracy, hint=error.hint)
+        return StageVerdict(name, "unavailable", baseline=then.value, hint=error.hint)
     if not state.usable:
-        return StageVerdict(name, "unavailable", baseline=then.accuracy, hint=state.hint)
+        return StageVerdict(name, "unavailable", baseline=then.value, hint=state.hint)
     return StageVerdict(
         name,
         "missing",
-        baseline=then.accuracy,
+        baseline=then.value,
         hint="name its artefact and its target too, or forget it with --update",
     )
 
 
 def _complaint(verdict: StageVerdict, max_drop: float) -> str:
+    if verdict.p_value is None:
+        return (
+            f"{verdict.stage} is worse by {verdict.drop_points:.2f}, {max_drop:g} are allowed: "
+            f"{verdict.baseline:.4g} in the baseline, {verdict.now:.4g} now"
+            + (f"; {verdict.why}" if verdict.why else "")
+        )
     return (
         f"{verdict.stage} lost {verdict.drop_points:.2f} points of accuracy, {max_drop:g} "
         "are allowed: "

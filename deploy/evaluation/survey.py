@@ -18,8 +18,10 @@ import numpy as np
 from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import Pair, asked_for, files_of, require_targets, usable_targets
 from edgeq.deploy.evaluation.failures import told
-from edgeq.deploy.evaluation.outputs.answers import agreement, answering, remarks
+from edgeq.deploy.evaluation.outputs.answers import agreement, remarks
 from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
+from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge
+from edgeq.deploy.evaluation.outputs.scoring import told as told_scores
 from edgeq.deploy.evaluation.profile import Profiled, profile_each
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
@@ -29,7 +31,8 @@ from edgeq.exporter import ExportOptions
 from edgeq.formats.artefact import detect
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
-from edgeq.tabular import Table, Tabular, share
+from edgeq.results import figure_of
+from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.formats.dialect import Dialect
     from edgeq.quant import QuantParams
-    from edgeq.results import Accuracy, Drift, PairSaturation, Profile
+    from edgeq.results import Accuracy, Drift, PairSaturation, Profile, Score
     from edgeq.target import Session, Target
 
 REFERENCE = "emulator"
@@ -67,6 +70,7 @@ class SurveyRow:
         facts: what the session says about itself.
         failure: why there are no figures, with the hint; empty where it ran.
         saturating: the layers whose pairs of products can saturate there; None where none can.
+        score: how well it does the task; None where that is top-1 accuracy.
     """
 
     network: str = ""
@@ -82,6 +86,7 @@ class SurveyRow:
     facts: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
     saturating: PairSaturation | None = None
+    score: Score | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -106,12 +111,17 @@ class Survey(Tabular):
         """Each network on each target."""
         return Table(
             f"{self.data}, {self.samples:,} samples; flipped against {self.reference}",
-            ("network", "target", "accuracy %", "flipped", "p50 ms", "why it did not run"),
+            (
+                "network",
+                "target",
+                next((row.score.name for row in self.rows if row.score), "accuracy %"),
+                *("flipped", "p50 ms", "why it did not run"),
+            ),
             [
                 (
                     row.network,
                     row.target,
-                    share(row.accuracy.fraction if row.accuracy else None),
+                    figure_of(row.accuracy, row.score),
                     "" if row.flipped is None else f"{row.flipped:,}",
                     "" if row.profile is None else f"{row.profile.latency.p50_ms:.3g}",
                     row.failure,
@@ -142,6 +152,7 @@ class _Ran:
     outputs: NDArray[np.float32]
     answering: Answering
     facts: Mapping[str, str]
+    score: Score | None = None
 
     def like(self, other: _Ran) -> _Ran:
         """The same with its outputs in the order of axes of another's."""
@@ -164,6 +175,7 @@ def survey(
     limit: int | None = None,
     threads: int = 1,
     seconds: float | None = 1.0,
+    task: AskedTask | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Survey:
     """Export each network for each target, run it there, and compare with the reference.
@@ -182,6 +194,7 @@ def survey(
         limit: how many samples, from the first; None for all.
         threads: the most threads a runtime may use.
         seconds: how long each session is timed, at least; None for not at all.
+        task: what the answers are judged by; None for the task of the data.
         progress: called with the stages done and the stages in all.
 
     Raises:
@@ -208,7 +221,8 @@ def survey(
     with TemporaryDirectory(prefix="edgeq-survey-") as folder:
         files = files_of(networks)
         found = [
-            _Network(path, table, Path(folder) / str(i), threads) for i, path in enumerate(files)
+            _Network(path, table, Path(folder) / str(i), threads, task or AskedTask())
+            for i, path in enumerate(files)
         ]
         total = sum(len(network.names(reference)) for network in found)
         done = itertools.count(1)
@@ -226,16 +240,24 @@ def survey(
                 for row in found_rows
                 if row.target in read
             ]
-    return Survey(source.name, len(part), reference, tuple(rows), remarks(scored, source))
+    known = [(f"{row.network} on {row.target}", row.score) for row in rows if row.score is not None]
+    said = told_scores(known) if known else remarks(scored, source)
+    return Survey(source.name, len(part), reference, tuple(rows), said)
 
 
 class _Network:
     """One network's files and answers."""
 
     def __init__(
-        self, source: Path, table: Mapping[str, Target], folder: Path, threads: int
+        self,
+        source: Path,
+        table: Mapping[str, Target],
+        folder: Path,
+        threads: int,
+        task: AskedTask,
     ) -> None:
         self.source, self.table, self.folder, self.threads = source, table, folder, threads
+        self.task = task
         self.name, self.format = default_stem(source), detect(source)
         self.files: dict[Dialect, Path] = {}
         self.beside: dict[Path, _Ran] = {}
@@ -279,9 +301,11 @@ class _Network:
 
     def _run(self, pair: Pair, part: Split, source: DataSource) -> _Ran:
         with self.table[pair.target].open(pair.artefact, threads=self.threads) as session:
-            outputs = _answers(session, part, source)
-            read = answering(pair.artefact, session.output, outputs.shape[1:], source)
-            return _Ran(pair, outputs, read, dict(session.facts))
+            judge = Judge(self.task, source, part, 1)
+            outputs = _answers(session, part, source, judge)
+            read = judge.answering(pair.artefact, session.output, outputs.shape[1:], source)
+            (score,) = judge.results() or [None]
+            return _Ran(pair, outputs, read, dict(session.facts), score)
 
     def saturation(self, one: _Ran, part: Split, source: DataSource) -> PairSaturation | None:
         """What the file that ran there loses on this machine."""
@@ -381,6 +405,7 @@ def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -
         max_lsb=drift.max_lsb if drift else None,
         metrics=drift.metrics if drift else {},
         facts=one.facts,
+        score=one.score,
     )
 
 
@@ -396,6 +421,13 @@ def _drift(first: _Ran, one: _Ran, grid: QuantParams | None) -> Drift | None:
     return meter.result()
 
 
-def _answers(session: Session, part: Split, source: DataSource) -> NDArray[np.float32]:
-    """The output for every sample, (samples, ...)."""
-    return np.concatenate([session.run(images) for images, _ in fed(part, source, BATCH)])
+def _answers(
+    session: Session, part: Split, source: DataSource, judge: Judge
+) -> NDArray[np.float32]:
+    """The first output for every sample, (samples, ...), once all have been judged."""
+    first = []
+    for images, _ in fed(part, source, BATCH):
+        outputs = session.run_all(images)
+        judge.add([outputs])
+        first.append(outputs[session.output.name])
+    return np.concatenate(first)

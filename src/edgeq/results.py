@@ -329,7 +329,7 @@ class Comparison(Tabular):
         rows = [
             (
                 stage.name,
-                _figure(stage),
+                figure_of(stage.accuracy, stage.score),
                 share(stage.agreement),
                 "" if stage.changed is None else f"{stage.changed:,}",
                 f"{drift[stage.name].output.sqnr_db:.1f}" if stage.name in drift else "",
@@ -349,11 +349,10 @@ class Comparison(Tabular):
         )
 
 
-def _figure(stage: Stage) -> str:
-    """What a stage is judged by."""
-    if stage.score is None:
-        return share(stage.accuracy.fraction if stage.accuracy else None)
-    score = stage.score
+def figure_of(accuracy: Accuracy | None, score: Score | None) -> str:
+    """What a stage is judged by, as a table has it."""
+    if score is None:
+        return share(accuracy.fraction if accuracy else None)
     return share(score.value) + " %" if score.percent else f"{score.value:.4g} {score.unit}".strip()
 
 

@@ -1,4 +1,4 @@
-"""A class for each pixel: the cross-entropy over all pixels."""
+"""A class for each pixel: the cross-entropy over all pixels, rare classes weighing more."""
 
 from __future__ import annotations
 
@@ -16,16 +16,30 @@ if TYPE_CHECKING:
 
 IGNORED = 255
 """The label of pixels that do not count."""
+_RAREST = 1e-4  # a class of fewer pixels weighs no more
 
 
 class Segmentation:
-    """The loss of logits, (n, classes, h, w)."""
+    """The loss of logits, (n, classes, h, w).
+
+    A class weighs one over the root of its share of the training pixels, so that a background that
+    fills nine tenths of them does not decide alone.
+
+    Attributes:
+        shares: of each class that the labels have; empty before :meth:`targets`.
+    """
+
+    def __init__(self) -> None:
+        self.shares = torch.zeros(0)
 
     counted = True
 
     def targets(self, labels: Samples) -> Tensor:
         """uint8, (n, h, w)."""
-        return torch.from_numpy(np.require(labels[:], np.uint8, ["C", "W"]))
+        masks = np.require(labels[:], np.uint8, ["C", "W"])
+        counts = np.bincount(masks.ravel(), minlength=IGNORED + 1)[:IGNORED]
+        self.shares = torch.from_numpy(counts / max(1, counts.sum())).float()
+        return torch.from_numpy(masks)
 
     def loss(self, answer: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """Of a batch."""
@@ -36,7 +50,10 @@ class Segmentation:
                 "labels are a class for each pixel",
                 hint="choose a network for segmentation, such as unet-tiny",
             )
-        return F.cross_entropy(answer, targets.long(), ignore_index=IGNORED)
+        weights = self.shares[: answer.shape[1]].clamp(min=_RAREST).rsqrt().to(answer)
+        return F.cross_entropy(
+            answer, targets.long(), weights / weights.mean(), ignore_index=IGNORED
+        )
 
     def right(self, answer: Tensor, targets: Tensor) -> float:
         """The share of right pixels of each sample, added up."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from edgeq.deploy.evaluation.outputs.answers import Answering, answering
 from edgeq.errors import UsageError
 from edgeq.factories import is_reference
 from edgeq.tasks import TASKS, TaskData
@@ -12,14 +13,18 @@ from edgeq.tasks.user import load_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
     from edgeq.results import Score
+    from edgeq.target import TensorSpec
     from edgeq.tasks import Meter, Task
 
+TOP1 = "top-1 accuracy"
+"""What is measured where the answers are classes."""
 PLAIN = "top1"
 """The task whose answers are compared one by one, without a meter of its own."""
 _LABELS = {
@@ -108,17 +113,22 @@ class Judge:
     """
 
     def __init__(self, asked: AskedTask, source: DataSource, part: Split, count: int) -> None:
-        self._meters, self._part, self._done = meters(asked, source, part, count), part, 0
+        self._asked, self._part, self._done = asked, part, 0
+        self._meters = meters(asked, source, part, count)
 
-    @property
-    def scores(self) -> bool:
-        """Whether there is a score."""
-        return bool(self._meters)
+    def answering(
+        self, artefact: Path, spec: TensorSpec, shape: Sequence[int], source: DataSource
+    ) -> Answering:
+        """How outputs are read as answers that are compared one by one."""
+        if self._meters:
+            return Answering("values", "is judged by a task")
+        found = answering(artefact, spec, shape, source)
+        return found if self._part.labels is not None else replace(found, unscored="saw no labels")
 
-    @property
-    def labelled(self) -> bool:
-        """Whether the samples have labels."""
-        return self._part.labels is not None
+    def measure(self, score: Score) -> str:
+        """A score's name with the options that it was measured by."""
+        options = ", ".join(f"{key}={value}" for key, value in sorted(self._asked.options.items()))
+        return f"{score.name} ({options})" if options else score.name
 
     def add(self, outputs: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
         """One batch: the outputs of each stage."""

@@ -24,11 +24,23 @@ def test_pixels_that_do_not_count_cost_nothing() -> None:
     masks = np.zeros((2, 4, 4), np.uint8)
     masks[0, 0] = 255
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    targets = Segmentation().targets(masks)
-    Segmentation().loss(logits, targets, IMAGES).backward()
+    segmentation = Segmentation()
+    segmentation.loss(logits, segmentation.targets(masks), IMAGES).backward()
     assert logits.grad is not None
     assert float(logits.grad[0, :, 0].abs().sum()) == 0
     assert float(logits.grad[0, :, 1].abs().sum()) > 0
+
+
+def test_a_rare_class_weighs_more() -> None:
+    masks = np.zeros((2, 4, 4), np.uint8)
+    masks[0, 0, :2] = 1  # a sixteenth of the pixels
+    segmentation = Segmentation()
+    targets = segmentation.targets(masks)
+    logits = torch.zeros(2, 2, 4, 4, requires_grad=True)
+    segmentation.loss(logits, targets, IMAGES).backward()
+    assert logits.grad is not None
+    rare, common = logits.grad[0, 1, 0, 0].abs(), logits.grad[0, 1, 3, 3].abs()
+    assert float(rare / common) == pytest.approx(15**0.5, rel=1e-5)
 
 
 def test_right_pixels_are_counted_a_share_for_each_sample() -> None:
