@@ -14,7 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of
-from edgeq.calibration.samples import feeds, length
+from edgeq.calibration.samples import feeds
+from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.calibration.observers import RangeObserver
-    from edgeq.calibration.samples import Batch
+    from edgeq.target import Batch
 
 # of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
 # stays below it
@@ -69,9 +70,9 @@ def observe(
             for grid, tensors in taps.items():
                 for tensor in tensors:
                     observers[grid].update(_finite(tensor, made[tensor]))
-        samples += length(batch)
+        samples += samples_in(batch)
         if progress is not None:
-            progress(length(batch))
+            progress(samples_in(batch))
     if samples == 0:
         raise ArtefactError(
             "there are no calibration samples", hint="give at least one; some hundreds are usual"

@@ -25,6 +25,7 @@ from edgeq.calibration.normal_form.prepare import prepare
 from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
+from edgeq.calibration.normal_form.turning import shuffles_as_blocks
 from edgeq.calibration.observe import checked, observe
 from edgeq.calibration.precision import in_single_precision
 from edgeq.calibration.samples import Kept, feeds
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.calibration.samples import Batch
     from edgeq.network.placement import Op, Placement
+    from edgeq.target import Batch
 
 
 def fold_onnx(model: ir.Model) -> ir.Model:
@@ -59,6 +60,7 @@ def fold_onnx(model: ir.Model) -> ir.Model:
 def _fold(draft: Draft) -> None:
     unroll(draft)
     plain_moves(draft)
+    shuffles_as_blocks(draft)
     plain_clips(draft)
     plain_pools(draft)
     plain_resizes(draft)

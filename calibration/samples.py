@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.calibration._nodes import name_of, shape_of
+from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -16,15 +17,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-Batch: TypeAlias = "NDArray[np.float32] | Mapping[str, NDArray[np.float32]]"
-"""Samples, float32, (samples, *sample shape); by the name of the input where there are several."""
-
-
-def length(batch: Batch) -> int:
-    """How many samples a batch has."""
-    if not isinstance(batch, Mapping):
-        return len(batch)
-    return max((len(array) for array in batch.values()), default=0)
+    from edgeq.target import Batch
 
 
 def feeds(
@@ -54,7 +47,7 @@ def feeds(
             f"the inputs of the model take {told} samples at a time",
             hint="export the model with the same batch for all of its inputs",
         )
-    count = min(length(batch), most or length(batch))
+    count = min(samples_in(batch), most or samples_in(batch))
     size = next(iter(pieces), count)
     for start in range(0, count, size or 1):
         yield {
@@ -85,7 +78,7 @@ class Kept:
         for number, batch in enumerate(stream):
             if number % self._stride == 0:
                 self.batches.append(batch)
-            while len(self.batches) > 1 and sum(map(length, self.batches)) > self._most:
+            while len(self.batches) > 1 and sum(map(samples_in, self.batches)) > self._most:
                 self.batches = self.batches[::2]
                 self._stride *= 2
             yield batch

@@ -1,4 +1,4 @@
-"""Moves a Transpose behind what reads it, where it meets one that undoes it.
+"""Transposes that need not be: those that meet one that undoes them, and those of blocks of pixels.
 
 A recurrent operator has its steps first and the batch second. The rest of a graph has the batch
 first, so that the Transposes around the operator cancel each other.
@@ -8,12 +8,61 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.calibration._nodes import constant, output, shape_of
+from edgeq.calibration._nodes import constant, output, shape_of, sole_reader
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.calibration.normal_form.draft import Draft
+
+# how a pixel shuffle orders (batch, channels and blocks, rows, columns) in six dimensions
+_ORDERS: dict[tuple[int, ...], str] = {(0, 1, 4, 2, 5, 3): "CRD", (0, 3, 4, 1, 5, 2): "DCR"}
+
+
+def shuffles_as_blocks(draft: Draft) -> None:
+    """Write in place each pixel shuffle in six dimensions as the DepthToSpace that it is."""
+    for node in tuple(draft.graph):
+        if node.domain == "" and node.op_type == "Transpose":
+            _shuffle(draft, node)
+
+
+def _shuffle(draft: Draft, turn: ir.Node) -> None:
+    apart = turn.inputs[0].producer() if turn.inputs[0] is not None else None
+    together = sole_reader(output(turn))
+    if apart is None or together is None or sole_reader(output(apart)) is not turn:
+        return
+    source, six, after = apart.inputs[0], shape_of(output(apart)), shape_of(output(together))
+    before = shape_of(source)
+    mode = _ORDERS.get(tuple(_order(turn))) if "perm" in turn.attributes else None
+    if (
+        (apart.op_type, together.op_type) != ("Reshape", "Reshape")
+        or mode is None
+        or source is None
+        or six is None
+        or before is None
+        or after is None
+        or (len(before), len(six), len(after)) != (4, 6, 4)
+        or None in (*before[1:], *six[1:], *after[1:])
+    ):
+        return
+    block, channels = (six[2], six[1]) if mode == "CRD" else (six[1], six[3])
+    rows, columns = before[2] or 0, before[3] or 0
+    if (
+        six[1:4] != ((channels, block, block) if mode == "CRD" else (block, block, channels))
+        or six[4:] != before[2:]
+        or after[1:] != (channels, rows * (block or 0), columns * (block or 0))
+    ):
+        return
+    made = draft.add(
+        "DepthToSpace",
+        [source],
+        together,
+        "shuffled",
+        attributes={"blocksize": block or 0, "mode": mode},
+    )
+    draft.finish(together, made)
+    for node in (turn, apart):
+        draft.graph.remove(node, safe=True)
 
 
 def sink(draft: Draft, value: ir.Value) -> None:

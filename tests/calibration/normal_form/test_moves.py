@@ -71,6 +71,28 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], list[str]]] = {
         for mode in ("DCR", "CRD")
     },
     **{
+        f"pixel shuffle {mode} in six dimensions": (
+            [
+                node("Conv", ["c", "more"], ["m"]),
+                node("Reshape", ["m", "apart"], ["a"]),
+                node("Transpose", ["a"], ["b"], perm=order),
+                node("Reshape", ["b", "together"], ["d"]),
+                node("Conv", ["d", "back"], ["t"]),
+            ],
+            {
+                "more": weights(8, CHANNELS, 1, 1),
+                "apart": ints(0, *sizes, 8, 8),
+                "together": ints(0, 2, 16, 16),
+                "back": weights(CHANNELS, 2, 1, 1),
+            },
+            ["Conv", "DepthToSpace", "Conv"],
+        )
+        for mode, sizes, order in (
+            ("CRD", (2, 2, 2), [0, 1, 4, 2, 5, 3]),
+            ("DCR", (2, 2, 2), [0, 3, 4, 1, 5, 2]),
+        )
+    },
+    **{
         f"pad {mode}": (
             [node("Pad", ["c", "ends"], ["t"], mode=mode)],
             {"ends": ints(0, 0, 1, 2, 0, 0, 3, 1)},
