@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.calibration._nodes import name_of, refuse
-from edgeq.calibration.normal_form.statics import static_nodes
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Container, Mapping
 
     import onnx_ir as ir
 
@@ -57,10 +56,20 @@ def check_scope(node: ir.Node) -> None:
 
 
 def with_what_remains(
-    error: ArtefactError, graph: ir.Graph, blocked: Collection[ir.Node]
+    error: ArtefactError,
+    graph: ir.Graph,
+    blocked: Collection[ir.Node],
+    static: Container[ir.Node],
 ) -> ArtefactError:
-    """An error whose hint says what can be calibrated without some nodes, and where to cut."""
-    static, lost = static_nodes(graph), set(blocked)
+    """An error whose hint says what can be calibrated without some nodes, and where to cut.
+
+    Args:
+        error: what is said of the nodes.
+        graph: the whole.
+        blocked: the nodes.
+        static: those that depend on constants and sizes only, which are not counted.
+    """
+    lost = set(blocked)
     kept: list[ir.Node] = []
     for node in graph:
         if node in static:

@@ -121,7 +121,7 @@ class _Classifier:
                 blocked.append(node)
         self._outputs(static)
         if self.errors:
-            raise with_what_remains(merged_errors(self.errors), self.graph, blocked)
+            raise with_what_remains(merged_errors(self.errors), self.graph, blocked, static)
         if all(op.kind != "layer" for op in self.ops):
             raise ArtefactError(
                 "the model has no layer with weights, so there is nothing to quantise",

@@ -27,7 +27,7 @@ from edgeq.calibration._nodes import (
 from edgeq.calibration.blockers import OUT_OF_SCOPE, check_scope, with_what_remains
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.norms import groups_as_instances
-from edgeq.calibration.normal_form.statics import fold_static
+from edgeq.calibration.normal_form.statics import fold_static, static_nodes
 from edgeq.calibration.precision import FLOATS, in_single_precision
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import merged_errors
@@ -106,7 +106,10 @@ def _check_operators(model: ir.Model) -> None:
             blocked.append(node)
     if blocked:
         raise with_what_remains(
-            merged_errors([_out_of_scope(node) for node in blocked]), model.graph, blocked
+            merged_errors([_out_of_scope(node) for node in blocked]),
+            model.graph,
+            blocked,
+            static_nodes(model.graph),
         )
 
 
