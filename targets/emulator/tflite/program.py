@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.formats.tflite_file import BROKEN, axes_in, graph_of, images_last
+from edgeq.formats.tflite_file import BROKEN, axes_in, graphs_of, images_last
 from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 from edgeq.targets.emulator.tflite.op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite.operators import KERNELS
+from edgeq.targets.emulator.tflite.splitting import one_result_each
+from edgeq.targets.emulator.tflite.variables import without_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +63,7 @@ def read_tflite(content: bytes, path: Path, profile: HardwareProfile) -> Program
 
 
 def _graph(content: bytes, path: Path) -> FileGraph:
-    graph = graph_of(content)
+    graph = without_variables(graphs_of(content))
     if not graph.inputs or not graph.outputs:
         raise ArtefactError(
             f"{path} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
@@ -82,9 +84,9 @@ class _TfliteCompiler:
     def program(self) -> Program:
         entering = tuple(self._slot(tensor, shown=True) for tensor in self.graph.inputs)
         steps, errors = [], []
-        for operator in self.graph.operators:
+        for whole in self.graph.operators:
             try:
-                steps.append(self._step(operator))
+                steps += [self._step(operator) for operator in one_result_each(whole)]
             except TargetError as error:
                 errors.append(error)
         if errors:
