@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _RECURRENT = frozenset(("GRU", "LSTM", "RNN"))
 _BOUNDS = frozenset(("Relu", "Clip"))
-_BEFORE_QUANTIZER = _BOUNDS | {"BatchNormalization", "Identity", "Dropout", "Add"}
-"""What integer kernels take along, between a layer and its quantiser; Add where it is a bias."""
+_BEFORE_QUANTIZER = _BOUNDS | {"BatchNormalization", "Identity", "Dropout"}
+"""What integer kernels take along, between a layer and its quantiser; so they do a bias."""
 _MOVES = frozenset(
     ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "Clip")
 )
@@ -248,10 +248,22 @@ class _Reader:
             quantizer = next((n for n in consumers if n.op_type == "QuantizeLinear"), None)
             if quantizer is not None:
                 return self.grid(quantizer)
-            if len(consumers) != 1 or consumers[0].op_type not in _BEFORE_QUANTIZER:
+            if len(consumers) != 1 or not _is_taken_along(consumers[0], value):
                 return None
             value = consumers[0].outputs[0]
         return None
+
+
+def _is_taken_along(node: ir.Node, value: ir.Value) -> bool:
+    """Whether the kernel of a layer also computes what follows it."""
+    if node.op_type != "Add":
+        return node.op_type in _BEFORE_QUANTIZER
+    others = [each for each in node.inputs if each is not value]
+    dequantizers = [each.producer() for each in others if each is not None]
+    return all(
+        _is_constant(each) or (node is not None and _is_constant(node.inputs[0]))
+        for each, node in zip(others, dequantizers, strict=True)
+    )
 
 
 def _is_constant(value: ir.Value | None) -> bool:

@@ -160,6 +160,20 @@ def test_float_in_fact() -> None:
     assert finding.message == "Conv computes in float: its weights are not quantised"
 
 
+def test_float_in_fact_by_an_addition_before_the_quantiser() -> None:
+    for other, in_float in (("x_dequantized", True), ("b", False)):
+        graph = Graph()
+        x = graph.input("x", [1, 3, 8, 8], Grid(0.02, 114))
+        graph.stored("w", np.ones((3, 3, 1, 1), np.int8), 0.1)
+        graph.stored("b", np.ones((3, 1, 1), np.int8), 0.1)
+        graph.node("Conv", [x, "w"], "c", kernel_shape=[1, 1])
+        graph.node("Add", ["c", other], "y")
+        graph.quantize("y", Grid(0.05))
+        told = [each.message for each in of("float-in-fact", found(graph.proto("y_dequantized")))]
+        whole = "the only layer computes in float, though parts are quantised: "
+        assert told == ([f"{whole}its result is not quantised"] if in_float else [])
+
+
 def test_float_in_fact_by_name() -> None:
     graph = Graph()
     weights = graph.constant("w", np.ones((2, 3, 1, 1), np.float32))

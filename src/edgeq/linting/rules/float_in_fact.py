@@ -37,9 +37,11 @@ class FloatInFact:
         if model.layers and len(in_float) == len(model.layers):
             parts = f", though parts are quantised: {in_float[0].why_float}"
             why = parts if model.is_quantized else ""
+            count = len(in_float)
+            all_of_them = f"all {count} layers compute" if count > 1 else "the only layer computes"
             yield Problem(
                 "",
-                f"all {len(in_float)} layers compute in float{why}",
+                f"{all_of_them} in float{why}",
                 "quantise activations and weights: edgeq calibrate; edgeq audit shows what a "
                 "runtime makes of the file",
                 1.0,
