@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
 # stays below it
 _MOST = 1e-3
+# what is left of a sum that cancels out, such as the mean of what was normalised
+_NOISE = 1e-6
 _SAMPLES = 4
 
 
@@ -113,7 +115,7 @@ def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.
             continue  # equals take another place by a rounding; of infinities the observers tell
         most = float(np.abs(wanted).max(initial=0.0))
         moved = float(np.abs(wanted - found).max(initial=0.0))
-        if not moved <= _MOST * max(most, 1e-6):
+        if not moved <= max(_MOST * most, _NOISE):
             raise _changed(name, f"it is {moved:.3g} off, of {most:.3g}")
 
 

@@ -153,6 +153,22 @@ def test_norms_over_tokens(
     check(model, samples, tmp_path_factory.mktemp("norms"))
 
 
+def test_a_mean_of_what_was_normalised_is_noise() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("InstanceNormalization", ["a", "one", "zero"], ["n"]),
+        helper.make_node("GlobalAveragePool", ["n"], ["y"]),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(size=(CHANNELS, 3, 3, 3)).astype(np.float32),
+        "one": np.ones(CHANNELS, np.float32),
+        "zero": np.zeros(CHANNELS, np.float32),
+    }
+    model = network(nodes, constants, ["N", 3, 8, 8], 17)
+    quantize_onnx(model, [rng.normal(size=(4, 3, 8, 8)).astype(np.float32)])
+
+
 def test_one_whose_scale_is_computed_is_refused_by_name() -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"]),
