@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.data.samples import Samples, Subset, choose
+from edgeq.data.samples import Names, Samples, Subset, choose
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,3 +43,11 @@ def test_others_are_chosen_without_reading_any() -> None:
     assert chosen[1:].tolist() == [[18, 19]]
     assert chosen[:].tolist() == [[6, 7], [18, 19]]
     assert counted.read == 3
+
+
+def test_names_are_packed_and_taken_like_a_list() -> None:
+    given = ["a.png", "", "größe/ü.png", "\udcff.png"]
+    names = Names.of(iter(given))
+    assert list(names) == given
+    assert (len(names), names[-1], list(names[1:3])) == (4, given[-1], given[1:3])
+    assert list(names.take(np.array([2, 0]))) == [given[2], given[0]]

@@ -7,9 +7,11 @@ classes in the order of the network; else they are sorted by name.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from edgeq.data.samples import Names
 from edgeq.data.user.assemble import PARTS, assemble, numbered, of_files
 from edgeq.data.user.images import is_image_file
 from edgeq.data.user.wav import SUFFIXES
@@ -48,31 +50,45 @@ def load_files(folder: Path) -> DataSource:
         folders = {part: child for part, child in found.items() if part is not None}
     else:
         folders = {"test": folder}
-    listed = {part: _listed(each, folder) for part, each in folders.items()}
+    listed = {part: _Listed.of(each, folder) for part, each in folders.items()}
     for part, files in listed.items():
-        if not files:
+        if not len(files.paths):
             raise _wrong(folders[part], "holds no images and no .wav files")
-    labels = sorted({label for files in listed.values() for _, label in files if label})
+    labels = sorted({label for files in listed.values() for label in files.classes})
     known = _known_classes(folder, labels)
-    parts, names = {}, list(known)
-    if labels:
-        _, names = numbered(labels, known)
+    names = numbered(labels, known)[1] if labels else known
+    parts = {}
     for part, files in listed.items():
-        own = [label for _, label in files]
-        numbers = numbered(own, names)[0] if all(own) else None
-        parts[part] = of_files(folder, [path for path, _ in files], numbers)
+        numbers = numbered(files.classes, names)[0].repeat(files.counts) if files.classes else None
+        parts[part] = of_files(folder, files.paths, numbers)
     return assemble(folder.name, parts, names)
 
 
-def _listed(folder: Path, top: Path) -> list[tuple[str, str]]:
-    """Each file, below the top, with its class, which is empty where the folder has none."""
-    here = [path for path in sorted(folder.iterdir()) if path.is_file() and _is_media(path)]
-    deeper = [each for each in _folders(folder) if has_media(each)]
-    if here and deeper:
-        raise _wrong(folder, f"holds {here[0].name} beside the folder {deeper[0].name}")
-    if here:
-        return [(str(path.relative_to(top)), "") for path in here]
-    return [(str(path.relative_to(top)), child.name) for child in deeper for path in _below(child)]
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The files of a folder, class by class.
+
+    Attributes:
+        paths: below the top, those of a class together.
+        classes: their names; none where the folder has none.
+        counts: how many files of each class there are.
+    """
+
+    paths: Names
+    classes: list[str]
+    counts: list[int]
+
+    @classmethod
+    def of(cls, folder: Path, top: Path) -> Self:
+        here = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_media(path))
+        deeper = [each for each in _folders(folder) if has_media(each)]
+        if here and deeper:
+            raise _wrong(folder, f"holds {here[0]} beside the folder {deeper[0].name}")
+        if here:
+            return cls(Names.of(str((folder / name).relative_to(top)) for name in here), [], [])
+        found = [Names.of(str(path.relative_to(top)) for path in _below(child)) for child in deeper]
+        whole = Names.of(path for paths in found for path in paths)
+        return cls(whole, [child.name for child in deeper], [len(paths) for paths in found])
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -47,7 +47,7 @@ def test_labels_parts_and_columns(folder: Path, kind: str) -> None:
     assert source.classes == ("cat", "dog")
     assert (len(source.train), len(source.test)) == (1, 2)
     assert source.test.class_labels.tolist() == [0, 1]
-    assert source.test.names == ["b.png", "c.png"]
+    assert list(source.test.names) == ["b.png", "c.png"]
     assert source.test.columns["camera"].tolist() == ["right", "left"]
     assert source.test.columns["hour"].tolist() == [8, 9]
     assert len(source.test.images[:]) == 2
