@@ -13,8 +13,8 @@ from edgeq.brief import brief
 from edgeq.deploy.evaluation.chain import cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.outputs.answers import (
+    Gathered,
     agreement,
-    concatenated,
     remarks,
 )
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
@@ -205,7 +205,7 @@ class _Run:
             self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))
         ]
         self.answering: list[Answering] = []
-        self.answers: list[list[NDArray[np.int64] | None]] = [[] for _ in opened]
+        self.answers = [Gathered() for _ in opened]
         self.samples = 0
 
     def add(self, seen: Sequence[StageOutput]) -> None:
@@ -230,7 +230,7 @@ class _Run:
             pair: saturation_here(pair, self.names[pair.artefact], samples=samples, threads=threads)
             for pair in pairs
         }
-        answers = [concatenated(parts) for parts in self.answers]
+        answers = [gathered.all() for gathered in self.answers]
         scores = self.judge.results() or [None] * len(self.opened)
         stages = tuple(
             replace(self._stage(opened, how, mine, answers[0], part), score=score)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from edgeq.data.batching import fed, samples_in
-from edgeq.deploy.evaluation.outputs.answers import agreement, answering, concatenated, remarks
+from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, answering, remarks
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.formats.artefact import resolve
 from edgeq.tabular import Table, Tabular
@@ -18,9 +18,6 @@ from edgeq.target import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
     from edgeq.results import Accuracy
@@ -204,15 +201,14 @@ def _compare(
     progress: Callable[[int, int], None],
 ) -> Answers:
     read = answering(path, hardware.output, hardware.output.shape, source)
-    given: list[NDArray[np.int64] | None] = []
-    wanted: list[NDArray[np.int64] | None] = []
+    given, wanted = Gathered(), Gathered()
     done = 0
     for images, _ in fed(part, source, BATCH):
         given.append(read.of(hardware.run(images)))
         wanted.append(read.of(exact.run(images)))
         done += samples_in(images)
         progress(done, len(part))
-    mine, reference = concatenated(given), concatenated(wanted)
+    mine, reference = given.all(), wanted.all()
     _, differs = agreement(mine, reference)
     scored = read.accuracy(mine, part)
     return Answers(

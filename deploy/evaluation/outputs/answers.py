@@ -9,6 +9,7 @@ detector's coordinates is no class, and one value a sample is always at place 0.
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -96,10 +97,23 @@ def answering(
     return Answering(kind)
 
 
-def concatenated(batches: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
-    """The answers of all samples; None where they answer nothing."""
-    known = [answers for answers in batches if answers is not None]
-    return np.concatenate(known) if known else None
+class Gathered:
+    """The answers of all samples, batch by batch; 8 bytes of memory for each."""
+
+    def __init__(self) -> None:
+        self._content, self._width = array("q"), 1
+
+    def append(self, answers: NDArray[np.int64] | None) -> None:
+        """Those of one batch, (samples, answers each); None where they answer nothing."""
+        if answers is not None:
+            self._width = answers.shape[1]
+            self._content.frombytes(answers.astype(np.int64).tobytes())
+
+    def all(self) -> NDArray[np.int64] | None:
+        """Those of all batches; None where none answered anything."""
+        if not self._content:
+            return None
+        return np.array(self._content, np.int64).reshape(-1, self._width)
 
 
 def agreement(
