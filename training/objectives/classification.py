@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,7 +28,11 @@ class Classification:
     """
 
     kind: Loss
-    counted: ClassVar[bool] = True
+
+    @property
+    def counted(self) -> bool:
+        """Classes are right or wrong."""
+        return True
 
     def targets(self, labels: Sequence[int]) -> Tensor:
         """int64, (n,)."""

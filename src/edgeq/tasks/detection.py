@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -223,17 +224,16 @@ def evaluate(
         area: the smallest and largest object that counts, in square pixels.
         sigmas: of each keypoint.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
+    coco: Any = import_module("pycocotools.coco")
+    evaluation: Any = import_module("pycocotools.cocoeval")
     places = list(which)
     with redirect_stdout(StringIO()):
-        told, answers = COCO(), COCO()
+        told, answers = coco.COCO(), coco.COCO()
         told.dataset = {**_frame(places, classes), "annotations": list(_objects(truth, places))}
         answers.dataset = {**_frame(places, classes), "annotations": list(_answers(found, places))}
         told.createIndex()
         answers.createIndex()
-        run = COCOeval(told, answers, kind)
+        run = evaluation.COCOeval(told, answers, kind)
         run.params.areaRng, run.params.areaRngLbl = [list(area)], ["all"]
         run.params.maxDets = [20 if kind == "keypoints" else 100]
         if len(sigmas):

@@ -69,7 +69,8 @@ class RegressionMeter:
         columns: Mapping[str, NDArray[Any]],
     ) -> None:
         """Add one batch."""
-        true = per_sample(np.asarray(labels, np.float64))
+        numbers = np.asarray(labels, np.float64)
+        true = numbers.reshape(len(numbers), -1)
         fitting = [
             name for name, values in outputs.items() if math.prod(values.shape[1:]) == true.shape[1]
         ]

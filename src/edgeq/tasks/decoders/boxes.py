@@ -19,8 +19,7 @@ MOST_CANDIDATES = 1000
 
 def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """``1 / (1 + exp(-x))``, without overflow."""
-    found: NDArray[np.float32] = 0.5 * (1 + np.tanh(0.5 * values))
-    return found
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), np.float32)
 
 
 def softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -46,14 +45,14 @@ def centres(height: int, width: int) -> NDArray[np.float32]:
 def from_middle(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Corners from (x, y, width, height), (..., 4)."""
     middle, half = boxes[..., :2], boxes[..., 2:] / 2
-    return np.concatenate((middle - half, middle + half), -1)
+    return np.concatenate((middle - half, middle + half), -1).astype(np.float32)
 
 
 def in_pixels(corners: NDArray[np.float32], settings: Settings) -> NDArray[np.float32]:
     """Corners as pixels, where a network gives them as shares of the image's sides."""
     if corners.size and np.abs(corners).max() <= 2:
         height, width = settings.data.size
-        return corners * np.array((width, height, width, height), np.float32)
+        return np.asarray(corners * np.array((width, height, width, height)), np.float32)
     return corners
 
 

@@ -95,7 +95,7 @@ def _placed(
     near, far = settings.variances
     middle = priors[..., :2] + offsets[..., :2] * near * priors[..., 2:]
     extent = priors[..., 2:] * np.exp(offsets[..., 2:] * far)
-    return from_middle(np.concatenate((middle, extent), -1))
+    return from_middle(np.concatenate((middle, extent), -1).astype(np.float32))
 
 
 decoder = Ssd()
