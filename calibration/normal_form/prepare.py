@@ -99,12 +99,13 @@ def _check_operators(model: ir.Model) -> None:
                 "is quantised already, with scales that are found as it runs",
                 "calibrate the float model it was made from",
             )
-        if node.op_type in OUT_OF_SCOPE or any(
+        if any(
             attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
             for attribute in node.attributes.values()
         ):
             blocked.append(node)
-    if blocked:
+    if blocked:  # the others are told here, too, for nothing can be prepared around control flow
+        blocked = [node for node in model.graph if node in blocked or node.op_type in OUT_OF_SCOPE]
         raise with_what_remains(
             merged_errors([_out_of_scope(node) for node in blocked]),
             model.graph,

@@ -158,20 +158,19 @@ def test_factors_of_a_gemm() -> None:
 
 def test_all_that_cannot_be_quantised_is_told_at_once() -> None:
     nodes = [
-        node("InstanceNormalization", ["c", "one", "zero"], ["i"], name="style"),
-        node("Einsum", ["i"], ["e"], equation="abcd->abcd", name="sums"),
+        node("Det", ["c"], ["i"], name="size"),
+        node("Einsum", ["c"], ["e"], equation="abcd->abcd", name="sums"),
         node("NonZero", ["c"], ["places"], name="where"),
         node("Cast", ["places"], ["real"], to=1, name="kind"),
         node("ReduceMax", ["real"], ["most"], keepdims=0, name="most"),
-        node("Add", ["e", "most"], ["t"], name="sum"),
+        node("Add", ["e", "most"], ["f"], name="sum"),
+        node("Unsqueeze", ["i", "last"], ["j"], name="shape"),
+        node("Add", ["f", "j"], ["t"], name="total"),
     ]
     with pytest.raises(ArtefactError) as caught:
-        quantize_onnx(
-            between(nodes, {"one": np.ones(CHANNELS, single), "zero": np.zeros(CHANNELS, single)}),
-            [np.zeros((2, 3, 8, 8), single)],
-        )
+        quantize_onnx(between(nodes, {"last": np.array([2, 3])}), [np.zeros((2, 3, 8, 8), single)])
     for name in (
-        "InstanceNormalization node 'style'",
+        "Det node 'size'",
         "Einsum node 'sums'",
         "NonZero node 'where'",
     ):
