@@ -145,6 +145,7 @@ def command(
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
+    from edgeq.deploy.evaluation.plausibility import doubts
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.report.values import kilobytes
@@ -172,6 +173,8 @@ def command(
         with_model(given, user_model, loaded) as files,
         console.progress("calibrating") as advance,
     ):
+        if told := doubts(only(files), loaded):
+            console.note(told)
         done = calibrate(
             only(files),
             loaded,
