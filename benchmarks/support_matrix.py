@@ -35,7 +35,7 @@ torchvision's own code where they have it, else code in the public style
 | column | holds where |
 |---|---|
 | QAT | `edgeq.quantize` takes the network as it is, and it trains |
-| PTQ | `edgeq calibrate` takes what `torch.onnx.export` writes of it, and that becomes TFLite |
+| PTQ | `edgeq calibrate` takes what `torch.onnx.export` writes for one sample, as TFLite |
 | export | the trained network becomes TFLite without a changed number: how many were compared |
 | ort-cpu-ref | each tensor has torch's integers; different ones lie at ties, and are counted |
 | tflite-ref | each operator, given equal integers, is within 1 LSB; different ones are counted |
@@ -43,7 +43,8 @@ torchvision's own code where they have it, else code in the public style
 | emulator | every integer is that of `tflite-ref`, and of `ort-cpu-ref` for the ONNX file |
 
 *float* counts the operators that stay in float, by name, with `--allow-float`: LayerNorm has no
-integer kernel in these runtimes. {machine}; {packages}.
+integer kernel in these runtimes. The integers around it are compared as all others are, but the
+emulator computes no float. {machine}; {packages}.
 
 """
 

@@ -157,20 +157,14 @@ def _trained(network: nn.Module, family: Family, scheme: Scheme) -> fx.GraphModu
 
 
 def _calibrated(network: nn.Module, family: Family) -> Exported:
-    """The file that ``edgeq calibrate`` makes of what torch exports."""
+    """The file that ``edgeq calibrate`` makes of what torch exports for one sample."""
     data, sample = io.BytesIO(), family.samples(1)
     torch.onnx.export(
-        network,
-        (sample,),
-        data,
-        dynamo=False,
-        opset_version=17,
-        input_names=["input"],
-        dynamic_axes={"input": {0: "n"}},
+        network, (sample,), data, dynamo=False, opset_version=17, input_names=["input"]
     )
     model = ir.from_proto(onnx.load_from_string(data.getvalue()))
-    quantized = quantize_onnx(model, [family.samples(_BATCH).numpy()])
-    return _exported(quantized, family)
+    samples = family.samples(_BATCH).numpy()
+    return _exported(quantize_onnx(model, list(samples[:, None])), family)
 
 
 def _exported(model: ir.Model, family: Family) -> Exported:

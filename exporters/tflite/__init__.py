@@ -38,6 +38,7 @@ class TfliteExporter:
         from edgeq.exporters.tflite.legalize import legalize
         from edgeq.exporters.tflite.parity import expected_in, numbers_in, opened, transposes_in
         from edgeq.exporters.tflite.storage import choose_storage
+        from edgeq.exporters.tflite.widths import in_one_width
         from edgeq.exporters.tflite.writer import write
         from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.reader import read_qdq
@@ -45,7 +46,7 @@ class TfliteExporter:
         if is_float(model):
             return export_float(model, options)
         legal = legalize(read_qdq(model, float_fallback=True), approximate=options.requantize)
-        graph = legal.graph
+        graph = in_one_width(legal.graph)
         written = write(graph, options)
         file = opened(written.content)
         found, transposes = numbers_in(file, axes_in(written.content)), transposes_in(file)

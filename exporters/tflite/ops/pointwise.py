@@ -158,8 +158,8 @@ def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     context.place(op.output, target, layout)
 
 
-def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
-    """The int8 result for each int8 input from -128 on.
+def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.signedinteger]:
+    """The result, as it is stored, for each int8 input from -128 on.
 
     Args:
         op: a function of one 8-bit tensor.
@@ -172,7 +172,8 @@ def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.int8]:
     centered = np.clip(
         op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high
     )
-    return (centered[at] + shift).astype(np.int8)
+    wide = op.output.params.dtype.endswith("int16")
+    return (centered[at] + shift).astype(np.int16 if wide else np.int8)
 
 
 def _curve(op: QdqOp) -> NDArray[np.float32]:

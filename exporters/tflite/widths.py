@@ -1,0 +1,92 @@
+"""Operators that read and write tensors of 8 and of 16 bits, in 16 bits alone.
+
+TFLite's kernels know one width. A tensor of 8 bits on a grid of 16 with the same step and its zero
+point at 0 is the same numbers, and back again only saturates, so nothing is rounded by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from edgeq.numerics.pointwise import UNARY
+from edgeq.qdq.ir import QdqOp, QdqTensor
+from edgeq.quant import STORAGE_RANGE, QuantParams
+
+if TYPE_CHECKING:
+    from edgeq.qdq.ir import QdqGraph
+
+_WIDE = frozenset(("int16", "uint16"))
+_AS_THEY_ARE = frozenset(("Requantize", "Lookup", *UNARY))
+"""What is a change of grid, or a table of the integers that it reads, whatever it holds."""
+_LOW, _HIGH = STORAGE_RANGE["int16"]
+
+
+def in_one_width(graph: QdqGraph) -> QdqGraph:
+    """A graph in which each operator's tensors are all of 8 bits, or all of 16.
+
+    Args:
+        graph: the integer view of a model; changes of grid may lie between widths as they do.
+    """
+    widening = _Widening()
+    for op in graph.ops:
+        widening.write(op)
+    return replace(graph, ops=tuple(widening.ops))
+
+
+@dataclass(slots=True)
+class _Widening:
+    ops: list[QdqOp] = field(default_factory=list)
+    wide: dict[str, QdqTensor] = field(default_factory=dict)
+
+    def write(self, op: QdqOp) -> None:
+        tensors = [each for each in (*op.inputs, op.output) if isinstance(each, QdqTensor)]
+        widths = {tensor.params.dtype in _WIDE for tensor in tensors if not tensor.is_float}
+        if len(widths) < len((True, False)) or op.op_type in _AS_THEY_ARE:
+            self.ops.append(op)
+            return
+        inputs = tuple(
+            self._widened(each) if isinstance(each, QdqTensor) and _is_narrow(each) else each
+            for each in op.inputs
+        )
+        if not _is_narrow(op.output):
+            self.ops.append(replace(op, inputs=inputs))
+            return
+        output = self.wide[op.output.name] = _on_wide_grid(op.output, clipped=bool(op.activation))
+        self.ops.append(replace(op, inputs=inputs, output=output))
+        self.ops.append(_change(output, op.output))
+
+    def _widened(self, tensor: QdqTensor) -> QdqTensor:
+        if tensor.name not in self.wide:
+            self.wide[tensor.name] = _on_wide_grid(tensor, clipped=True)
+            self.ops.append(_change(tensor, self.wide[tensor.name]))
+        return self.wide[tensor.name]
+
+
+def _is_narrow(tensor: QdqTensor) -> bool:
+    return not tensor.is_float and tensor.params.dtype not in _WIDE
+
+
+def _on_wide_grid(tensor: QdqTensor, *, clipped: bool) -> QdqTensor:
+    """The tensor on the grid of 16 bits with its step.
+
+    Args:
+        tensor: of 8 bits.
+        clipped: whether its range holds there too; else it is what a kernel saturates at.
+    """
+    zero, params = tensor.zero_point, tensor.params
+    ends = STORAGE_RANGE[params.dtype]
+    low = tensor.low - zero if clipped and tensor.low > ends[0] else _LOW
+    high = tensor.high - zero if clipped and tensor.high < ends[1] else _HIGH
+    return replace(
+        tensor,
+        name=f"{tensor.name}~wide",
+        params=QuantParams.of(params.scale, 0, "int16"),
+        low=low,
+        high=high,
+        graph_input="",
+    )
+
+
+def _change(source: QdqTensor, target: QdqTensor) -> QdqOp:
+    return QdqOp("Requantize", f"{target.name}/Requantize", (source,), target)
