@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from tests.support.models.public.catalogue import FAMILIES
@@ -44,9 +45,12 @@ torchvision's own code where they have it, else code in the public style
 
 *float* counts the operators that stay in float, by name, with `--allow-float`: LayerNorm has no
 integer kernel in these runtimes. The integers around it are compared as all others are, but the
-emulator computes no float. {machine}; {packages}.
+emulator computes no float.
+
+{machine}
 
 """
+_WIDTH = 100  # columns of prose
 
 
 def main(names: Sequence[str]) -> None:
@@ -68,8 +72,7 @@ def page(rows: Sequence[Row]) -> str:
     introduction = _INTRODUCTION.format(
         whole=sum(row.whole for row in rows),
         all=len(rows),
-        machine=fingerprint().cpu,
-        packages=", ".join(_versions()),
+        machine=fill(f"{fingerprint().cpu}; {', '.join(_versions())}.", _WIDTH),
     )
     return introduction + _table(rows) + _refusals(rows)
 
@@ -99,7 +102,7 @@ def _table(rows: Sequence[Row]) -> str:
 def _refusals(rows: Sequence[Row]) -> str:
     """What stands in the way, by family and column."""
     lines = [
-        f"- {row.family.name}, {name}: {cell.text}"
+        fill(f"- {row.family.name}, {name}: {cell.text}", _WIDTH, subsequent_indent="  ")
         for row in rows
         for name, cell in row.cells.items()
         if not cell.holds and cell.text
