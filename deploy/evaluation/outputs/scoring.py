@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgeq.data.batching import labels_as_fed
 from edgeq.deploy.evaluation.outputs.answers import Answering, answering
 from edgeq.errors import UsageError
 from edgeq.factories import is_reference
@@ -113,7 +114,7 @@ class Judge:
     """
 
     def __init__(self, asked: AskedTask, source: DataSource, part: Split, count: int) -> None:
-        self._asked, self._part, self._done = asked, part, 0
+        self._asked, self._source, self._part, self._done = asked, source, part, 0
         self._meters = meters(asked, source, part, count)
 
     def answering(
@@ -135,8 +136,7 @@ class Judge:
         if not self._meters:
             return
         end = self._done + len(next(iter(outputs[0].values())))
-        labels: Any = self._part.labels
-        here = labels[self._done : end]
+        here = labels_as_fed(self._part, self._source, slice(self._done, end))
         columns = {name: values[self._done : end] for name, values in self._part.columns.items()}
         for meter, one in zip(self._meters, outputs, strict=True):
             meter.update(one, here, columns)

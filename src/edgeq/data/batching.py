@@ -63,6 +63,16 @@ def batches(
     return map(fed, parts_of(len(split), size))
 
 
+def labels_as_fed(split: Split, source: DataSource, where: slice) -> Any:
+    """The labels of some samples, with boxes, keypoints and masks where the network sees them."""
+    labels = None if split.labels is None else split.labels[where]
+    if labels is None or not source.preprocessing.changes_size or len(split.inputs) != 1:
+        return labels
+    if isinstance(labels, np.ndarray):
+        return source.preprocessing.masks(labels) if labels.ndim == 3 else labels
+    return _as_fed(labels, split.images[where], source.preprocessing)
+
+
 def _as_fed(labels: Any, raw: NDArray[Any], preprocessing: Preprocessing) -> Any:
     """Boxes, keypoints and masks where the network sees them; other labels as they are."""
     if not preprocessing.changes_size:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from edgeq.data import Preprocessing, batches, load
+from edgeq.data.batching import labels_as_fed
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def test_boxes_are_where_the_network_sees_them(tmp_path: Path) -> None:
     ((images, labels),) = batches(source.test, source, 4)
     assert images.shape == (2, 3, 16, 16)
     assert labels[1].corners.tolist() == [[2, 4, 10, 8], [0, 4, 16, 12]]
+    (judged,) = labels_as_fed(source.test, source, slice(1, 2))
+    assert judged.corners.tolist() == labels[1].corners.tolist()
     assert labels[1].area.tolist() == [6, 32], "sizes are told by the image's own pixels"
 
 
