@@ -71,7 +71,7 @@ def answers(model: ir.Model, test: NDArray[np.float32]) -> NDArray[np.int64]:
     entry = session.get_inputs()[0]
     size = entry.shape[0] if isinstance(entry.shape[0], int) else 100
     parts = [
-        session.run(None, {entry.name: np.ascontiguousarray(test[i : i + size])})[0]
+        np.asarray(session.run(None, {entry.name: np.ascontiguousarray(test[i : i + size])})[0])
         for i in range(0, len(test), size)
     ]
     return np.concatenate(parts).reshape(len(test), -1).argmax(axis=1)

@@ -116,7 +116,7 @@ def _case(name: str, samples: int) -> Case:
         return Case(network.model, network.calibration, network.evaluation[:samples], None)
     part = source.test.take(np.arange(min(samples, len(source.test))))
     calibration = normalize(source.train.take(np.arange(CALIBRATION)).images, source)
-    return Case(model, calibration, normalize(part.images, source), part.labels)
+    return Case(model, calibration, normalize(part.images, source), part.class_labels)
 
 
 def _variants(case: Case) -> dict[str, ir.Model]:

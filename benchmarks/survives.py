@@ -160,7 +160,7 @@ def _case(name: str, epochs: int) -> Case:
     _train(
         network,
         _enlarged(normalize(digits.train.images, digits), times, channels),
-        digits.train.labels,
+        digits.train.class_labels,
         epochs * 3 if times == 1 else epochs,
     )
     return _with_images(network, digits, times, channels)

@@ -141,7 +141,10 @@ class _Classifier:
     def _parts(self, node: ir.Node, tail: Container[ir.Node]) -> None:
         """Note that what a node of the tail reads has to be stored."""
         for value in node.inputs:
-            if value is not None and constant(value) is None and value.producer() not in tail:
+            if value is None or constant(value) is not None:
+                continue
+            producer = value.producer()
+            if producer is None or producer not in tail:
                 part = f"{name_of(value)}, part of {name_of(output(node))}"
                 self.ops.append(Op(part, "data_movement", (name_of(value),)))
 

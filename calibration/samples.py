@@ -112,7 +112,7 @@ def _piece(array: NDArray[np.float32], value: ir.Value) -> int | None:
     Raises:
         ArtefactError: the samples have another type or shape.
     """
-    shape = shape_of(value) or ()
+    shape = tuple(shape_of(value) or ())
     if array.dtype != np.float32:
         raise ArtefactError(
             f"a calibration batch is {array.dtype}, not float32",
@@ -139,7 +139,7 @@ def _fits(have: Sequence[int], want: Sequence[int | None]) -> bool:
 
 def _part(rows: NDArray[np.float32], value: ir.Value) -> NDArray[np.float32]:
     """Rows of an array as an input takes them."""
-    shape = shape_of(value) or ()
+    shape = tuple(shape_of(value) or ())
     if not _fits(rows.shape[1:], shape[1:]):
         rows = rows[0]
     elif shape[0] is not None and len(rows) != shape[0]:

@@ -158,7 +158,7 @@ def main() -> None:
     for data in arguments.data.split(","):
         source = load(data)
         sharp = (
-            f"{sharpness(split.images):.1f} in {name} images"
+            f"{sharpness(split.images[:]):.1f} in {name} images"
             for name, split in (("training", source.train), ("test", source.test))
         )
         print(f"{data}: neighbouring pixels differ by {' and '.join(sharp)}, of 255")

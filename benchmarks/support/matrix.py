@@ -151,7 +151,7 @@ def _trained(network: nn.Module, family: Family, scheme: Scheme) -> fx.GraphModu
         optimizer.zero_grad()
         answers = model(family.samples(_BATCH, seed))
         tensors = answers.values() if isinstance(answers, dict) else [answers]
-        sum(each.square().mean() for each in tensors).backward()
+        torch.stack([each.square().mean() for each in tensors]).sum().backward()
         optimizer.step()
     return model.eval()
 
@@ -159,8 +159,9 @@ def _trained(network: nn.Module, family: Family, scheme: Scheme) -> fx.GraphModu
 def _calibrated(network: nn.Module, family: Family) -> Exported:
     """The file that ``edgeq calibrate`` makes of what torch exports for one sample."""
     data, sample = io.BytesIO(), family.samples(1)
+    stream: Any = data  # torch's types know of paths only
     torch.onnx.export(
-        network, (sample,), data, dynamo=False, opset_version=17, input_names=["input"]
+        network, (sample,), stream, dynamo=False, opset_version=17, input_names=["input"]
     )
     model = ir.from_proto(onnx.load_from_string(data.getvalue()))
     samples = family.samples(_BATCH).numpy()

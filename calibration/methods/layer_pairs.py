@@ -150,9 +150,9 @@ class _Stored:
     def __init__(self, node: ir.Node, index: int) -> None:
         value = node.inputs[index]
         dequantize = value.producer() if value is not None else None
-        given = dequantize.inputs if dequantize is not None else ()
+        given = list(dequantize.inputs) if dequantize is not None else [None]
         arrays = [constant(each) for each in given]
-        if given[:1] in ((), (None,)) or any(array is None for array in arrays):
+        if any(array is None for array in arrays):
             # insert has put one behind each constant: a mistake of ours
             raise ValueError(f"{node.op_type} {node.name} reads no dequantised constant {index}")
         self._value: Any = given[0]
@@ -229,7 +229,8 @@ class _Run:
         names = [name_of(value) for value in wanted]
         for known in self._known:
             given = {name_of(value): known[name_of(value)] for value in part.inputs}
-            known.update(zip(names, session.run(names, given), strict=True))
+            results = [np.asarray(each) for each in session.run(names, given)]
+            known.update(zip(names, results, strict=True))
 
 
 def _is_stored(value: ir.Value) -> bool:

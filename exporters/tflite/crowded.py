@@ -176,7 +176,7 @@ def _coarser(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """How often to double the scale of each of some channels, and where no weight is left then."""
     doubled = np.zeros(channels.shape, np.int64)
-    nothing = np.zeros(channels.shape, np.bool_)
+    nothing = wanting = np.zeros(channels.shape, np.bool_)
     for _ in range(_COARSEST):
         now = CrowdedLayer(
             layer.source,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def test_a_scale_that_is_none_names_the_weight_method(scale: Any) -> None:
         np.ones((3, 2), np.int8),
         QuantizedTensor(np.ones((2, 3), np.int8), QuantParams.of(1.0)),
         QuantizedTensor(np.full((3, 2), 9, np.int8), QuantParams.of(1.0, qmin=-7, qmax=7)),
-        QuantizedTensor(np.ones((3, 2), np.float32), QuantParams.of(1.0)),
+        QuantizedTensor(cast("Any", np.ones((3, 2), np.float32)), QuantParams.of(1.0)),
     ],
     ids=["an array", "another shape", "beyond its grid", "floats"],
 )

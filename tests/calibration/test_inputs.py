@@ -78,7 +78,7 @@ def test_a_state_takes_one_sample_at_a_time() -> None:
         ).run(None, one)
         for each in (float_model, made)
     )
-    for before, after in zip(wanted, found, strict=True):
+    for before, after in zip(map(np.asarray, wanted), map(np.asarray, found), strict=True):
         assert np.abs(before - after).max() < 0.05 * np.abs(before).max()
     exported = exporter.export(made, ExportOptions())
     assert exported.parity.different == ()

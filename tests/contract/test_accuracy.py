@@ -81,7 +81,7 @@ def test_digits(model: str, scheme: Scheme, epochs: int, tmp_path: Path) -> None
     }
     parts = [source.train, source.validation, source.test]
     images = np.concatenate([normalize(part.images, source) for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
+    labels = np.concatenate([part.class_labels for part in parts])
     trained = points(answers("torch", tmp_path / "run" / "best.safetensors", images) == labels)
     found = {target: points(answers(target, files["onnx"], images) == labels) for target in ONNX}
     found |= {

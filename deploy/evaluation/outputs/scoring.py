@@ -77,7 +77,7 @@ def meters(asked: AskedTask, source: DataSource, part: Split, count: int) -> lis
     if name == PLAIN and not asked.name and not asked.options:
         return []
     own = is_reference(name)
-    task: Task = load_user(name) if own else TASKS.load(name)
+    task = load_user(name) if own else TASKS.load(name)
     if part.labels is None:
         if not asked.name:
             return []

@@ -99,7 +99,7 @@ class Split:
             {name: choose(samples, where) for name, samples in self.inputs.items()},
             None if self.labels is None else _chosen(self.labels, where),
             self.ids[where],
-            Names.of(self.names[position] for position in where) if self.names else (),
+            Names.of(self.names[int(position)] for position in where) if self.names else (),
             {name: values[where] for name, values in self.columns.items()},
         )
 

@@ -59,6 +59,7 @@ def listed(channels: tuple[int, ...], of: int) -> str:
         return "all channels" if of > 1 else "its channel"
     if len(channels) == 1:
         return f"channel {channels[0]}"
-    if len(channels) <= 4:
-        return f"channels {', '.join(map(str, channels[:-1]))} and {channels[-1]}"
+    if 2 <= len(channels) <= 4:
+        *first, last = map(str, channels)
+        return f"channels {', '.join(first)} and {last}"
     return f"{len(channels)} of {of} channels"

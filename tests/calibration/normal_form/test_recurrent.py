@@ -70,8 +70,10 @@ def model_of(kind: Kind) -> tuple[ir.Model, dict[str, NDArray[np.float32]]]:
         else (kind.batch, kind.directions, HIDDEN)
     )
     known = tuple(size if isinstance(each, str) else each for each in state)
-    ends = {"x": x}
-    feeds = {"x": tuple(size if isinstance(each, str) else each for each in x)}
+    ends: dict[str, tuple[int | str, ...]] = {"x": x}
+    feeds: dict[str, tuple[int, ...]] = {
+        "x": tuple(size if isinstance(each, str) else each for each in x)
+    }
     for place in (5, 6) if kind.op_type == "LSTM" else (5,):
         if kind.state != "none":
             inputs[place] = f"state{place}"
@@ -102,8 +104,7 @@ def model_of(kind: Kind) -> tuple[ir.Model, dict[str, NDArray[np.float32]]]:
 
 def run(model: ir.Model, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
     session = ort.InferenceSession(serialize(model), providers=["CPUExecutionProvider"])
-    found: list[NDArray[np.float32]] = session.run(None, feeds)
-    return found
+    return [np.asarray(each, np.float32) for each in session.run(None, feeds)]
 
 
 def agree(kind: Kind, model: ir.Model, feeds: dict[str, NDArray[np.float32]]) -> None:
@@ -201,7 +202,9 @@ def test_a_network_of_pytorch_is_calibrated_and_exported(
     quantized = quantize_onnx(model, [x.numpy()])
     wanted = network(x).detach().numpy()
     session = ort.InferenceSession(serialize(quantized), providers=["CPUExecutionProvider"])
-    found = np.concatenate([session.run(None, {"x": x[i : i + 1].numpy()})[0] for i in range(24)])
+    found = np.concatenate(
+        [np.asarray(session.run(None, {"x": x[i : i + 1].numpy()})[0]) for i in range(24)]
+    )
     assert sqnr_db(wanted, found) > 25
     exported = exporter.export(quantized, ExportOptions())
     assert exported.parity.different == ()

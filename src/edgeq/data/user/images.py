@@ -47,7 +47,7 @@ class ImageFiles:
             ArtefactError: one of these is missing, or no image.
         """
         places = np.linspace(0, len(paths) - 1, min(len(paths), _PROBED)).astype(int)
-        grey = all(_mode(folder / paths[place]) in _GREY for place in places)
+        grey = all(_mode(folder / paths[int(place)]) in _GREY for place in places)
         return cls(folder, paths, "L" if grey else "RGB")
 
     @property
@@ -65,7 +65,7 @@ class ImageFiles:
 
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         positions = np.arange(len(self.paths))[where]
-        return ragged([_decode(self.folder / self.paths[i], self.mode) for i in positions])
+        return ragged([_decode(self.folder / self.paths[int(i)], self.mode) for i in positions])
 
 
 def is_image_file(path: Path) -> bool:

@@ -263,7 +263,8 @@ def _array(value: Any, where: str) -> NDArray[Any]:
     """The numbers of a sample, in the order that it has them in."""
     if isinstance(value, Mapping) and "array" in value:  # sound, as Hugging Face holds it
         value = value["array"]
-    array = np.asarray(value.detach().cpu() if _is_tensor(value) else value)
+    numbers: Any = value
+    array = np.asarray(numbers.detach().cpu() if _is_tensor(value) else value)
     if array.dtype.kind not in "biuf":
         raise UsageError(
             f"{where} has a sample that is a {type(value).__name__}, no numbers", hint=CONTRACT

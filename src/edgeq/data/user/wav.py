@@ -63,7 +63,7 @@ class WavFiles:
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         found = []
         for position in np.arange(len(self.paths))[where]:
-            path = self.folder / self.paths[position]
+            path = self.folder / self.paths[int(position)]
             sound, rate = _read(path)
             if rate != self.rate:
                 raise ArtefactError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def image(path: Path, level: int = 0, size: tuple[int, int] = (4, 6), mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size[::-1], level if mode == "L" else (level, 10, 20)).save(path)
+    Image.new(mode, (size[1], size[0]), level if mode == "L" else (level, 10, 20)).save(path)
 
 
 def test_a_folder_for_each_class_of_each_part(tmp_path: Path) -> None:
