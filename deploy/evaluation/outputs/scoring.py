@@ -76,18 +76,18 @@ def meters(asked: AskedTask, source: DataSource, part: Split, count: int) -> lis
     name = asked.name or source.task
     if name == PLAIN and not asked.name and not asked.options:
         return []
-    own = is_reference(name)
-    task = load_user(name) if own else TASKS.load(name)
+    known = None if is_reference(name) else TASKS.load(name)
+    task = known or load_user(name)
     if part.labels is None:
         if not asked.name:
             return []
-        needed = "labels" if own else _LABELS[task.labels]
+        needed = "labels" if known is None else _LABELS[known.labels]
         raise UsageError(
             f"{source.name} has no labels, and the task {name} needs {needed}",
             hint="leave out --task: drift and agreement need no labels",
         )
-    if not own:
-        _check_labels(name, task, source)
+    if known is not None:
+        _check_labels(name, known, source)
     data = TaskData.of(source)
     return [task.meter(data, asked.options) for _ in range(count)]
 

@@ -92,7 +92,7 @@ class _Writer:
             kind, options["output_padding"] = nn.ConvTranspose2d, (0, layer.output_padding[0])
         sizes = (layer.in_channels, layer.out_channels, (1, layer.kernel_size[0]))
         twin = kind(*sizes, bias=False, device="meta", **options)
-        own: nn.Parameter = layer.weight
+        own: Any = layer.weight
         if own not in self.kernels:
             rows = own.detach()[:, :, None]
             self.kernels[own] = nn.Parameter(rows, requires_grad=own.requires_grad)
