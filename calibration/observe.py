@@ -33,6 +33,7 @@ _MOST = 1e-3
 # what is left of a sum that cancels out, such as the mean of what was normalised
 _NOISE = 1e-6
 _SAMPLES = 4
+_JUDGED_BATCHES = 4
 
 
 def observe(
@@ -117,6 +118,46 @@ def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.
         moved = float(np.abs(wanted - found).max(initial=0.0))
         if not moved <= max(_MOST * most, _NOISE):
             raise _changed(name, f"it is {moved:.3g} off, of {most:.3g}")
+
+
+def output_sqnr(
+    given: ir.Model, quantized: ir.Model, batches: Sequence[Batch]
+) -> tuple[dict[str, float], int]:
+    """How near the outputs of the quantised model are to those of the float one.
+
+    Args:
+        given: the float model.
+        quantized: the same in integers, with outputs of the same names.
+        batches: some samples; a few of each are used.
+
+    Returns:
+        The ratio of signal to quantisation noise of each output of real numbers, in dB, infinite
+        where nothing differs; and the number of samples.
+    """
+    inputs = tuple(quantized.graph.inputs)
+    names = [
+        name_of(value)
+        for value in quantized.graph.outputs
+        if value.dtype not in (ir.DataType.INT32, ir.DataType.INT64)
+    ]
+    sessions = session_of(given), session_of(quantized, exact=True)
+    signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    samples = 0
+    for batch in batches[:_JUDGED_BATCHES]:
+        samples += min(samples_in(batch), _SAMPLES)
+        for fed in feeds(batch, inputs, most=_SAMPLES):
+            wanted, found = (run(session, names, fed) for session in sessions)
+            for name in names:
+                real = wanted[name].astype(np.float64)
+                signal[name] += float((real**2).sum())
+                noise[name] += float(((found[name] - real) ** 2).sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            name: float(10 * np.log10(np.float64(signal[name]) / noise[name]))
+            if noise[name]
+            else np.inf
+            for name in names
+        }, samples
 
 
 def _changed(name: str, how: str) -> EdgeqError:

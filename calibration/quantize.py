@@ -26,7 +26,7 @@ from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.normal_form.turning import shuffles_as_blocks
-from edgeq.calibration.observe import checked, observe
+from edgeq.calibration.observe import checked, observe, output_sqnr
 from edgeq.calibration.precision import in_single_precision
 from edgeq.calibration.samples import Kept, feeds
 from edgeq.calibration.tail import share_like_grids
@@ -34,12 +34,15 @@ from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import onnx_ir as ir
 
     from edgeq.network.placement import Op, Placement
     from edgeq.target import Batch
+
+_JUDGED = 16, 4  # samples that show how near the outputs are to float, and how many of a batch
+_USABLE_DB = 10.0
 
 
 def fold_onnx(model: ir.Model) -> ir.Model:
@@ -110,7 +113,7 @@ def quantize_onnx(
         data: what the batches are, for the model's metadata.
         progress: called after each batch with its number of samples.
         layers: called by methods with the layers done and the layers in all.
-        tell: called with what each method did, in one line.
+        tell: called with what each method did, and with how near each output is to float.
 
     Returns:
         The canonical QDQ model.
@@ -136,7 +139,8 @@ def quantize_onnx(
         weight_bits=config.weight_bits,
         act_bits=config.act_bits,
     )
-    kept = Kept(config.method_samples)
+    changing = {name: method for name, method in methods.items() if method.stage == "integers"}
+    kept = Kept(config.method_samples) if changing else Kept(*_JUDGED)
     observers, samples = observe(
         quantized,
         kept.passing(checked(model, quantized, batches)),
@@ -150,7 +154,6 @@ def quantize_onnx(
     }
     prescribe(grids, placement, classified.makers)
     placement = share_like_grids(placement, grids, classified.stored_parts())
-    changing = {name: method for name, method in methods.items() if method.stage == "integers"}
     before = quantized.clone() if changing else quantized
     insert(draft, classified, placement, grids, config)
     passes.RemoveUnusedNodesPass()(quantized)
@@ -160,7 +163,22 @@ def quantize_onnx(
         tell(f"{name}: {method.apply(LayerPairs(before, quantized, fed, layers))}")
     read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
     _describe(quantized, config, f"{data}; {samples} samples; {config.found_by}")
+    for line in _judged(*output_sqnr(model, quantized, kept.batches)):
+        tell(line)
     return quantized
+
+
+def _judged(found: Mapping[str, float], samples: int) -> Iterator[str]:
+    """How near the outputs are to float, and what to try where they are not."""
+    for name, sqnr_db in found.items():
+        yield f"output {name!r}: {sqnr_db:.1f} dB SQNR against float, on {samples} samples"
+    poor = [repr(name) for name, sqnr_db in found.items() if not sqnr_db >= _USABLE_DB]
+    if poor:
+        yield (
+            f"warning: below {_USABLE_DB:.0f} dB little is left of {', '.join(poor)}\n"
+            "  hint: try --observer percentile or mse, or cut the model before what needs a wide "
+            "range with --outputs; edgeq compare shows the first tensor that is far off"
+        )
 
 
 def _taps(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:

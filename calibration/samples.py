@@ -67,21 +67,30 @@ class Kept:
 
     Args:
         most: how many samples are kept at the most.
+        each: how many of a batch are kept; all by default.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._stride = most, 1
+    def __init__(self, most: int, each: int | None = None) -> None:
+        self._most, self._each, self._stride = most, each, 1
         self.batches: list[Batch] = []
 
     def passing(self, stream: Iterable[Batch]) -> Iterator[Batch]:
         """The stream as it is, while its batches are kept."""
         for number, batch in enumerate(stream):
             if number % self._stride == 0:
-                self.batches.append(batch)
+                self.batches.append(_first(batch, self._each))
             while len(self.batches) > 1 and sum(map(samples_in, self.batches)) > self._most:
                 self.batches = self.batches[::2]
                 self._stride *= 2
             yield batch
+
+
+def _first(batch: Batch, count: int | None) -> Batch:
+    if count is None:
+        return batch
+    if isinstance(batch, Mapping):
+        return {name: array[:count].copy() for name, array in batch.items()}
+    return batch[:count].copy()
 
 
 def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.float32]]:

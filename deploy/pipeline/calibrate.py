@@ -71,7 +71,7 @@ def calibrate(
         overwrite: replace ``output``.
         progress: called with the samples done and the samples in all, then, for each method, with
             the layers done and the layers in all.
-        tell: called with what each method did, in one line.
+        tell: called with what each method did, and with how near each output is to float.
 
     Raises:
         ArtefactError: the network is broken, quantised already, cannot be quantised, or does not

@@ -1,0 +1,58 @@
+"""Calibration tells how near the outputs are to float, and warns where little is left of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import helper
+
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.calibration.samples import Kept
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tests.calibration.conftest import Build
+
+
+class Narrow:
+    """An observer that clips nearly everything."""
+
+    def update(self, batch: NDArray[np.float32]) -> None:
+        """See nothing."""
+
+    def range(self, bits: int) -> tuple[float, float]:
+        """Next to nothing."""
+        return -(2.0**-bits) / 100, 2.0**-bits / 100
+
+
+def test_outputs_are_told_with_their_distance_from_float(build: Build) -> None:
+    images = np.random.default_rng(0).normal(size=(64, 3, 16, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    constants = {"w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)}
+    model = build(nodes, constants, ["n", 3, 16, 16])
+    told: list[str] = []
+    quantize_onnx(model, np.split(images, 2), tell=told.append)
+    (line,) = told
+    assert line.startswith("output 'y': ")
+    assert line.endswith("dB SQNR against float, on 8 samples")
+    assert float(line.split()[2]) > 30
+    told.clear()
+    quantize_onnx(model, [images], CalibrationConfig(Narrow), tell=told.append)
+    assert float(told[0].split()[2]) < 1
+    assert told[1].startswith("warning: below 10 dB little is left of 'y'")
+    assert "hint: " in told[1]
+
+
+def test_what_is_kept_of_a_stream_is_bounded_and_spread() -> None:
+    batches = [np.full((32, 2), i, np.float32) for i in range(100)]
+    kept = Kept(16, 4)
+    assert list(kept.passing(batches)) == batches
+    first = [int(np.asarray(batch)[0, 0]) for batch in kept.batches]
+    assert all(len(np.asarray(batch)) == 4 for batch in kept.batches)
+    assert 2 <= len(first) <= 4
+    assert first[-1] >= 50
