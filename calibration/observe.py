@@ -140,6 +140,8 @@ def output_sqnr(
         for value in quantized.graph.outputs
         if value.dtype not in (ir.DataType.INT32, ir.DataType.INT64)
     ]
+    if not names:
+        return {}, 0
     sessions = session_of(given), session_of(quantized, exact=True)
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     samples = 0
