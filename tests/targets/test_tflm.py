@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from tests.exporters.tflite import test_int4_weights, test_operators, test_sixteen_bits
-from tests.exporters.tflite.ops import test_elementwise, test_pointwise, test_pooling, test_shape
+from tests.exporters.tflite import test_operators, test_sixteen_bits
+from tests.exporters.tflite.ops import (
+    test_elementwise,
+    test_int4_weights,
+    test_pointwise,
+    test_pooling,
+    test_shape,
+)
 from tests.support.models import tflite_models, zoo_models
 from tests.support.models.qdq_models import S8, Graph
 
