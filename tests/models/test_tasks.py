@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgeq.errors import UsageError
 from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.qdq.reader import read_qdq
@@ -21,8 +20,6 @@ NETWORKS = {
     "vit-tiny": (IMAGE, [(10,)]),
     "gru-denoiser": (STRIP, [(49, 10)]),
 }
-IN_FLOAT = ("gru-denoiser",)
-"""What training in integers does not take yet."""
 
 
 def build(name: str) -> torch.nn.Module:
@@ -50,16 +47,10 @@ def test_it_answers_as_its_task_asks(name: str) -> None:
     assert answers(build(name), shape) == wanted
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in IN_FLOAT])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_it_is_quantised_and_written_in_integers(name: str) -> None:
     shape, wanted = NETWORKS[name]
     network = quantize(build(name), Scheme(8, 8), torch.zeros(1, *shape))
     assert answers(network, shape) == wanted
     graph = read_qdq(lower(network, shape), float_fallback=name == "vit-tiny")
     assert [output.tensor.is_float for output in graph.outputs] == [False] * len(wanted)
-
-
-@pytest.mark.parametrize("name", IN_FLOAT)
-def test_what_cannot_be_quantised_yet_is_refused_by_name(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be quantised"):
-        quantize(build(name), Scheme(8, 8), torch.zeros(1, *NETWORKS[name][0]))

@@ -63,7 +63,7 @@ def test_every_operator_set_gives_the_same_file(opset: int) -> None:
     assert found.content == expected.content
 
 
-@pytest.mark.parametrize("opset", [FIRST - 1, LAST + 1])
+@pytest.mark.parametrize("opset", [9, LAST + 1])
 def test_other_operator_sets_are_told(opset: int) -> None:
     proto = model()
     proto.opset_import[0].version = opset

@@ -20,7 +20,11 @@ from edgeq.training.optimization import optimizers
 from edgeq.training.recipes import builtin_recipes
 from edgeq.training.recipes.recipe import Recipe
 
-IMAGES = {"cifar10": ((3, 32, 32), 10), "mnist": ((1, 28, 28), 10)}
+IMAGES = {
+    "cifar10": ((3, 32, 32), 10),
+    "mnist": ((1, 28, 28), 10),
+    "digits-detection": ((1, 64, 64), 10),
+}
 
 
 def content(name: str) -> dict[str, Any]:
@@ -36,6 +40,7 @@ def test_each_is_of_a_network_and_of_data_that_are_known() -> None:
         "yun-wong",
         "gcnii",
         "binary-connect",
+        "digits-tasks",
     } == set(builtin_recipes.names())
     for name in builtin_recipes.names():
         reads = zoo.describe(content(name)["model"]).reads

@@ -60,8 +60,12 @@ class UniformQuantizer(nn.Module, ABC):
         return self.qmax_at(self.bits)
 
     def qmax_at(self, bits: int) -> int:
-        """The largest integer of a width."""
-        return int(2 ** (bits - 1) - 1 if self.signed else 2**bits - 1)
+        """The largest integer of a width.
+
+        A grid of more than 8 bits is stored as int16, so an unsigned one has half of its integers.
+        """
+        halved = self.signed or self.target_bits > STORAGE_BITS
+        return int(2 ** (bits - 1) - 1 if halved else 2**bits - 1)
 
     @property
     def qmin(self) -> int:
