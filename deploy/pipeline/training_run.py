@@ -171,23 +171,8 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
         return
     low, high = wilson(result.test_correct, result.test_total)
     if as_json:
-        console.write_json(
-            "train",
-            {
-                "folder": str(result.folder),
-                "recipe": result.recipe,
-                "best_epoch": result.best_epoch,
-                "validation": result.validation,
-                "test": {
-                    "correct": result.test_correct,
-                    "total": result.test_total,
-                    "low": low,
-                    "high": high,
-                },
-                "seconds": result.seconds,
-                "history": result.history,
-            },
-        )
+        correct, total = result.test_correct, result.test_total
+        _write_json(result, {"correct": correct, "total": total, "low": low, "high": high})
         return
     share = result.test_correct / result.test_total
     console.write(
@@ -202,18 +187,7 @@ def _show_score(result: TrainingResult | GraphResult, scored: Score, *, as_json:
     from edgeq.deploy.report.values import score
 
     if as_json:
-        console.write_json(
-            "train",
-            {
-                "folder": str(result.folder),
-                "recipe": result.recipe,
-                "best_epoch": result.best_epoch,
-                "validation": result.validation,
-                "test": scored,
-                "seconds": result.seconds,
-                "history": result.history,
-            },
-        )
+        _write_json(result, scored)
         return
     worst = scored.worst()
     at_worst = f", worst {worst[0]} {score(scored, worst[1])}" if worst else ""
@@ -221,6 +195,21 @@ def _show_score(result: TrainingResult | GraphResult, scored: Score, *, as_json:
         f"{result.recipe.name}: test {scored.name} {score(scored)}{at_worst}; best epoch "
         f"{result.best_epoch + 1} with {score(scored, result.validation)} on validation, "
         f"{result.seconds:.0f} s; in {result.folder}"
+    )
+
+
+def _write_json(result: TrainingResult | GraphResult, test: object) -> None:
+    console.write_json(
+        "train",
+        {
+            "folder": str(result.folder),
+            "recipe": result.recipe,
+            "best_epoch": result.best_epoch,
+            "validation": result.validation,
+            "test": test,
+            "seconds": result.seconds,
+            "history": result.history,
+        },
     )
 
 

@@ -13,6 +13,7 @@ from edgeq.brief import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -88,6 +89,36 @@ def ragged(items: list[NDArray[Any]]) -> NDArray[np.object_]:
     for position, item in enumerate(items):
         found[position] = item
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Files:
+    """Samples in files of their own, of shapes that may differ.
+
+    Attributes:
+        folder: where the paths begin.
+        paths: of the files, below the folder.
+    """
+
+    folder: Path
+    paths: Sequence[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,): each sample is an array of its own."""
+        return (len(self.paths),)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array of samples."""
+        return np.dtype(object)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def at(self, where: slice | NDArray[np.int64]) -> list[Path]:
+        """The files at some positions."""
+        return [self.folder / self.paths[int(i)] for i in np.arange(len(self.paths))[where]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -220,7 +220,7 @@ def test_sums_are_bounded_exactly_before_a_channel_is_refused(relu: bool) -> Non
     fits = ones(2**31 - 1 - largest - room, relu=relu).output()
     report = exporter.export(fits, ExportOptions()).parity
     assert (report.different, report.rescaled) == ((), ())
-    # its result is the largest integer, whatever comes in: said otherwise
+    # its result is the largest integer, whatever comes in: as another operator
     report = exporter.export(ones(2**31 - largest, relu=relu).output(), ExportOptions()).parity
     assert [each.channels for each in report.rescaled] == [(0,)]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data.samples import ragged
+from edgeq.data.samples import Files, ragged
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -24,17 +24,13 @@ _GREY = ("1", "L", "LA")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageFiles:
+class ImageFiles(Files):
     """Images in files, each uint8, (height, width, channels); they may differ in size.
 
     Attributes:
-        folder: where the paths begin.
-        paths: of the files, below the folder.
         mode: whether they are read in grey, with one channel, or in colour.
     """
 
-    folder: Path
-    paths: Sequence[str]
     mode: Literal["L", "RGB"]
 
     __repr__ = brief
@@ -50,22 +46,8 @@ class ImageFiles:
         grey = all(_mode(folder / paths[int(place)]) in _GREY for place in places)
         return cls(folder, paths, "L" if grey else "RGB")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n,): each sample is an array of its own."""
-        return (len(self.paths),)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the array of images."""
-        return np.dtype(object)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
-        positions = np.arange(len(self.paths))[where]
-        return ragged([_decode(self.folder / self.paths[int(i)], self.mode) for i in positions])
+        return ragged([_decode(path, self.mode) for path in self.at(where)])
 
 
 def is_image_file(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data.samples import ragged
+from edgeq.data.samples import Files, ragged
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -22,17 +22,13 @@ SUFFIXES = (".wav",)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WavFiles:
+class WavFiles(Files):
     """Recordings, each float32 of -1 to 1, (samples,), the mean of its channels.
 
     Attributes:
-        folder: where the paths begin.
-        paths: of the files, below the folder.
         rate: samples a second, of all of them.
     """
 
-    folder: Path
-    paths: Sequence[str]
     rate: int
 
     __repr__ = brief
@@ -47,23 +43,9 @@ class WavFiles:
         _, rate = _read(folder / paths[0])
         return cls(folder, paths, rate)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n,): each sample is an array of its own."""
-        return (len(self.paths),)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the array of recordings."""
-        return np.dtype(object)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         found = []
-        for position in np.arange(len(self.paths))[where]:
-            path = self.folder / self.paths[int(position)]
+        for path in self.at(where):
             sound, rate = _read(path)
             if rate != self.rate:
                 raise ArtefactError(

@@ -6,15 +6,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.errors import UsageError
 from edgeq.tasks.decoders import Detections
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from edgeq.tasks.decoders import Settings
 
 MOST_CANDIDATES = 1000
 """Boxes of a sample that are held against each other."""
+
+
+def no_heads(shapes: Sequence[tuple[int, ...]], family: str, settings: Settings) -> UsageError:
+    """The error for outputs that are not those of a family."""
+    return UsageError(
+        f"outputs of {', '.join(map(str, shapes))} are no heads of {family} for "
+        f"{len(settings.data.classes)} classes",
+        hint="choose another decoder, or cut the file at its heads",
+    )
 
 
 def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:

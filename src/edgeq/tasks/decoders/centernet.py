@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.errors import UsageError
 from edgeq.tasks.decoders import Detections
-from edgeq.tasks.decoders.boxes import probabilities
+from edgeq.tasks.decoders.boxes import no_heads, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +38,7 @@ class CenterNet:
         shapes = [values.shape[1:] for values in outputs]
         roles = _roles(shapes, settings)
         if roles is None:
-            raise UsageError(
-                f"outputs of {', '.join(map(str, shapes))} are no heads of CenterNet for "
-                f"{len(settings.data.classes)} classes",
-                hint="choose another decoder, or cut the file at its heads",
-            )
+            raise no_heads(shapes, "CenterNet", settings)
         planes = [
             one if _first(one.shape[1:], settings) else one.transpose(0, 3, 1, 2)
             for one in (outputs[place] for place in roles)

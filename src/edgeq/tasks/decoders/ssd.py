@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import UsageError
-from edgeq.tasks.decoders.boxes import from_middle, in_pixels, sigmoid, softmax, suppressed
+from edgeq.tasks.decoders.boxes import (
+    from_middle,
+    in_pixels,
+    no_heads,
+    sigmoid,
+    softmax,
+    suppressed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +46,7 @@ class Ssd:
         shapes = [values.shape[1:] for values in outputs]
         roles = _roles(shapes, settings)
         if roles is None:
-            raise UsageError(
-                f"outputs of {', '.join(map(str, shapes))} are no heads of SSD for "
-                f"{len(settings.data.classes)} classes",
-                hint="choose another decoder, or cut the file at its heads",
-            )
+            raise no_heads(shapes, "SSD", settings)
         offsets, scores = outputs[roles[0][0]], _scores(outputs[roles[1]], settings)
         corners = offsets
         if len(roles[0]) == 2:

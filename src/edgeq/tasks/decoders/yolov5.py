@@ -17,6 +17,7 @@ from edgeq.tasks.decoders.boxes import (
     centres,
     from_middle,
     in_pixels,
+    no_heads,
     probabilities,
     sigmoid,
     suppressed,
@@ -50,11 +51,7 @@ class YoloV5:
         """What was found in each sample."""
         shapes = [values.shape[1:] for values in outputs]
         if not self.fits(shapes, settings):
-            raise UsageError(
-                f"outputs of {', '.join(map(str, shapes))} are no heads of YOLOv5 for "
-                f"{len(settings.data.classes)} classes",
-                hint="choose another decoder, or cut the file at its heads",
-            )
+            raise no_heads(shapes, "YOLOv5", settings)
         if outputs[0].ndim == 3:
             rows = outputs[0]
             corners = in_pixels(from_middle(rows[..., :4]), settings)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.errors import UsageError
 from edgeq.tasks.decoders.boxes import (
     centres,
     from_middle,
     in_pixels,
+    no_heads,
     probabilities,
     sigmoid,
     softmax,
@@ -54,11 +54,7 @@ class YoloV8:
             return _decoded(outputs[0], settings)
         levels = _levels_of(shapes, settings)
         if levels is None:
-            raise UsageError(
-                f"outputs of {', '.join(map(str, shapes))} are no heads of YOLOv8 for "
-                f"{len(settings.data.classes)} classes",
-                hint="choose another decoder, or cut the file at its heads",
-            )
+            raise no_heads(shapes, "YOLOv8", settings)
         return _raw([_level(outputs, level, settings) for level in levels], settings)
 
 
