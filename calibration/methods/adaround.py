@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.rounding import keep_better, layer_function, residual
+from edgeq.calibration.methods.rounding import round_better
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from edgeq.calibration.methods.layer_pairs import LayerPair, LayerPairs
+    from edgeq.calibration.methods.rounding import LayerFunction
 
 _ZETA, _GAMMA = 1.1, -0.1
 _BATCH = 32
@@ -46,16 +47,12 @@ class AdaRound:
 
     def apply(self, layers: LayerPairs) -> str:
         """Learn the rounding of all dense and convolutional layers."""
-        changed = count = 0
-        for layer in layers:
-            if layer_function(layer) is None:
-                continue
-            target = residual(layer)
-            count += 1
-            changed += keep_better(layer, self._learnt(layer, target), target)
+        changed, count = round_better(layers, self._learnt)
         return f"learnt the rounding of {changed} of {count} layers"
 
-    def _learnt(self, layer: LayerPair, target: NDArray[np.float32]) -> NDArray[np.int32]:
+    def _learnt(
+        self, layer: LayerPair, function: LayerFunction, target: NDArray[np.float32]
+    ) -> NDArray[np.int32]:
         import torch
 
         scaled = layer.weight.astype(np.float64) / layer.scale
@@ -66,9 +63,6 @@ class AdaRound:
         lower = torch.from_numpy(floor.astype(np.float32))
         scale = torch.from_numpy(layer.scale.astype(np.float32))
         inputs, wanted = torch.from_numpy(layer.inputs), torch.from_numpy(target)
-        function = layer_function(layer)
-        if function is None:
-            raise ValueError(f"the layer {layer.name} has no form here")
         optimizer = torch.optim.Adam([v], lr=self.rate)
         random = np.random.default_rng(_SEED)
         positions = int(np.prod(target.shape[2:]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.rounding import keep_better, layer_function, residual, window_of
+from edgeq.calibration.methods.rounding import round_better, window_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,12 +30,7 @@ class GPTQ:
 
     def apply(self, layers: LayerPairs) -> str:
         """Round the weights of all dense and convolutional layers again."""
-        changed = count = 0
-        for layer in layers:
-            if layer_function(layer) is None:
-                continue
-            count += 1
-            changed += keep_better(layer, _rounded(layer), residual(layer))
+        changed, count = round_better(layers, lambda layer, *_: _rounded(layer))
         return f"rounded the weights of {changed} of {count} layers again"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from edgeq.calibration.methods.layer_pairs import LayerPair
+    from edgeq.calibration.methods.layer_pairs import LayerPair, LayerPairs
 
     LayerFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -80,16 +80,38 @@ def layer_function(layer: LayerPair) -> LayerFunction | None:
     return convolution
 
 
-def residual(layer: LayerPair) -> NDArray[np.float32]:
+def round_better(
+    layers: LayerPairs,
+    integers_of: Callable[[LayerPair, LayerFunction, NDArray[np.float32]], NDArray[np.int32]],
+) -> tuple[int, int]:
+    """Give each layer other integers where its answer comes closer to the float one.
+
+    Args:
+        layers: the layers; those without a :func:`layer_function` stay as they are.
+        integers_of: makes the integers of a layer, (out, ...), from the layer, its function, and
+            what its products should come to, (samples, out, ...).
+
+    Returns:
+        How many layers were changed, and how many could be.
+    """
+    changed = count = 0
+    for layer in layers:
+        function = layer_function(layer)
+        if function is None:
+            continue
+        target = _residual(layer, function)
+        count += 1
+        changed += _keep_better(layer, function, integers_of(layer, function, target), target)
+    return changed, count
+
+
+def _residual(layer: LayerPair, function: LayerFunction) -> NDArray[np.float32]:
     """What the layer's products should come to: the float answer without the quantised bias.
 
     The bias is what the layer answers beyond the products of its inputs and weights.
     """
     import torch
 
-    function = layer_function(layer)
-    if function is None:
-        raise ValueError(f"the layer {layer.name} has no form here")
     weight = torch.from_numpy((layer.integers * layer.scale).astype(np.float32))
     with torch.no_grad():
         first = function(torch.from_numpy(layer.inputs[:1]), weight).numpy()
@@ -97,7 +119,12 @@ def residual(layer: LayerPair) -> NDArray[np.float32]:
     return np.asarray(layer.target - bias, np.float32)
 
 
-def keep_better(layer: LayerPair, integers: NDArray[np.int32], target: NDArray[np.float32]) -> bool:
+def _keep_better(
+    layer: LayerPair,
+    function: LayerFunction,
+    integers: NDArray[np.int32],
+    target: NDArray[np.float32],
+) -> bool:
     """Store new integers where the layer's answer comes closer to the target.
 
     Channels of which a pair of products could saturate on x86 without VNNI, and could not before,
@@ -109,21 +136,21 @@ def keep_better(layer: LayerPair, integers: NDArray[np.int32], target: NDArray[n
     old = layer.integers
     worse = _pairs(integers) > np.maximum(_pairs(old), _PAIR_LIMIT)
     chosen = np.where(worse.reshape(-1, *[1] * (old.ndim - 1)), old, integers)
-    before, after = (_error(layer, each, target) for each in (old, chosen))
+    before, after = (_error(layer, function, each, target) for each in (old, chosen))
     better = (after < before).reshape(-1, *[1] * (old.ndim - 1))
     layer.set_integers(np.where(better, chosen, old))
     return bool(better.any())
 
 
 def _error(
-    layer: LayerPair, integers: NDArray[np.int32], target: NDArray[np.float32]
+    layer: LayerPair,
+    function: LayerFunction,
+    integers: NDArray[np.int32],
+    target: NDArray[np.float32],
 ) -> NDArray[np.float64]:
     """The squared error of each channel of the layer's answer, (out,)."""
     import torch
 
-    function = layer_function(layer)
-    if function is None:
-        raise ValueError(f"the layer {layer.name} has no form here")
     weight = torch.from_numpy((integers * layer.scale).astype(np.float32))
     error = np.zeros(len(integers))
     with torch.no_grad():
