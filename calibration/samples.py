@@ -132,11 +132,15 @@ def _piece(array: NDArray[np.float32], value: ir.Value) -> int | None:
     if _fits(array.shape[1:], shape):
         return 1
     wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
+    size = tuple(shape[2:])
+    only_size = array.ndim == len(shape) == 4 and array.shape[1] == shape[1] and None not in size
     raise ArtefactError(
         f"a calibration batch has the shape {array.shape}, and the model's input "
         f"{name_of(value)!r} wants samples of ({wanted})",
-        hint="choose the data set that the model was made for, or arrange the axes as the "
-        "model has them",
+        hint=f"--resize {size[0]}x{size[1]} brings images to that size"
+        if only_size
+        else "choose the data set that the model was made for, or arrange the axes as the model "
+        "has them",
     )
 
 

@@ -43,7 +43,7 @@ def load(name_or_path: str, root: Path | None = None) -> DataSource:
     path = Path(name_or_path)
     if path.exists() or os.sep in name_or_path or path.suffix in FILE_SUFFIXES:
         return load_path(path)
-    raise UnknownName("data set", name_or_path, known)
+    raise UnknownName("data set, folder or file", name_or_path, known)
 
 
 def load_graph(name: str, root: Path | None = None) -> GraphData:

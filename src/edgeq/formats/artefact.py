@@ -26,7 +26,7 @@ def resolve(path: Path) -> Path:
     if not path.exists():
         raise ArtefactError(
             f"there is no artefact at {path}",
-            hint="check the path; edgeq train and edgeq export write artefacts",
+            hint="check the path",
         )
     if not path.is_dir():
         return path
@@ -68,7 +68,7 @@ def detect(path: Path) -> Format:
         head = file.read(16)
     if not _looks_like(named, head, size):
         raise ArtefactError(
-            f"{path} is not a {named} file: its first bytes say otherwise",
+            f"{path} is no {named} file: its first bytes say otherwise",
             hint="is it truncated, or another file renamed?",
         )
     return named
