@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from edgeq.calibration.methods.rounding import round_better
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +39,20 @@ class AdaRound:
             enough for networks of this size.
         rate: of Adam.
         strength: lambda.
+
+    Raises:
+        UsageError: a setting with which nothing is learnt.
     """
 
     stage: ClassVar[Literal["integers"]] = "integers"
 
     def __init__(self, steps: int = 1000, rate: float = 1e-2, strength: float = 1e-2) -> None:
+        if steps < 1 or not rate > 0 or not strength >= 0:
+            raise UsageError(
+                f"AdaRound learns nothing in {steps} steps at a rate of {rate} and a strength of "
+                f"{strength}",
+                hint="choose at least 1 step, a rate above 0 and a strength of at least 0",
+            )
         self.steps, self.rate, self.strength = steps, rate, strength
 
     def apply(self, layers: LayerPairs) -> str:

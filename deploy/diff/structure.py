@@ -130,7 +130,7 @@ def _numbers(
     if not len(places):
         return
     distance = np.abs(mine.astype(np.float64) - its.astype(np.float64))
-    largest = float(np.nanmax(np.where(both_nan, 0, distance)))
+    largest = float(np.where(both_nan, 0, distance).max())
     first = tuple(int(i) for i in places[0])
     where = f" at {list(first)}" if first else ""
     yield Difference(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from edgeq.diffing.align import align
 from edgeq.diffing.grids import grid_differences, handover_differences
 from edgeq.diffing.layers import layer_differences
+from edgeq.diffing.records import Difference
 from edgeq.linting.model import LintActivation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeq.diffing.records import Difference
     from edgeq.linting.model import LintLayer, LintModel
 
 
@@ -60,7 +60,9 @@ def diff(before: LintModel, after: LintModel) -> ModelDiff:
         what="activation",
         required=alike and bool(before.activations) and bool(after.activations),
     )
+    known = dict(before.broken)
     found = [
+        *(Difference("broken scale", *each) for each in after.broken if each[0] not in known),
         *layers.missing,
         *(each for pair in layers.pairs for each in layer_differences(*pair)),
         *grids.missing,

@@ -28,6 +28,7 @@ Kind = Literal[
     "zero point",
     "range",
     "integers read on another grid",
+    "broken scale",
 ]
 """What can differ."""
 

@@ -225,7 +225,9 @@ def test_pairs_stay_safe(build: Build) -> None:
         assert not any(sums.can_saturate for sums in pair_sums(read_qdq(made)))
 
 
-@pytest.mark.parametrize("typed", ["adaround:step=5", "gptq:steps=3", "ada"])
+@pytest.mark.parametrize(
+    "typed", ["adaround:step=5", "adaround:steps=0", "adaround:rate=-1", "gptq:steps=3", "ada"]
+)
 def test_a_method_that_is_none_is_refused_before_anything_runs(typed: str) -> None:
     with pytest.raises(UsageError):
         CalibrationConfig(methods=(typed,))

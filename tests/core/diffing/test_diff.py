@@ -153,6 +153,17 @@ def test_the_same_real_weights_on_another_grid_are_called_that() -> None:
     assert one.kind == "weights requantised"
 
 
+@pytest.mark.parametrize("name", ["c_scale", "d.weight_scale"])
+@pytest.mark.parametrize("scale", [np.nan, np.inf, -1.0])
+def test_a_scale_that_means_nothing_is_named_first(name: str, scale: float) -> None:
+    def fault(constants: Constants) -> None:
+        constants[name] *= np.float32(scale)
+
+    first = planted(fault, tflite=False).differences[0]
+    assert first.kind == "broken scale"
+    assert first.where.startswith(name[0])
+
+
 def test_layers_that_only_one_file_has() -> None:
     before, after = (as_view(network(), tflite=False) for _ in range(2))
     from dataclasses import replace
