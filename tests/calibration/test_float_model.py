@@ -157,7 +157,7 @@ def test_weights_that_end_too_early_are_refused(stable_net: ir.Model, tmp_path: 
     ("name", "content", "message"),
     [
         ("empty.onnx", b"", "zero bytes"),
-        ("text.onnx", b"no model at all", "not a onnx file"),
+        ("text.onnx", b"no model at all", "not an ONNX file"),
         ("head.onnx", b"\x08\x0a\x3a\xff\xff\xff\xff\x0f", "no ONNX model"),
         ("net.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(32), "not an ONNX file"),
         ("net.bin", b"\x08\x0a", "none of the endings"),

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 Format = Literal["checkpoint", "onnx", "tflite"]
 _SUFFIX: dict[str, Format] = {".safetensors": "checkpoint", ".onnx": "onnx", ".tflite": "tflite"}
+_SPELLED: dict[Format, str] = {
+    "checkpoint": "a checkpoint",
+    "onnx": "an ONNX",
+    "tflite": "a TFLite",
+}
 
 
 def resolve(path: Path) -> Path:
@@ -68,7 +73,7 @@ def detect(path: Path) -> Format:
         head = file.read(16)
     if not _looks_like(named, head, size):
         raise ArtefactError(
-            f"{path} is no {named} file: its first bytes say otherwise",
+            f"{path} is not {_SPELLED[named]} file: its first bytes say otherwise",
             hint="is it truncated, or another file renamed?",
         )
     return named
