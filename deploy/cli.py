@@ -19,6 +19,7 @@ import edgeq
 from edgeq.deploy import console
 from edgeq.deploy.commands import (
     audit,
+    bounds,
     calibrate,
     compare,
     demo,
@@ -69,6 +70,7 @@ for module in (
     audit,
     lint,
     diff,
+    bounds,
     gate,
     targets,
     operators,

@@ -79,6 +79,11 @@ USES = {
         "edgeq diff exported/digits.onnx exported/digits.tflite",
         "find-out-why-it-differs",
     ),
+    "bounds": (
+        "to know what a file provably never does, such as overflow an accumulator of 24 bits",
+        "edgeq bounds exported/digits.onnx",
+        "bound-a-file",
+    ),
     "gate": (
         "in CI, to fail a build when a network got worse",
         "edgeq gate exported/digits.onnx --data digits --baseline baseline.json",

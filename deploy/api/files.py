@@ -1,4 +1,4 @@
-"""``edgeq.calibrate``, ``lint``, ``diff``, ``load_data`` and the list of targets."""
+"""``edgeq.calibrate``, ``lint``, ``diff``, ``bounds``, ``load_data`` and the list of targets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.data.preprocessing import Preprocessing
 from edgeq.deploy import inputs, listing
 from edgeq.deploy.api.networks import as_files
+from edgeq.deploy.bounds import run as bounding
 from edgeq.deploy.diff import run as diffing
 from edgeq.deploy.lint import run as linting
 from edgeq.deploy.preprocessing import ALL_VALUES, AskedPreprocessing
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.data import DataSource
+    from edgeq.deploy.bounds.run import Bounds
     from edgeq.deploy.diff.run import FileDiff
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
@@ -174,6 +176,18 @@ def diff(first: str | Path, second: str | Path) -> FileDiff:
         ArtefactError: a file is missing or broken.
     """
     return diffing.diff(Path(first), Path(second))
+
+
+def bounds(file: str | Path) -> Bounds:
+    """Say what a file provably never does, whatever its input is.
+
+    Args:
+        file: an ONNX or TFLite file of any tool, a checkpoint or a training folder.
+
+    Raises:
+        ArtefactError: the file is missing or broken.
+    """
+    return bounding.bounds(Path(file))
 
 
 def load_data(

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.diffing.records import Difference
-    from edgeq.linting.model import LintModel
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,11 +73,12 @@ def diff(first: Path, second: Path) -> FileDiff:
         ArtefactError: a file is missing or broken.
     """
     from edgeq.deploy.diff.structure import structural_differences
+    from edgeq.deploy.pipeline.reading import view_of
     from edgeq.diffing import diff as differences
 
     paths = resolve(first), resolve(second)
     kinds = [detect(path) for path in paths]
-    found = differences(*map(_read, paths))
+    found = differences(*map(view_of, paths))
     alike = kinds[0] == kinds[1] != "checkpoint"
     operators, structure = structural_differences(*paths) if alike else (0, [])
     return FileDiff(
@@ -89,21 +89,3 @@ def diff(first: Path, second: Path) -> FileDiff:
         found.grids,
         tuple(dict.fromkeys((*structure, *found.differences))),
     )
-
-
-def _read(path: Path) -> LintModel:
-    kind = detect(path)
-    if kind == "tflite":
-        from edgeq.linting import tflite_view
-
-        return tflite_view.read(path)
-    from edgeq.linting import onnx_view
-
-    if kind == "onnx":
-        return onnx_view.read(path)
-    from edgeq.exporters.torch.lower import lower
-    from edgeq.network.loading import LOADERS
-
-    loaded = LOADERS.load("checkpoint")(path)
-    model = lower(loaded.module, loaded.input_shape, metadata=loaded.metadata)
-    return onnx_view.view(model, path.name)

@@ -3,8 +3,9 @@
 For a network and a training loop of one's own: ``quantize`` with a ``Scheme``,
 ``post_optimizer_step`` behind each step of the optimiser, ``sync_statistics`` where several
 processes share its batches, ``export`` and ``compare``. What the commands do is here under their
-names: ``calibrate``, ``lint``, ``profile``, ``audit``, ``emulate``, ``survey``, ``gate``. All are
-imported when they are first asked for, since they need torch and ``import edgeq`` does not.
+names: ``calibrate``, ``lint``, ``diff``, ``bounds``, ``profile``, ``audit``, ``emulate``,
+``survey``, ``gate``. All are imported when they are first asked for, since they need torch and
+``import edgeq`` does not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _HOMES = {
     "ExportOptions": "edgeq.exporter",
     "Scheme": "edgeq.training.recipes.scheme",
     "audit": "edgeq.deploy.api.runs",
+    "bounds": "edgeq.deploy.api.files",
     "calibrate": "edgeq.deploy.api.files",
     "compare": "edgeq.deploy.api.runs",
     "diff": "edgeq.deploy.api.files",

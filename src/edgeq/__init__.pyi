@@ -3,6 +3,7 @@
 
 from edgeq.calibration.config import CalibrationConfig as CalibrationConfig
 from edgeq.deploy.api.exporting import export as export
+from edgeq.deploy.api.files import bounds as bounds
 from edgeq.deploy.api.files import calibrate as calibrate
 from edgeq.deploy.api.files import diff as diff
 from edgeq.deploy.api.files import lint as lint

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from edgeq.errors import channels_named
 from edgeq.linting import Problem
+from edgeq.linting.layer_bounds import leaves_accumulator
 from edgeq.linting.model import ACCUMULATOR_RANGE
 
 if TYPE_CHECKING:
@@ -33,14 +32,13 @@ class AccumulatorOverflow:
         """One problem a layer."""
         low, high = ACCUMULATOR_RANGE
         for layer in model.layers:
-            ends = layer.reach()
-            if ends is None or layer.source is None or layer.source.dtype in _WIDE:
+            if layer.source is None or layer.source.dtype in _WIDE:
                 continue
-            bias = np.zeros(len(ends[0]), np.int64) if layer.bias is None else layer.bias
-            smallest, most = ends[0] + bias, ends[1] + bias
-            beyond = tuple(int(i) for i in np.flatnonzero((smallest < low) | (most > high)))
-            if beyond:
-                furthest = max((int(end[i]) for i in beyond for end in (smallest, most)), key=abs)
+            found = leaves_accumulator(layer)
+            if found is not None:
+                sums, beyond = found
+                ends = (sums.smallest, sums.largest)
+                furthest = max((int(end[i]) for i in beyond for end in ends), key=abs)
                 yield Problem(
                     layer.node,
                     f"{channels_named(beyond)}: the sum can reach {furthest:,}, and 32 bits end at "

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeq.errors import channels_named
 from edgeq.linting import Problem
+from edgeq.linting.layer_bounds import still_channels, zero_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from edgeq.linting import Severity
     from edgeq.linting.model import LintLayer, LintModel
 
-_STILL = 0.5  # LSB that a result must move by to be another integer
 _NOTHING = 2.0**-10  # LSB; more is a channel that rounding alone made constant
 _HINT = (
     "remove the channel from the network, or train it again; edgeq export --to tflite gives it a "
@@ -44,14 +44,13 @@ class DeadChannel:
         for layer in model.layers:
             if layer.weights is None or not layer.weights.size:
                 continue
-            rows = layer.weights.reshape(len(layer.weights), -1)
-            zero = np.abs(rows).max(axis=1) == 0
+            zero = zero_channels(layer)
             if zero.any():
                 yield _problem(layer, zero, "all weights are zero")
-            moved = _moved_lsb(layer)
-            if moved is None:
+            found = still_channels(layer)
+            if found is None:
                 continue
-            still = (moved < _STILL) & ~zero
+            still, moved = found[0] & ~zero, found[1]
             if still.any():
                 most = float(moved[still].max())
                 yield _problem(
@@ -75,12 +74,3 @@ def _problem(
         channels,
         severity,
     )
-
-
-def _moved_lsb(layer: LintLayer) -> NDArray[np.float64] | None:
-    """By how much inputs can move each channel, in LSB of the output."""
-    ends, step, result = layer.reach(), layer.step, layer.result
-    if ends is None or step is None or result is None or result.axis is not None:
-        return None
-    moved: NDArray[np.float64] = (ends[1] - ends[0]) * step / float(result.scale)
-    return moved
