@@ -115,8 +115,12 @@ def zero_channels(layer: LintLayer) -> NDArray[np.bool_]:
     """Which output channels have no weight but zeros."""
     if layer.weights is None or not layer.weights.size:
         return np.zeros(0, bool)
-    zero = np.abs(layer.weights.reshape(len(layer.weights), -1)).max(axis=1) == 0
+    zero: NDArray[np.bool_] = np.count_nonzero(layer.weights, axis=_but_first(layer.weights)) == 0
     return zero
+
+
+def _but_first(weights: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(range(1, weights.ndim))
 
 
 def still_channels(layer: LintLayer) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
