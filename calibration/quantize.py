@@ -11,7 +11,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import activation_grid, prescribe
 from edgeq.calibration.insert import insert
-from edgeq.calibration.methods.layer_pairs import LayerPairs
+from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.affine import affine_layers
 from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips, plain_conditions
 from edgeq.calibration.normal_form.draft import Draft

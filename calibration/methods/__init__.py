@@ -15,7 +15,7 @@ from edgeq.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeq.calibration.methods.layer_pairs import LayerPairs
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
     from edgeq.calibration.normal_form.draft import Draft
 
 

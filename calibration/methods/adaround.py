@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.rounding import round_better
+from edgeq.calibration.methods.parts.rounding import round_better
+from edgeq.calibration.methods.parts.soft_rounding import SoftRounding, regularizer
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
-    from edgeq.calibration.methods.layer_pairs import LayerPair, LayerPairs
-    from edgeq.calibration.methods.rounding import LayerFunction
+    from edgeq.calibration.methods.parts.layer_function import LayerFunction
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPair, LayerPairs
 
-_ZETA, _GAMMA = 1.1, -0.1
 _BATCH = 32
 _POSITIONS = 2**13  # of a step's answers; large images need fewer of them
-_WARM_UP = 0.2
-_BETA = 20.0, 2.0
 _SEED = 20200612
 
 
@@ -57,51 +53,28 @@ class AdaRound:
 
     def apply(self, layers: LayerPairs) -> str:
         """Learn the rounding of all dense and convolutional layers."""
-        changed, count = round_better(layers, self._learnt)
+        changed, count = round_better(layers, self.learnt)
         return f"learnt the rounding of {changed} of {count} layers"
 
-    def _learnt(
+    def learnt(
         self, layer: LayerPair, function: LayerFunction, target: NDArray[np.float32]
     ) -> NDArray[np.int32]:
+        """The integers of one layer; see :func:`round_better`."""
         import torch
 
-        scaled = layer.weight.astype(np.float64) / layer.scale
-        floor, rest = np.floor(scaled), scaled - np.floor(scaled)
-        v = torch.from_numpy(
-            -np.log((_ZETA - _GAMMA) / (rest - _GAMMA) - 1.0).astype(np.float32)
-        ).requires_grad_()
-        lower = torch.from_numpy(floor.astype(np.float32))
-        scale = torch.from_numpy(layer.scale.astype(np.float32))
+        rounding = SoftRounding(layer)
         inputs, wanted = torch.from_numpy(layer.inputs), torch.from_numpy(target)
-        optimizer = torch.optim.Adam([v], lr=self.rate)
+        optimizer = torch.optim.Adam([rounding.v], lr=self.rate)
         random = np.random.default_rng(_SEED)
         positions = int(np.prod(target.shape[2:]))
         batch = min(len(inputs), _BATCH, max(4, _POSITIONS // positions))
         for step in range(self.steps):
             chosen = torch.from_numpy(random.integers(0, len(inputs), batch))
-            up = _rectified(v)
-            weight = scale * (lower + up).clamp(layer.low, layer.high)
+            weight, up = rounding.weight()
             error = function(inputs[chosen], weight) - wanted[chosen]
             loss = (error**2).sum(1).mean()
-            beta = _annealed(step / self.steps)
-            if beta is not None:
-                loss = loss + self.strength * (1 - (2 * up - 1).abs() ** beta).sum()
+            loss = loss + self.strength * regularizer(up, step / self.steps)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        rounded = lower + (v.detach() >= 0)
-        return rounded.clamp(layer.low, layer.high).numpy().astype(np.int32)
-
-
-def _rectified(v: torch.Tensor) -> torch.Tensor:
-    """The rectified sigmoid h(V), Eq. 23."""
-    return ((_ZETA - _GAMMA) * v.sigmoid() + _GAMMA).clamp(0, 1)
-
-
-def _annealed(share: float) -> float | None:
-    """Beta after a share of the steps; None while there is no regulariser."""
-    if share < _WARM_UP:
-        return None
-    start, end = _BETA
-    cosine = (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP))) / 2
-    return end + (start - end) * cosine
+        return rounding.integers()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgeq.calibration.methods.layer_pairs import LayerPairs
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 
 
 class BiasCorrection:

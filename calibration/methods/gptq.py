@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.rounding import round_better, window_of
+from edgeq.calibration.methods.parts.layer_function import window_of
+from edgeq.calibration.methods.parts.rounding import round_better
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeq.calibration.methods.layer_pairs import LayerPair, LayerPairs
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPair, LayerPairs
 
 _DAMPING = 0.01
 
@@ -35,7 +36,9 @@ class GPTQ:
 
 
 def _rounded(layer: LayerPair) -> NDArray[np.int32]:
-    groups = 1 if layer.node.op_type == "Gemm" else window_of(layer).groups
+    groups = (
+        1 if layer.node.op_type == "Gemm" else window_of(layer.node, layer.weight.ndim - 2).groups
+    )
     scale = np.broadcast_to(layer.scale, layer.weight.shape)
     weights = np.split((layer.weight / scale).reshape(len(layer.weight), -1), groups)
     limits = layer.low, layer.high
@@ -70,7 +73,7 @@ def _hessians(layer: LayerPair, groups: int) -> list[NDArray[np.float64]]:
     if layer.node.op_type == "Gemm":
         rows = layer.inputs.astype(np.float64)
         return [rows.T @ rows]
-    window = window_of(layer)
+    window = window_of(layer.node, layer.weight.ndim - 2)
     kernel, stride, dilation = (
         (1, *each)[-2:] for each in (layer.weight.shape[2:], window.stride, window.dilation)
     )

@@ -85,8 +85,9 @@ def command(
             "--method",
             metavar="NAME",
             autocompletion=METHODS.names,
-            help="A further method, such as equalize, bias-correction, adaround or gptq; repeat it "
-            "for several, in their order. Settings stand behind a colon: adaround:steps=2000.",
+            help="A further method, such as equalize, bias-correction, adaround, reconstruct or "
+            "gptq; repeat it for several, in their order. Settings stand behind a colon: "
+            "adaround:steps=2000.",
         ),
     ] = None,
     samples: Annotated[

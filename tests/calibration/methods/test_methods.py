@@ -16,7 +16,7 @@ from edgeq.calibration.methods.adaround import AdaRound
 from edgeq.calibration.methods.bias_correction import BiasCorrection
 from edgeq.calibration.methods.equalize import CrossLayerEqualization
 from edgeq.calibration.methods.gptq import GPTQ
-from edgeq.calibration.methods.layer_pairs import LayerPairs
+from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import session_of
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx

@@ -6,84 +6,28 @@ integers and those that it has by the error of its answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration._nodes import integer, ints, text
+from edgeq.calibration.methods.parts.layer_function import layer_function
 from edgeq.qdq.ort_x86.saturation import in_kernel_order, neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
     from numpy.typing import NDArray
 
-    from edgeq.calibration.methods.layer_pairs import LayerPair, LayerPairs
+    from edgeq.calibration.methods.parts.layer_function import LayerFunction
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPair, LayerPairs
 
-    LayerFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    IntegersOf = Callable[[LayerPair, LayerFunction, NDArray[np.float32]], NDArray[np.int32]]
 
 _PAIR_LIMIT = 128
 _BATCH = 64
 
 
-class Window(NamedTuple):
-    """How a convolution moves, in torch's order.
-
-    Attributes:
-        padding: before and after, the last axis first.
-        stride: along each axis.
-        dilation: along each axis.
-        groups: how many groups of channels there are.
-    """
-
-    padding: list[int]
-    stride: list[int]
-    dilation: list[int]
-    groups: int
-
-
-def window_of(layer: LayerPair) -> Window:
-    """The window of a convolution."""
-    node, axes = layer.node, layer.weight.ndim - 2
-    pads = ints(node, "pads", [0] * (2 * axes))
-    padding = [pads[end * axes + axis] for axis in reversed(range(axes)) for end in (0, 1)]
-    stride, dilation = (ints(node, name, [1] * axes) for name in ("strides", "dilations"))
-    return Window(padding, stride, dilation, integer(node, "group", 1))
-
-
-def layer_function(layer: LayerPair) -> LayerFunction | None:
-    """A layer without its bias, as a function of samples and weights, (out, ...).
-
-    None for one that is neither dense nor a convolution of one or two dimensions.
-    """
-    from torch.nn import functional
-
-    node, axes = layer.node, layer.weight.ndim - 2
-    if node.op_type == "Gemm":
-        return functional.linear
-    explicit = text(node, "auto_pad", "NOTSET") == "NOTSET"
-    if node.op_type != "Conv" or axes not in (1, 2) or not explicit:
-        return None
-    convolve = functional.conv1d if axes == 1 else functional.conv2d
-    window = window_of(layer)
-
-    def convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return convolve(
-            functional.pad(x, window.padding),
-            weight,
-            stride=window.stride,
-            dilation=window.dilation,
-            groups=window.groups,
-        )
-
-    return convolution
-
-
-def round_better(
-    layers: LayerPairs,
-    integers_of: Callable[[LayerPair, LayerFunction, NDArray[np.float32]], NDArray[np.int32]],
-) -> tuple[int, int]:
+def round_better(layers: LayerPairs, integers_of: IntegersOf) -> tuple[int, int]:
     """Give each layer other integers where its answer comes closer to the float one.
 
     Args:
@@ -94,15 +38,18 @@ def round_better(
     Returns:
         How many layers were changed, and how many could be.
     """
-    changed = count = 0
-    for layer in layers:
-        function = layer_function(layer)
-        if function is None:
-            continue
-        target = _residual(layer, function)
-        count += 1
-        changed += _keep_better(layer, function, integers_of(layer, function, target), target)
-    return changed, count
+    made = [round_one(layer, integers_of) for layer in layers]
+    known = [changed for changed in made if changed is not None]
+    return sum(known), len(known)
+
+
+def round_one(layer: LayerPair, integers_of: IntegersOf) -> bool | None:
+    """Do so for one layer: whether it was changed; None for one that cannot be."""
+    function = layer_function(layer.node, layer.weight.ndim - 2)
+    if function is None:
+        return None
+    target = _residual(layer, function)
+    return _keep_better(layer, function, integers_of(layer, function, target), target)
 
 
 def _residual(layer: LayerPair, function: LayerFunction) -> NDArray[np.float32]:
@@ -134,8 +81,7 @@ def _keep_better(
         Whether any was stored.
     """
     old = layer.integers
-    worse = _pairs(integers) > np.maximum(_pairs(old), _PAIR_LIMIT)
-    chosen = np.where(worse.reshape(-1, *[1] * (old.ndim - 1)), old, integers)
+    chosen = still_pair_safe(integers, old)
     before, after = (_error(layer, function, each, target) for each in (old, chosen))
     better = (after < before).reshape(-1, *[1] * (old.ndim - 1))
     layer.set_integers(np.where(better, chosen, old))
@@ -160,6 +106,15 @@ def _error(
             squares = (answer.astype(np.float64) - target[part]) ** 2
             error += squares.sum(axis=(0, *range(2, squares.ndim)))
     return error
+
+
+def still_pair_safe(integers: NDArray[np.int32], old: NDArray[np.int32]) -> NDArray[np.int32]:
+    """New integers, (out, ...), but old ones for channels that only new ones let saturate.
+
+    What saturates is a pair of products on x86 without VNNI.
+    """
+    worse = _pairs(integers) > np.maximum(_pairs(old), _PAIR_LIMIT)
+    return np.where(worse.reshape(-1, *[1] * (old.ndim - 1)), old, integers)
 
 
 def _pairs(integers: NDArray[np.int32]) -> NDArray[np.int64]:

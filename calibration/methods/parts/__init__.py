@@ -1,0 +1,1 @@
+"""What methods of post-training quantisation share: layers, blocks and rounding, in torch too."""
