@@ -22,18 +22,13 @@ certain, a *note* is worth a look. [The guide](../guide/lint-a-file.md) shows ho
 DEVICES = """
 ## Devices
 
-What `--device` knows: how many times slower a network with per-channel weights was measured than
-the same one with per-tensor weights.
-
-| name | device | slower | measured |
-|---|---|---|---|
+What `--device` knows of each device stands on [a page of its own](devices.md).
 """
 
 
 def render() -> str:
     """The whole page."""
     from edgeq.linting import RULES
-    from edgeq.linting.devices import devices
 
     rules = {name: RULES.load(name) for name in RULES.names()}
     rows = [
@@ -41,11 +36,7 @@ def render() -> str:
         for name, rule in rules.items()
     ]
     pages = [f"\n## {name}\n\n{getdoc(rule)}\n" for name, rule in rules.items()]
-    known = [
-        f"| `{name}` | {device.name} | {device.slower:g} times | [source]({device.source}) |\n"
-        for name, device in devices().items()
-    ]
-    return HEAD + "".join([*rows, *pages, DEVICES, *known])
+    return HEAD + "".join([*rows, *pages, DEVICES])
 
 
 if __name__ == "__main__":

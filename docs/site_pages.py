@@ -19,7 +19,7 @@ ROOT_PAGES = {"README": "index.md", "CONTRIBUTING": "contributing.md", "CHANGELO
 def on_config(config: MkDocsConfig) -> None:
     """The navigation: what each index names, in its order."""
     reference = [{"Command line": listed("reference/cli")}, {"Python API": listed("reference/api")}]
-    names = ("methods", "operators", "lint", "targets", "exit-codes", "glossary")
+    names = ("methods", "operators", "lint", "devices", "targets", "exit-codes", "glossary")
     more = [f"reference/{name}.md" for name in names]
     project: list[Any] = ["architecture.md", "stability.md", "contributing.md", "changelog.md"]
     config.nav = [

@@ -10,11 +10,13 @@ from edgeq.data.preprocessing import Preprocessing
 from edgeq.deploy import inputs, listing
 from edgeq.deploy.api.networks import as_files
 from edgeq.deploy.bounds import run as bounding
+from edgeq.deploy.device_advice import suited
 from edgeq.deploy.diff import run as diffing
 from edgeq.deploy.lint import run as linting
 from edgeq.deploy.preprocessing import ALL_VALUES, AskedPreprocessing
 from edgeq.errors import OutputError
 from edgeq.tabular import Table, Tabular
+from edgeq.targets.devices import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,6 +106,7 @@ def calibrate(
     config: CalibrationConfig | None = None,
     samples: int = 500,
     outputs: Sequence[str] = (),
+    device: str = "",
     overwrite: bool = False,
 ) -> CalibratedFile:
     """Quantise a float network after training, on samples of the training split.
@@ -115,6 +118,8 @@ def calibrate(
         config: how ranges are found and weights become integers.
         samples: how many samples are used, at most.
         outputs: the tensors at which the network is cut; its own outputs by default.
+        device: what the file is for, a name of :mod:`edgeq.targets.devices`: it chooses
+            ``per_channel`` and ``pair_safe`` of the config. Empty for none.
         overwrite: replace a file that exists.
 
     Raises:
@@ -132,6 +137,8 @@ def calibrate(
         raise OutputError(f"{path} does not end in .onnx", hint="name an .onnx file")
     check_output(path, overwrite=overwrite)
     chosen = config or CalibrationConfig()
+    if device:
+        chosen = suited(chosen, find(device))
     source = inputs.data_for([model], data)
     with as_files([model], source) as (file,):
         done = pipeline.calibrate(
@@ -151,13 +158,14 @@ def lint(file: str | Path, *, device: str = "") -> LintReport:
 
     Args:
         file: an ONNX or TFLite file, of any tool.
-        device: the name of a device to have advice about; empty for none.
+        device: a name of :mod:`edgeq.targets.devices` to have advice about, or the path of such a
+            file; empty for none.
 
     Raises:
         ArtefactError: the file is missing or broken.
         UsageError: it is a checkpoint, or nothing is known of the device.
     """
-    return linting.lint(Path(file), device=device)
+    return linting.lint(Path(file), device=find(device) if device else None)
 
 
 def diff(first: str | Path, second: str | Path) -> FileDiff:

@@ -111,20 +111,32 @@ def command(
             help="Bits of the activations that inner layers read, 2 to 8.",
         ),
     ] = 8,
-    per_tensor: Annotated[
-        bool,
+    per_channel: Annotated[
+        bool | None,
         typer.Option(
-            "--per-tensor", help="One weight scale for each layer instead of each channel."
+            "--per-channel/--per-tensor",
+            help="A weight scale for each output channel (the default), or one for each layer.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     pair_safe: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--pair-safe/--no-pair-safe",
             help="Choose weight scales with which no pair of products saturates on x86 without "
-            "VNNI; else such layers get uint8 weights.",
+            "VNNI (the default); else such layers get uint8 weights.",
+            show_default=False,
         ),
-    ] = True,
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Choose what is fast and exact on this device, and say what and why: a name of "
+            "`edgeq targets devices`, or a TOML file like those. Flags beside it take precedence.",
+        ),
+    ] = "",
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -146,11 +158,13 @@ def command(
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
+    from edgeq.deploy.device_advice import afterwards, choices, suited
     from edgeq.deploy.evaluation.plausibility import doubts
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.report.values import kilobytes
     from edgeq.files import check_output
+    from edgeq.targets.devices import find
 
     if output.suffix != ".onnx":
         from edgeq.errors import OutputError
@@ -164,10 +178,14 @@ def command(
         weight_method,
         weight_bits,
         act_bits,
-        not per_tensor,
-        pair_safe,
+        per_channel is not False,
+        pair_safe is not False,
         tuple(method or ()),
     )
+    known = find(device) if device else None
+    if known is not None:
+        config = suited(config, known, per_channel=per_channel, pair_safe=pair_safe)
+        console.note("\n".join(choices(config, known)))
     given = [] if source is None else [source]
     loaded = load_data(data, data_dir, preprocess, given)
     with (
@@ -197,6 +215,9 @@ def command(
                 "split": done.split,
                 "observer": observer,
                 "methods": list(config.methods),
+                "per_channel": config.per_channel,
+                "pair_safe": config.pair_safe,
+                "device": known,
             },
         )
     else:
@@ -205,3 +226,5 @@ def command(
             f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
             f"{loaded.name}{'' if done.split == 'train' else ', which has no training split'}"
         )
+    if known is not None:
+        console.note("\n".join(afterwards(output, known)))

@@ -43,7 +43,7 @@ def command(
         typer.Option(
             "--device",
             metavar="NAME",
-            help="Add what is known of this device: artpec-8, stm32mp25 or vim3.",
+            help="Add what is known of this device; edgeq targets devices lists them.",
         ),
     ] = "",
     sarif: Annotated[
@@ -71,12 +71,14 @@ def command(
     from edgeq.deploy.lint.run import lint, require_clean, require_known
     from edgeq.deploy.lint.sarif import sarif as as_sarif
     from edgeq.files import check_output, write_json
+    from edgeq.targets.devices import find
 
     asked = [name.strip() for text in fail_on or () for name in text.split(",") if name.strip()]
     require_known(asked)
     if sarif is not None:
         check_output(sarif, overwrite=overwrite)
-    reports = [lint(file, device=device) for file in files]
+    known = find(device) if device else None
+    reports = [lint(file, device=known) for file in files]
     if sarif is not None:
         write_json(sarif, as_sarif(reports), overwrite=overwrite)
     if as_json:

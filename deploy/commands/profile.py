@@ -40,6 +40,15 @@ def command(
             help="Count a run's instructions, on targets that emulate a processor; takes minutes.",
         ),
     ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Time on the target that stands for this device, and say what is known to be "
+            "slow there: a name of `edgeq targets devices`, or a TOML file like those.",
+        ),
+    ] = "",
     data: OptionalData = None,
     data_dir: DataDir = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
@@ -58,13 +67,20 @@ def command(
     """
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
+    from edgeq.deploy.device_advice import before_profile
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.profile import profile_each
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_failures, show_saturation
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
+    from edgeq.targets.devices import find
 
+    known = find(device) if device else None
+    if known is not None:
+        target = target or ([known.target] if known.target else None)
+        for line in before_profile(known, artefacts):
+            console.note(line)
     source = load_data(data, data_dir, preprocess, artefacts) if data is not None else None
     machine = fingerprint()
     with with_model(artefacts, user_model, source) as files:

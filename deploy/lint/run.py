@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from edgeq.errors import GateFailed, UnknownName, UsageError
 from edgeq.formats.artefact import detect, resolve
 from edgeq.linting import RULES, SEVERITIES, Finding, findings_in
-from edgeq.linting.devices import require_device
 from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from edgeq.device import Device
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,20 +45,17 @@ class LintReport(Tabular):
         )
 
 
-def lint(path: Path, *, device: str = "") -> LintReport:
+def lint(path: Path, *, device: Device | None = None) -> LintReport:
     """Look for what is wrong with a file; nothing is run.
 
     Args:
         path: an ONNX or TFLite file of any tool.
-        device: a name of :mod:`edgeq.linting.devices`, for advice about it; empty for none.
+        device: what the file is for, for advice about it.
 
     Raises:
         ArtefactError: the file is missing or broken.
         UsageError: it is a checkpoint.
-        UnknownName: nothing is known of the device.
     """
-    if device:
-        require_device(device)
     found = resolve(path)
     kind = detect(found)
     if kind == "checkpoint":

@@ -160,6 +160,13 @@ def test_the_lint_reference_is_current(root: Path) -> None:
     ](), "hint: make docs"
 
 
+def test_the_devices_reference_is_current(root: Path) -> None:
+    page = runpy.run_path(str(root / "docs" / "generate_devices_reference.py"))
+    assert (root / "docs" / "reference" / "devices.md").read_text(encoding="utf-8") == page[
+        "render"
+    ](), "hint: make docs"
+
+
 def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
     raised = {
         kind.exit_code

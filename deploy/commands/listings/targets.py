@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.evaluation.selftest import SelfTest
     from edgeq.deploy.listing import TargetRow
+    from edgeq.device import Device
 
 
 class NamesToo(typer.core.TyperGroup):
@@ -21,6 +22,17 @@ class NamesToo(typer.core.TyperGroup):
         """Find the command that the arguments begin with."""
         return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
 
+
+_DEVICE = (
+    "name",
+    "device",
+    "fast weights",
+    "weight bits",
+    "activations",
+    "activation bits",
+    "file",
+    "target",
+)
 
 app = typer.Typer(
     cls=NamesToo, help="List the targets, try one, or make the environment that one needs."
@@ -105,6 +117,35 @@ def show(
         raise TargetError(f"{name} failed its self-test: {failed[0].what}", hint=hint)
 
 
+@app.command("devices")
+def devices(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, or a TOML file.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the devices that files can be made for, or show what is known of one.
+
+    What each computes and what is fast there, each figure with its source. `edgeq calibrate
+    --device NAME` chooses accordingly; `edgeq lint` and `edgeq profile` take the same names.
+    """
+    from edgeq.deploy import console
+    from edgeq.targets.devices import devices, find
+
+    found = devices() if name is None else (find(name),)
+    if as_json or context.obj:
+        console.write_json("targets", {"devices": found})
+    elif name is None:
+        console.write_table("Devices", _DEVICE, [_device(each) for each in found])
+    else:
+        console.write_table(
+            found[0].title, ("", ""), list(zip(_DEVICE, _device(found[0]), strict=True))
+        )
+        for fact in found[0].facts:
+            console.write(f"{fact.says}\n  {fact.source}")
+
+
 @app.command()
 def setup(
     context: typer.Context,
@@ -153,6 +194,21 @@ def _cells(row: "TargetRow") -> tuple[str, ...]:
         row.latency,
         versions,
         what,
+    )
+
+
+def _device(each: "Device") -> tuple[str, ...]:
+    from edgeq.device import widths
+
+    return (
+        each.name,
+        each.title,
+        each.granularity,
+        widths(each.weight_bits),
+        each.activation_dtype,
+        widths(each.act_bits),
+        each.format,
+        each.target or "–",
     )
 
 

@@ -13,6 +13,7 @@ from edgeq.quant import STORAGE_RANGE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeq.device import Device
     from edgeq.quant import QuantParams
 
 ACCUMULATOR_RANGE = (-(2**31), 2**31 - 1)
@@ -141,7 +142,7 @@ class LintModel:
         inputs: the inputs of the graph.
         preprocessing: whether the file says how its inputs are prepared.
         broken: quantisers whose grid means nothing, each with what is wrong.
-        device: the device that the file is for, from :mod:`edgeq.linting.devices`; empty for any.
+        device: the device that the file is for; None for any.
     """
 
     name: str
@@ -152,7 +153,7 @@ class LintModel:
     inputs: tuple[LintInput, ...]
     preprocessing: bool
     broken: tuple[tuple[str, str], ...] = ()
-    device: str = ""
+    device: Device | None = None
 
     __repr__ = brief
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from edgeq.linting import Problem
-from edgeq.linting.devices import devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +26,9 @@ class PerChannelSlow:
 
     def check(self, model: LintModel) -> Iterator[Problem]:
         """One problem for the whole file."""
-        if not model.device:
+        device = model.device
+        if device is None or device.granularity == "per-channel":
             return
-        device = devices()[model.device]
         slow = [
             layer.node
             for layer in model.layers
@@ -39,8 +38,9 @@ class PerChannelSlow:
             yield Problem(
                 slow[0],
                 f"{len(slow)} of {len(model.layers)} layers have per-channel weights, with which "
-                f"{device.name} was measured {device.slower:g} times slower ({device.source})",
-                "quantise the weights per tensor",
+                f"{device.title} was measured {device.slower:g} times slower "
+                f"({device.facts_about('slower')[0].source})",
+                f"edgeq calibrate --device {device.name} chooses per-tensor weights",
                 device.slower,
                 "times slower",
             )
