@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tests.support.models.small_float import four_layers
+from tests.support.models.onnx_models import four_layers
 
 import edgeq
 from edgeq.calibration.config import CalibrationConfig
