@@ -9,6 +9,7 @@ float32.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MIN_STEP = 2.0**-60
 _ONE = QuantParams.of(2.0**-8, 0, "uint8")
+PIXELS = QuantParams.of(1.0, 0, "uint8")
+"""The grid whose integers are the pixels themselves."""
 _BOTH_SIGNS = QuantParams.of(2.0**-7, 128, "uint8")
 _LOGARITHM = QuantParams.of(2.0**-4, 255, "uint8")
 _PRESCRIBED: Mapping[str, QuantParams] = {
@@ -63,9 +66,14 @@ def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:
 
 
 def prescribe(
-    grids: dict[str, QuantParams], placement: Placement, makers: Mapping[str, ir.Node]
+    grids: dict[str, QuantParams],
+    placement: Placement,
+    makers: Mapping[str, ir.Node],
+    known: Mapping[str, QuantParams] = MappingProxyType({}),
 ) -> None:
-    """Put what Sigmoid, Tanh and softmax make on the grids that integer kernels write, in place.
+    """Put tensors on grids that are known beforehand, in place.
+
+    What Sigmoid, Tanh and softmax make comes onto the grids that integer kernels write.
 
     Kernels that write another grid do so in a second operator, and a logarithm of a softmax on no
     other at all. A tensor that shares its grid or has fewer bits is left alone, and so is one that
@@ -75,13 +83,15 @@ def prescribe(
         grids: the grid of each quantiser.
         placement: where they stand.
         makers: the node that makes each tensor.
+        known: further tensors with their grids.
     """
     members = list(placement.tensors.values()) + list(placement.edges.values())
     for tensor, grid in placement.tensors.items():
-        fixed = _PRESCRIBED.get(makers[tensor].op_type) if tensor in makers else None
+        kind = makers[tensor].op_type if tensor in makers else ""
+        fixed = known.get(tensor, _PRESCRIBED.get(kind))
         if fixed is None or members.count(grid) > 1 or placement.grids[grid].bits != _BITS:
             continue
-        found, kind = grids[grid], makers[tensor].op_type
+        found = grids[grid]
         if kind == "LogSoftmax":
             # no kernel writes what is below it
             grids[grid] = fixed if float(found.scale) <= float(fixed.scale) else found

@@ -7,7 +7,6 @@ does.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import onnxruntime
     from numpy.typing import NDArray
@@ -83,21 +82,16 @@ def observe(
     return observers, samples
 
 
-def checked(given: ir.Model, rewritten: ir.Model, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches, after some samples of the first one were given to both models.
+def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:
+    """Give some samples of a batch to both models.
 
     Raises:
         ArtefactError: the samples do not fit, or a model cannot be run.
         EdgeqError: the models do not compute the same.
     """
-    rest = iter(batches)
-    first = next(rest, None)
-    if first is None:
-        return iter(())
-    fed = next(feeds(first, tuple(rewritten.graph.inputs), most=_SAMPLES), None)
+    fed = next(feeds(batch, tuple(rewritten.graph.inputs), most=_SAMPLES), None)
     if fed is not None:
         _compare(given, rewritten, fed)
-    return chain([first], rest)
 
 
 def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.float32]]) -> None:

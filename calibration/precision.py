@@ -1,13 +1,17 @@
 """Half and double precision as single: integer kernels have neither.
 
 Exporters leave a few operators in double precision, such as the grid that a detector's boxes are
-added to, and whole models are stored in half precision. All of it is computed in float32 here.
+added to, and whole models are stored in half precision. All of it is computed in float32 here. So
+are eight-bit pixels that a Cast makes float numbers of: float32 holds them exactly.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+
+from edgeq.calibration._nodes import name_of
+from edgeq.qdq.nodes import pixels_of
 
 OTHER_FLOATS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 FLOATS = (ir.DataType.FLOAT, *OTHER_FLOATS)
@@ -19,12 +23,17 @@ def in_single_precision(model: ir.Model) -> ir.Model:
     graph = model.graph
     values = [*graph.inputs, *graph.initializers.values()]
     values += [value for node in graph for value in node.outputs]
-    if not any(value.dtype in OTHER_FLOATS for value in values) and not any(
-        _is_other(node) for node in graph
+    if (
+        not any(value.dtype in OTHER_FLOATS for value in values)
+        and not any(_is_other(node) for node in graph)
+        and not pixel_inputs(model)
     ):
         return model
     copy = model.clone()
     graph = copy.graph
+    for value in graph.inputs:
+        for pixels in pixels_of(value):
+            pixels.type = ir.TensorType(ir.DataType.FLOAT)
     for node in graph:
         _rewrite(node)
     for value in graph.initializers.values():
@@ -35,6 +44,11 @@ def in_single_precision(model: ir.Model) -> ir.Model:
         if value.dtype in OTHER_FLOATS:
             value.type = ir.TensorType(ir.DataType.FLOAT)
     return copy
+
+
+def pixel_inputs(model: ir.Model) -> frozenset[str]:
+    """The names of the uint8 inputs that nothing reads but as float numbers."""
+    return frozenset(name_of(value) for value in model.graph.inputs if pixels_of(value))
 
 
 def _is_other(node: ir.Node) -> bool:

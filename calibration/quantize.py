@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import onnx_ir.passes.common as passes
@@ -9,10 +10,15 @@ import onnx_ir.passes.common as passes
 import edgeq
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import classify
-from edgeq.calibration.grids import activation_grid, prescribe
+from edgeq.calibration.grids import PIXELS, activation_grid, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
-from edgeq.calibration.normal_form.affine import affine_layers
+from edgeq.calibration.normal_form.affine import (
+    Preprocessings,
+    affine_layers,
+    on_levels_of_pixels,
+    transposes_first,
+)
 from edgeq.calibration.normal_form.arithmetic import plain_arithmetic, plain_clips, plain_conditions
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.fold import AFFINE, fold
@@ -26,9 +32,9 @@ from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.normal_form.turning import shuffles_as_blocks
-from edgeq.calibration.observe import checked, observe, output_sqnr
-from edgeq.calibration.precision import in_single_precision
-from edgeq.calibration.samples import Kept, feeds
+from edgeq.calibration.observe import check_rewritten, observe, output_sqnr
+from edgeq.calibration.precision import in_single_precision, pixel_inputs
+from edgeq.calibration.samples import Kept, WholePixels, feeds
 from edgeq.calibration.tail import share_like_grids
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
@@ -71,15 +77,16 @@ def _fold(draft: Draft) -> None:
     fold(draft)
 
 
-def _integer_form(draft: Draft) -> None:
-    """What needs other operators in integers than in float."""
+def _integer_form(draft: Draft) -> Preprocessings:
+    """What needs other operators in integers than in float; what became of the preprocessing."""
+    transposes_first(draft)
     norms_as_means(draft)
     plain_conditions(draft)
     averages_as_layers(draft)
     resizes_as_products(draft)
     tokens_as_images(draft)
     plain_arithmetic(draft, _together(draft.graph))
-    affine_layers(draft, _together(draft.graph))
+    return affine_layers(draft, _together(draft.graph))
 
 
 def _together(graph: ir.Graph) -> set[ir.Node]:
@@ -123,10 +130,16 @@ def quantize_onnx(
             batches do not fit it.
     """
     config = config or CalibrationConfig()
+    pixels = pixel_inputs(model)
     model = in_single_precision(model)
     quantized = fold_onnx(model)
     draft = Draft(quantized.graph)
-    _integer_form(draft)
+    whole = WholePixels(model.graph.inputs, pixels)
+    stream = whole.passing(batches)
+    first = list(islice(stream, 1))
+    preprocessings = _integer_form(draft)
+    for line in preprocessings.told:
+        tell(line)
     passes.RemoveUnusedNodesPass()(quantized)
     methods = config.made_methods()
     for name, method in methods.items():
@@ -141,9 +154,12 @@ def quantize_onnx(
     )
     changing = {name: method for name, method in methods.items() if method.stage == "integers"}
     kept = Kept(config.method_samples) if changing else Kept(*_JUDGED)
+    for batch in first:
+        check_rewritten(model, quantized, batch)
+    levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
     observers, samples = observe(
         quantized,
-        kept.passing(checked(model, quantized, batches)),
+        kept.passing(chain(first, stream)),
         _taps(classified.ops, placement),
         config.observer_factory(),
         progress,
@@ -152,7 +168,9 @@ def quantize_onnx(
         name: activation_grid(spec, *observers[name].range(spec.bits))
         for name, spec in placement.grids.items()
     }
-    prescribe(grids, placement, classified.makers)
+    prescribe(
+        grids, placement, classified.makers, {**dict.fromkeys(whole.bright, PIXELS), **levels}
+    )
     placement = share_like_grids(placement, grids, classified.stored_parts())
     before = quantized.clone() if changing else quantized
     insert(draft, classified, placement, grids, config)

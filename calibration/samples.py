@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgeq.target import Batch
+
+_WHITE = 255
 
 
 def feeds(
@@ -54,6 +56,51 @@ def feeds(
             name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)
             for value in inputs
         }
+
+
+class WholePixels:
+    """Which inputs are fed whole numbers of 0 to 255 and nothing else: the pixels as they are.
+
+    Attributes:
+        names: of those inputs, as far as the stream was seen.
+        bright: those of them that more than half of the levels were seen of.
+
+    Args:
+        inputs: of the model.
+        pixels: inputs that take nothing else.
+    """
+
+    def __init__(self, inputs: Sequence[ir.Value], pixels: Collection[str] = ()) -> None:
+        self._inputs, self._pixels = inputs, pixels
+        self.names = {name_of(value) for value in inputs}
+        self.bright = set(pixels)
+
+    def passing(self, stream: Iterable[Batch]) -> Iterator[Batch]:
+        """The stream as it is, while its batches are looked at.
+
+        Raises:
+            ArtefactError: an input that takes pixels is fed something else.
+        """
+        for batch in stream:
+            arrays = _by_name(batch, self._inputs) if self.names else {}
+            for name in sorted(self.names):
+                if _whole(arrays[name]):
+                    if arrays[name].max(initial=0) > _WHITE / 2:
+                        self.bright.add(name)
+                else:
+                    self.names.discard(name)
+                    self.bright.discard(name)
+                    if name in self._pixels:
+                        raise ArtefactError(
+                            f"the input {name!r} takes uint8 pixels, and the samples are not whole "
+                            "numbers of 0 to 255",
+                            hint="feed the pixels as they are: --preprocess raw",
+                        )
+            yield batch
+
+
+def _whole(values: NDArray[np.float32]) -> bool:
+    return bool(((values >= 0) & (values <= _WHITE) & (values == np.rint(values))).all())
 
 
 class Kept:
@@ -112,7 +159,12 @@ def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.f
             f"the inputs have not equally many samples: {told}",
             hint="give every input as many samples",
         )
-    return {name: batch[name] for name in names}
+    return {name: _as_floats(batch[name]) for name in names}
+
+
+def _as_floats(samples: NDArray[Any]) -> NDArray[Any]:
+    """Eight-bit pixels as the float numbers that they are."""
+    return samples.astype(np.float32) if samples.dtype == np.uint8 else samples
 
 
 def _piece(array: NDArray[np.float32], value: ir.Value) -> int | None:

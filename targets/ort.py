@@ -389,10 +389,12 @@ def _of_known_type(
 
 def _input_spec(value: onnx.ValueInfoProto, kind: str, view: QdqView, *, alone: bool) -> TensorSpec:
     params, dtype = view.input_params(value.name), _DTYPES.get(kind)
-    if dtype is None or (dtype not in ("float32", *WHOLE_NUMBERS) and params is None):
+    numbers = dtype in ("float32", *WHOLE_NUMBERS) or view.takes_pixels(value.name)
+    if dtype is None or (params is None and not numbers):
         raise ArtefactError(
             f"the input {value.name!r} is a {kind} without a scale, and edgeq feeds real numbers",
-            hint="export with a float input, or with a DequantizeLinear behind an integer one",
+            hint="export with a float input, or with a DequantizeLinear behind an integer one, "
+            "or a Cast behind a uint8 one",
         )
     shape, batched = sample_shape(value, alone=alone)
     return TensorSpec(

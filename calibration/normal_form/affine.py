@@ -9,6 +9,7 @@ zeros are not shifted.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,13 @@ from edgeq.calibration._nodes import (
     LAYERS,
     channel_axis,
     constant,
+    describe,
     floats,
     help_only,
+    inherit,
     integer,
     ints,
+    name_of,
     output,
     required,
     shape_of,
@@ -28,9 +32,10 @@ from edgeq.calibration._nodes import (
 )
 from edgeq.calibration.normal_form.fold import AFFINE, line_of
 from edgeq.calibration.normal_form.layers import add_convolution, own_constants
+from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -38,15 +43,81 @@ if TYPE_CHECKING:
     from edgeq.calibration.normal_form.draft import Draft
 
 _ALIKE = 4.0
+_WHITE = 255
 
 
-def affine_layers(draft: Draft, functions: Container[ir.Node]) -> None:
+def transposes_first(draft: Draft) -> None:
+    """Bring a Transpose in front of the factors and shifts between an input and it, in place.
+
+    Channels that stand last in the input then stand where layers have them.
+    """
+    for node in tuple(draft.graph):
+        if node.domain != "" or node.op_type != "Transpose":
+            continue
+        transpose = node
+        while (before := _elementwise(transpose.inputs[0])) is not None:
+            transpose = _swap(draft, before, transpose)
+
+
+def _elementwise(value: ir.Value | None) -> ir.Node | None:
+    """What computes a tensor of an input and constants alone, if one reader alone reads it."""
+    node = value.producer() if value is not None else None
+    if node is None or node.domain != "" or node.op_type not in AFFINE or value is None:
+        return None
+    operands = [each for each in node.inputs if constant(each) is None]
+    if node.op_type == "BatchNormalization" or len(operands) != 1 or sole_reader(value) is None:
+        return None
+    known = shape_of(operands[0]) is not None and shape_of(operands[0]) == shape_of(value)
+    source, other = operands[0], _elementwise(operands[0])
+    from_input = source is not None and (source.is_graph_input() or other is not None)
+    return node if known and from_input else None
+
+
+def _swap(draft: Draft, node: ir.Node, transpose: ir.Node) -> ir.Node:
+    """``transpose(f(x, c))`` as ``f(transpose(x), transpose(c))``; the new Transpose."""
+    result = output(transpose)
+    order = ints(transpose, "perm", list(reversed(range(len(shape_of(result) or ())))))
+    source = next(value for value in node.inputs if constant(value) is None)
+    moved = draft.add_node("Transpose", [source], transpose, "in", attributes={"perm": order})
+    operands = [
+        output(moved)
+        if array is None
+        else draft.reals(transpose, "constant", _turned(array, order))
+        for array in (floats(node, index) for index in range(len(node.inputs)))
+    ]
+    made = draft.add_node(node.op_type, operands, transpose, "out")
+    inherit(made, node)
+    draft.take_over(result, output(made))
+    for each in (transpose, node):
+        draft.graph.remove(each, safe=True)
+    return moved
+
+
+def _turned(array: NDArray[np.float64], order: Sequence[int]) -> NDArray[np.float64]:
+    return array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(order)
+
+
+@dataclass(slots=True)
+class Preprocessings:
+    """What became of the factors and shifts right behind an input.
+
+    Attributes:
+        told: a line for each, for people.
+        layers: the convolutions of one tap that compute those that no layer could take.
+    """
+
+    told: list[str] = field(default_factory=list)
+    layers: list[ir.Node] = field(default_factory=list)
+
+
+def affine_layers(draft: Draft, functions: Container[ir.Node]) -> Preprocessings:
     """Rewrite in place every per-channel ``scale * x + shift`` outside of functions of one tensor.
 
     Args:
         draft: the graph.
         functions: the nodes of such functions.
     """
+    found = Preprocessings()
     for node in tuple(draft.graph):
         if (
             node.graph is draft.graph
@@ -54,10 +125,13 @@ def affine_layers(draft: Draft, functions: Container[ir.Node]) -> None:
             and node.op_type in AFFINE
             and node not in functions
         ):
-            _chain(draft, node, functions)
+            _chain(draft, node, functions, found)
+    return found
 
 
-def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
+def _chain(
+    draft: Draft, first: ir.Node, functions: Container[ir.Node], found: Preprocessings
+) -> None:
     """A chain of such operators, each read by the next only."""
     source = next(
         (value for value in first.inputs if value is not None and constant(value) is None), None
@@ -99,6 +173,8 @@ def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
         conv = add_convolution(draft, last, source, weight, bias, "scaled", group=channels)
         help_only(conv)
         draft.take_over(output(last), output(conv))
+        if _input_of(source):
+            found.layers.append(conv)
     elif any(node.op_type == "BatchNormalization" for node in nodes):
         factor = draft.add(
             "Mul", [source, draft.reals(last, "factor", scale[None])], last, "scaled"
@@ -109,8 +185,63 @@ def _chain(draft: Draft, first: ir.Node, functions: Container[ir.Node]) -> None:
         )
     else:
         return
+    if name := _input_of(source):
+        steps = " and ".join(map(describe, nodes))
+        layers = ", ".join(map(describe, readers)) if into else ""
+        found.told.append(
+            f"input {name!r} is taken as it is: its {steps} became "
+            + (
+                f"part of the weights of {layers}"
+                if into
+                else "a convolution of one tap in integers"
+            )
+        )
     for node in reversed(nodes):
         draft.graph.remove(node, safe=True)
+
+
+def _input_of(value: ir.Value | None) -> str:
+    """The input that a tensor is, perhaps with its axes in another order; empty for none."""
+    while value is not None and (maker := value.producer()) and maker.op_type == "Transpose":
+        value = maker.inputs[0]
+    return name_of(value) if value is not None and value.is_graph_input() else ""
+
+
+def on_levels_of_pixels(
+    draft: Draft, layers: Sequence[ir.Node], pixels: Container[str]
+) -> dict[str, QuantParams]:
+    """Let ``scale * x + shift`` of pixels have their levels, so that none is rounded, in place.
+
+    Zero then lies on the level that is nearest to it. What is missing becomes part of the biases
+    behind: only the zeros around an image are off, by half a level at most.
+
+    Args:
+        draft: the graph.
+        layers: see :class:`Preprocessings`.
+        pixels: the inputs that are whole numbers of 0 to 255.
+
+    Returns:
+        The results that have those levels, with their grid.
+    """
+    found = {}
+    for conv in layers:
+        scale, shift = required(conv, 1, "weight").reshape(-1), floats(conv, 2)
+        shift = np.zeros_like(scale) if shift is None else shift
+        readers = [user for user, _ in output(conv).uses()]
+        zero = float(np.rint(-shift[0] / scale[0]))
+        if (
+            _input_of(conv.inputs[0]) in pixels
+            and np.ptp(scale) == np.ptp(shift) == 0
+            and scale[0] > 0
+            and 0 <= zero <= _WHITE
+            and all(_takes(reader, conv, np.ones_like(scale), 0 * shift) for reader in readers)
+        ):
+            on_level = -scale * zero
+            for reader in readers:
+                _fold_forward(draft, reader, np.ones_like(scale), shift - on_level)
+            own_constants(draft, conv, required(conv, 1, "weight"), on_level)
+            found[name_of(output(conv))] = QuantParams.of(float(scale[0]), int(zero), "uint8")
+    return found
 
 
 def _takes(

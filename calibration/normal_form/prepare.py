@@ -49,8 +49,9 @@ def prepare(model: ir.Model) -> ir.Model:
     Raises:
         ArtefactError: it has no operators, is quantised already, or is too old to be converted.
     """
-    _check_operators(model)
-    given = _without_initializer_inputs(in_single_precision(model))
+    single = in_single_precision(model)
+    _check_operators(single)
+    given = _without_initializer_inputs(single)
     prepared = ir.from_proto(_convert(_to_proto(given)))
     _keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)
@@ -84,7 +85,11 @@ def _check_operators(model: ir.Model) -> None:
     for value in model.graph.inputs:
         if not value.is_initializer() and value.dtype not in (None, *FLOATS):
             what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
-            raise ArtefactError(what, hint="export the model with float32 inputs")
+            raise ArtefactError(
+                what,
+                hint="export the model with float32 inputs, or with a Cast "
+                "to float32 behind uint8 pixels",
+            )
     blocked = []
     for node in model.graph:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:

@@ -87,10 +87,8 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
         ArtefactError: the batch does not fit, or holds NaN, for which a grid has no integer.
     """
     values = np.ascontiguousarray(fit(batch, spec))
-    if spec.dtype in WHOLE_NUMBERS and spec.params is None:
-        return _whole(values, spec)
     if spec.params is None:
-        return values
+        return values if spec.dtype == "float32" else _whole(values, spec)
     if np.isnan(values).any():
         raise ArtefactError(
             "the batch holds NaN, which no integer input can take",
@@ -100,11 +98,15 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
 
 
 def _whole(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
-    """Numbers of things, such as tokens."""
-    if not np.array_equal(values, np.rint(values)):  # not a number is none either
+    """Numbers of things, such as tokens or the levels of pixels."""
+    limits = np.iinfo(spec.dtype)
+    inside = (values >= limits.min) & (values <= limits.max)
+    if not (inside & (values == np.rint(values))).all():  # not a number is none either
         raise ArtefactError(
-            f"the input {spec.name!r} takes whole numbers, and the data give others",
-            hint="feed it what the model was trained on, such as the numbers of tokens",
+            f"the input {spec.name!r} takes whole numbers of {spec.dtype}, and the data give "
+            "others",
+            hint="feed it what the model was trained on, such as the numbers of tokens, or pixels "
+            "as they are: --preprocess raw",
         )
     return values.astype(spec.dtype)
 

@@ -165,6 +165,12 @@ class QdqView:
         ]
         return _grid(readers[0]) if readers else None
 
+    def takes_pixels(self, name: str) -> bool:
+        """Whether an input is uint8 numbers that the graph makes float ones of."""
+        from edgeq.qdq.nodes import pixels_of
+
+        return any(pixels_of(value) for value in self._graph.inputs if value.name == name)
+
     def output_params(self, name: str) -> QuantParams | None:
         """The grid of an integer output: that of the quantiser that makes it."""
         return next((tensor.params for tensor in self.quantized() if tensor.value == name), None)

@@ -263,3 +263,30 @@ def listed(node: ir.Node, position: int) -> tuple[int, ...]:
             hint="export it with constants",
         )
     return tuple(int(number) for number in numbers.reshape(-1))
+
+
+_MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+
+
+def pixels_of(value: ir.Value) -> list[ir.Value]:
+    """A uint8 input that stands for its numbers, and what only moves them before a Cast.
+
+    Empty where it is of another type, or anything but a Cast to float reads it.
+    """
+    return _cast(value) or [] if value.dtype == ir.DataType.UINT8 else []
+
+
+def _cast(value: ir.Value) -> list[ir.Value] | None:
+    if value.is_graph_output() or not value.uses():
+        return None
+    found = [value]
+    for node, index in value.uses():
+        if node.domain == "" and node.op_type == "Cast" and node.attributes["to"].value in _FLOATS:
+            continue
+        moved = index == 0 and node.domain == "" and node.op_type in _MOVES
+        more = _cast(node.outputs[0]) if moved else None
+        if more is None:
+            return None
+        found += more
+    return found
