@@ -19,7 +19,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.data import load
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
-from edgeq.deploy.pipeline.calibrate import calibrate
+from edgeq.deploy.pipeline.calibrate import Job, calibrate
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.training.recipes import builtin_recipes
@@ -47,7 +47,7 @@ def main() -> None:
     real = folder / "float"
     train(replace(recipe, epochs=arguments.epochs), source, real, resume=True, threads=1)
     ptq = folder / "ptq.onnx"
-    calibrate(real, source, ptq, CalibrationConfig(), overwrite=True)
+    calibrate(Job(real, source, CalibrationConfig()), ptq, overwrite=True)
     qat = replace(
         recipe,
         scheme=Scheme(8, 8),

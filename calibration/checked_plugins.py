@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.errors import BrokenPlugin, EdgeqError, first_line
+from edgeq.calibration.observers import MergeableObserver
+from edgeq.errors import BrokenPlugin, EdgeqError, UsageError, first_line
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -56,6 +57,37 @@ class CheckedObserver:
                 "observer", self._name, f"gives the range ({low}, {high}); min <= max is wanted"
             )
         return low, high
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether its statistics can be kept in a file."""
+        return isinstance(self._observer, MergeableObserver)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What it has seen.
+
+        Raises:
+            UsageError: the observer does not tell.
+        """
+        with _told("observer", self._name):
+            return self._required().state()
+
+    def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take in what another one saw behind what this one did.
+
+        Raises:
+            UsageError: the observer cannot.
+        """
+        self._required().merge(state)  # what is wrong is the file's fault first
+
+    def _required(self) -> MergeableObserver:
+        if isinstance(self._observer, MergeableObserver):
+            return self._observer
+        raise UsageError(
+            f"the observer {self._name!r} has no state() and merge(): what it sees cannot be kept "
+            "in a file or put together from parts",
+            hint="calibrate in one run, or choose another --observer",
+        )
 
 
 class CheckedMethod:

@@ -61,7 +61,7 @@ class CalibrationConfig:
         self.weight_quantizer()
         self.made_methods()
 
-    def observer_factory(self) -> Callable[[], RangeObserver]:
+    def observer_factory(self) -> Callable[[], CheckedObserver]:
         """What makes the observer of one tensor, its answers checked."""
         given = self.observer
         made = configured(given, OBSERVERS) if isinstance(given, str) else given

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of
 from edgeq.calibration.samples import feeds
+from edgeq.calibration.statistics import digest_of
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnxruntime
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import RangeObserver
+    from edgeq.calibration.statistics import Statistics
     from edgeq.target import Batch
 
 # of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
@@ -39,47 +40,57 @@ def observe(
     model: ir.Model,
     batches: Iterable[Batch],
     taps: Mapping[str, Sequence[str]],
-    make: Callable[[], RangeObserver],
+    statistics: Statistics,
     progress: Callable[[int], None] | None = None,
-) -> tuple[dict[str, RangeObserver], int]:
+    seen: Callable[[], None] = lambda: None,
+) -> None:
     """Stream the batches through a model.
 
     Args:
         model: a prepared float model; left as it is.
         batches: see :func:`edgeq.calibration.samples.feeds`.
         taps: grid to the tensors whose values lie on it.
-        make: makes an observer.
+        statistics: the observers of the grids. Batches that they have seen are not run again.
         progress: called after each batch with its number of samples.
-
-    Returns:
-        One observer a grid, and the number of samples seen.
+        seen: called after each batch that was run.
 
     Raises:
         ArtefactError: no samples, samples of another shape or type than the model's inputs, values
-            that are not finite, or a model that ONNX Runtime cannot run.
+            that are not finite, other samples than were seen, or a model that ONNX Runtime cannot
+            run.
     """
     inputs = tuple(model.graph.inputs)
     wanted = sorted(
         {tensor for tensors in taps.values() for tensor in tensors}
         - {name_of(value) for value in inputs}
     )
-    session = session_of(_with_outputs(model, wanted))
-    observers = {grid: make() for grid in taps}
-    samples = 0
-    for batch in batches:
-        for fed in feeds(batch, inputs):
-            made = run(session, wanted, fed)
-            for grid, tensors in taps.items():
-                for tensor in tensors:
-                    observers[grid].update(_finite(tensor, made[tensor]))
-        samples += samples_in(batch)
+    session: onnxruntime.InferenceSession | None = None
+    count = 0
+    for number, batch in enumerate(batches):
+        count += 1
+        digest = digest_of(batch)
+        if not statistics.was_seen(number, digest):
+            session = session or session_of(_with_outputs(model, wanted))
+            for fed in feeds(batch, inputs):
+                made = run(session, wanted, fed)
+                for grid, tensors in taps.items():
+                    for tensor in tensors:
+                        statistics.observers[grid].update(_finite(tensor, made[tensor]))
+            statistics.digests.append(digest)
+            statistics.samples += samples_in(batch)
+            seen()
         if progress is not None:
             progress(samples_in(batch))
-    if samples == 0:
+    if statistics.samples == 0:
         raise ArtefactError(
             "there are no calibration samples", hint="give at least one; some hundreds are usual"
         )
-    return observers, samples
+    if count < len(statistics.digests):
+        raise ArtefactError(
+            f"the statistics were measured on {len(statistics.digests)} batches, and there are "
+            f"only {count}",
+            hint="give as many --samples as then, or measure again",
+        )
 
 
 def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:

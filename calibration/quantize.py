@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 import edgeq
@@ -35,20 +40,24 @@ from edgeq.calibration.normal_form.turning import shuffles_as_blocks
 from edgeq.calibration.observe import check_rewritten, observe, output_sqnr
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.samples import Kept, WholePixels, feeds
+from edgeq.calibration.statistics import Origin, Statistics
+from edgeq.calibration.statistics.resume import Progress
 from edgeq.calibration.tail import share_like_grids
 from edgeq.network.placement import place
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import onnx_ir as ir
-
+    from edgeq.calibration.graph import Classified
+    from edgeq.calibration.methods import IntegerMethod
     from edgeq.network.placement import Op, Placement
+    from edgeq.quant import QuantParams
     from edgeq.target import Batch
 
 _JUDGED = 16, 4  # samples that show how near the outputs are to float, and how many of a batch
 _USABLE_DB = 10.0
+_RUNTIMES = ("numpy", "onnxruntime")  # what computes the ranges
 
 
 def fold_onnx(model: ir.Model) -> ir.Model:
@@ -100,6 +109,108 @@ def _together(graph: ir.Graph) -> set[ir.Node]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known of a network before any range is."""
+
+    quantized: ir.Model
+    draft: Draft
+    classified: Classified
+    placement: Placement
+    taps: Mapping[str, Sequence[str]]
+    changing: Mapping[str, IntegerMethod]
+    levels: Mapping[str, QuantParams]
+
+    def origin(self, config: CalibrationConfig, data: str) -> Origin:
+        """What statistics of its tensors belong to."""
+        graph = ir.to_proto(self.quantized).SerializeToString(deterministic=True)
+        watched = json.dumps([[grid, *tensors] for grid, tensors in self.taps.items()])
+        return Origin(hashlib.sha256(graph + watched.encode()).hexdigest(), config.found_by, data)
+
+
+def _planned(
+    model: ir.Model,
+    config: CalibrationConfig,
+    opening: Iterable[Batch],
+    whole: WholePixels,
+    tell: Callable[[str], None],
+) -> _Plan:
+    """Bring a network, in single precision, to the form that is quantised.
+
+    Args:
+        model: the network.
+        config: how it is quantised.
+        opening: the first of all batches, on which the two forms are compared.
+        whole: which inputs are pixels in it.
+        tell: called with what was done.
+    """
+    quantized = fold_onnx(model)
+    draft = Draft(quantized.graph)
+    preprocessings = _integer_form(draft)
+    for line in preprocessings.told:
+        tell(line)
+    passes.RemoveUnusedNodesPass()(quantized)
+    changing: dict[str, IntegerMethod] = {}
+    for name, method in config.made_methods().items():
+        if method.stage == "float":
+            tell(f"{name}: {method.apply(draft)}")
+        else:
+            changing[name] = method
+    classified = classify(quantized.graph)
+    placement = place(
+        classified.ops,
+        placement="integer",
+        weight_bits=config.weight_bits,
+        act_bits=config.act_bits,
+    )
+    for batch in opening:
+        check_rewritten(model, quantized, batch)
+    levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
+    taps = _taps(classified.ops, placement)
+    return _Plan(quantized, draft, classified, placement, taps, changing, levels)
+
+
+def measure_onnx(
+    model: ir.Model,
+    batches: Iterable[Batch],
+    opening: Batch,
+    config: CalibrationConfig,
+    *,
+    data: str = "not named",
+    first: int = 0,
+    seen: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+) -> Statistics:
+    """Only measure: what :func:`quantize_onnx` sees of some of its batches.
+
+    Args:
+        model: the float model; left as it is.
+        batches: a run of whole batches; see :func:`quantize_onnx`.
+        opening: the first of all batches, whether it is one of these or not.
+        config: how; the observer's statistics have to be mergeable.
+        data: what the batches are.
+        first: the number of the first batch.
+        seen: called after each batch with its number of samples.
+        progress: what keeps the statistics in a file.
+
+    Raises:
+        ArtefactError: the model cannot be quantised, or the batches do not fit it.
+        UsageError: the observer's statistics cannot be kept.
+    """
+    whole = WholePixels(model.graph.inputs, pixel_inputs(model))
+    model = in_single_precision(model)
+    plan = _planned(model, config, list(whole.passing([opening])), whole, lambda _line: None)
+    make = config.observer_factory()
+    statistics = Statistics(plan.origin(config, data), plan.taps, make, first)
+    for observer in statistics.observers.values():
+        observer.state()  # which an observer may refuse
+    kept = progress or Progress()
+    statistics = kept.begin(statistics, make)
+    observe(plan.quantized, batches, plan.taps, statistics, seen, kept.seen)
+    kept.write()
+    return statistics
+
+
 def quantize_onnx(
     model: ir.Model,
     batches: Iterable[Batch],
@@ -109,6 +220,8 @@ def quantize_onnx(
     progress: Callable[[int], None] | None = None,
     layers: Callable[[int, int], None] = lambda _done, _total: None,
     tell: Callable[[str], None] = lambda _done: None,
+    statistics: Statistics | None = None,
+    resume: Progress | None = None,
 ) -> ir.Model:
     """Quantise a float model after training, in the ``integer`` placement.
 
@@ -121,66 +234,60 @@ def quantize_onnx(
         progress: called after each batch with its number of samples.
         layers: called by methods with the layers done and the layers in all.
         tell: called with what each method did, and with how near each output is to float.
+        statistics: what was seen of these batches elsewhere; they are not run again.
+        resume: what keeps the work in a file, and goes on where an interruption left it.
 
     Returns:
         The canonical QDQ model.
 
     Raises:
         ArtefactError: the model has something that cannot be quantised (names the node), or the
-            batches do not fit it.
+            batches do not fit it or the statistics.
     """
     config = config or CalibrationConfig()
     pixels = pixel_inputs(model)
     model = in_single_precision(model)
-    quantized = fold_onnx(model)
-    draft = Draft(quantized.graph)
     whole = WholePixels(model.graph.inputs, pixels)
     stream = whole.passing(batches)
-    first = list(islice(stream, 1))
-    preprocessings = _integer_form(draft)
-    for line in preprocessings.told:
-        tell(line)
-    passes.RemoveUnusedNodesPass()(quantized)
-    methods = config.made_methods()
-    for name, method in methods.items():
-        if method.stage == "float":
-            tell(f"{name}: {method.apply(draft)}")
-    classified = classify(quantized.graph)
-    placement = place(
-        classified.ops,
-        placement="integer",
-        weight_bits=config.weight_bits,
-        act_bits=config.act_bits,
-    )
-    changing = {name: method for name, method in methods.items() if method.stage == "integers"}
+    opening = list(islice(stream, 1))
+    plan = _planned(model, config, opening, whole, tell)
+    quantized, classified, changing = plan.quantized, plan.classified, plan.changing
+    make = config.observer_factory()
+    origin = plan.origin(config, data)
+    if statistics is not None:
+        statistics.origin.check(origin, "the shards")
+    work = resume or Progress()
+    statistics = work.begin(statistics or Statistics(origin, plan.taps, make), make)
     kept = Kept(config.method_samples) if changing else Kept(*_JUDGED)
-    for batch in first:
-        check_rewritten(model, quantized, batch)
-    levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
-    observers, samples = observe(
+    observe(
         quantized,
-        kept.passing(chain(first, stream)),
-        _taps(classified.ops, placement),
-        config.observer_factory(),
+        kept.passing(chain(opening, stream)),
+        plan.taps,
+        statistics,
         progress,
+        work.seen,
     )
     grids = {
-        name: activation_grid(spec, *observers[name].range(spec.bits))
-        for name, spec in placement.grids.items()
+        name: activation_grid(spec, *statistics.observers[name].range(spec.bits))
+        for name, spec in plan.placement.grids.items()
     }
-    prescribe(
-        grids, placement, classified.makers, {**dict.fromkeys(whole.bright, PIXELS), **levels}
-    )
-    placement = share_like_grids(placement, grids, classified.stored_parts())
+    fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.levels}
+    prescribe(grids, plan.placement, classified.makers, fixed)
+    placement = share_like_grids(plan.placement, grids, classified.stored_parts())
     before = quantized.clone() if changing else quantized
-    insert(draft, classified, placement, grids, config)
+    insert(plan.draft, classified, placement, grids, config)
     passes.RemoveUnusedNodesPass()(quantized)
     inputs = tuple(quantized.graph.inputs)
     for name, method in changing.items():
+        done = work.of_method(name, quantized.graph)
+        if done.done:
+            tell(f"{name}: was done before the interruption")
+            continue
         fed = [part for batch in kept.batches for part in feeds(batch, inputs)]
-        tell(f"{name}: {method.apply(LayerPairs(before, quantized, fed, layers))}")
+        tell(f"{name}: {method.apply(LayerPairs(before, quantized, fed, layers, done))}")
+        done.finish()
     read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
-    _describe(quantized, config, f"{data}; {samples} samples; {config.found_by}")
+    _describe(quantized, config, statistics)
     for line in _judged(*output_sqnr(model, quantized, kept.batches)):
         tell(line)
     return quantized
@@ -210,10 +317,17 @@ def _taps(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
     return {grid: list(dict.fromkeys(tensors)) for grid, tensors in taps.items()}
 
 
-def _describe(model: ir.Model, config: CalibrationConfig, calibration: str) -> None:
+def _describe(model: ir.Model, config: CalibrationConfig, statistics: Statistics) -> None:
     model.producer_name, model.producer_version = "edgeq", edgeq.__version__
+    data, samples = statistics.origin.data, statistics.samples
     model.metadata_props.update(
-        {"edgeq_version": edgeq.__version__, "scheme": config.scheme, "calibration": calibration}
+        {
+            "edgeq_version": edgeq.__version__,
+            "scheme": config.scheme,
+            "calibration": f"{data}; {samples} samples; {config.found_by}",
+            "calibration_data_sha256": statistics.data_sha256,
+            "calibration_versions": ", ".join(f"{name} {version(name)}" for name in _RUNTIMES),
+        }
     )
     if config.methods:
         model.metadata_props["ptq_methods"] = ", ".join(config.methods)

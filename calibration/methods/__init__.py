@@ -41,6 +41,9 @@ class IntegerMethod(Protocol):
     def apply(self, layers: LayerPairs) -> str:
         """Go through the layers in the order of the graph and change their integers.
 
+        What becomes of a layer depends on the layer alone, and not on what is kept from earlier
+        ones: after an interruption the layers that were done are left out.
+
         Returns:
             What was done, for people.
         """

@@ -1,17 +1,18 @@
 """Range observers: each finds the range of a tensor from batches that it sees once and never keeps.
 
 One method a file, by entry point in ``edgeq.observers``. Memory does not grow with the number of
-samples, but for ``minmax-percentile``, whose published definition needs two numbers a record.
+samples, but for ``minmax-percentile`` and ``moving-average``, which keep two numbers a record: the
+one by its definition, the other because an average of parts is not the average of the whole.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -29,6 +30,22 @@ class RangeObserver(Protocol):
 
         Args:
             bits: the width of the grid; its range is widened to hold zero.
+        """
+        ...
+
+
+@runtime_checkable
+class MergeableObserver(RangeObserver, Protocol):
+    """An observer whose statistics can be kept in a file, and put together from parts."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was seen, exactly, as arrays by name."""
+        ...
+
+    def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take in what another one saw behind what this one did.
+
+        The result is that of one observer that saw all of it, bit for bit.
         """
         ...
 

@@ -7,13 +7,15 @@ the counts depend neither on the order of the batches nor on how they are divide
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeq.calibration.observers.minmax import MinMax
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 HALF_BINS = 4096
@@ -60,10 +62,39 @@ class Histogram:
         if self.width == 0.0:
             self.width = float(2.0 ** np.floor(np.log2(magnitude / HALF_BINS)))
         while magnitude >= self.width * HALF_BINS:
-            pairs = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts[:] = 0
-            self.counts[HALF_BINS // 2 : HALF_BINS // 2 + HALF_BINS] = pairs
+            self.counts = _coarser(self.counts)
             self.width *= 2.0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The counts from the first to the last bin that holds any, and where they begin."""
+        filled = np.flatnonzero(self.counts)
+        first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 0)
+        return {
+            "counts": self.counts[first:last],
+            "first": np.array(first, np.int64),
+            "width": np.array(self.width),
+            **self._extremes.state(),
+        }
+
+    def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Add the counts of others, in bins as wide as the wider ones of the two."""
+        self._extremes.merge(state)
+        counts, first = np.zeros(2 * HALF_BINS, np.int64), int(state["first"])
+        counts[first : first + len(state["counts"])] = state["counts"]
+        width = float(state["width"])
+        while 0.0 < width < self.width:
+            counts, width = _coarser(counts), 2.0 * width
+        while 0.0 < self.width < width:
+            self.counts, self.width = _coarser(self.counts), 2.0 * self.width
+        self.counts = self.counts + counts
+        self.width = max(self.width, width)
+
+
+def _coarser(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The counts in bins of twice the width."""
+    wider = np.zeros_like(counts)
+    wider[HALF_BINS // 2 : HALF_BINS // 2 + HALF_BINS] = counts.reshape(-1, 2).sum(axis=1)
+    return wider
 
 
 def clips(low: float, high: float) -> list[tuple[float, float]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 Granularity = Literal["image", "batch"]
@@ -53,3 +56,12 @@ class MinMaxPercentile:
         first = int(count * self.tail + 0.5)
         last = min(count - 1, int(count * (1.0 - self.tail) + 0.5))
         return sorted(self._minima)[first], sorted(self._maxima)[last]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The minimum and the maximum of each record."""
+        return {"minima": np.array(self._minima), "maxima": np.array(self._maxima)}
+
+    def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Add the records of others."""
+        self._minima.extend(state["minima"].tolist())
+        self._maxima.extend(state["maxima"].tolist())

@@ -107,6 +107,7 @@ def calibrate(
     samples: int = 500,
     outputs: Sequence[str] = (),
     device: str = "",
+    statistics: str | Path | None = None,
     overwrite: bool = False,
 ) -> CalibratedFile:
     """Quantise a float network after training, on samples of the training split.
@@ -120,6 +121,8 @@ def calibrate(
         outputs: the tensors at which the network is cut; its own outputs by default.
         device: what the file is for, a name of :mod:`edgeq.targets.devices`: it chooses
             ``per_channel`` and ``pair_safe`` of the config. Empty for none.
+        statistics: the folder of what was measured in shards (``edgeq calibrate --shard``); the
+            samples are not run again.
         overwrite: replace a file that exists.
 
     Raises:
@@ -130,6 +133,7 @@ def calibrate(
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy.pipeline import calibrate as pipeline
+    from edgeq.deploy.pipeline.shards import gathered
     from edgeq.files import check_output
 
     path = Path(path)
@@ -141,15 +145,9 @@ def calibrate(
         chosen = suited(chosen, find(device))
     source = inputs.data_for([model], data)
     with as_files([model], source) as (file,):
-        done = pipeline.calibrate(
-            file,
-            source,
-            path,
-            chosen,
-            samples=samples,
-            outputs=outputs,
-            overwrite=overwrite,
-        )
+        job = pipeline.Job(file, source, chosen, samples, outputs)
+        shards = None if statistics is None else gathered(job, Path(statistics))
+        done = pipeline.calibrate(job, path, overwrite=overwrite, statistics=shards)
     return CalibratedFile(path, done.size_bytes, done.samples, chosen.found_by, source.name)
 
 

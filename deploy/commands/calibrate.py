@@ -1,7 +1,7 @@
 """``edgeq calibrate``: post-training quantisation of a float network."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,12 @@ from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, U
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.errors import TargetError
 from edgeq.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeq.deploy.console import Advance
+    from edgeq.deploy.pipeline.calibrate import Job
+    from edgeq.deploy.pipeline.shards import Shard
+    from edgeq.device import Device
 
 
 def _list_methods(asked: bool) -> None:
@@ -57,8 +63,14 @@ def command(
     user_model: UserModel = None,
     data: Data,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The QDQ ONNX file to write.")
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The QDQ ONNX file to write; none with --shard.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     observer: Annotated[
         str,
@@ -137,6 +149,24 @@ def command(
             "`edgeq targets devices`, or a TOML file like those. Flags beside it take precedence.",
         ),
     ] = "",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only measure the I-th of N parts of the samples, and keep what was seen in "
+            "--statistics.",
+        ),
+    ] = None,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            "--statistics",
+            metavar="DIR",
+            help="Take the ranges from the shards that were measured into this folder, all of "
+            "them.",
+        ),
+    ] = None,
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -158,21 +188,14 @@ def command(
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
-    from edgeq.deploy.device_advice import afterwards, choices, suited
-    from edgeq.deploy.evaluation.plausibility import doubts
+    from edgeq.deploy.device_advice import choices, suited
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.pipeline.calibrate import calibrate
-    from edgeq.deploy.report.values import kilobytes
-    from edgeq.files import check_output
+    from edgeq.deploy.pipeline.calibrate import Job
+    from edgeq.deploy.pipeline.shards import Shard
     from edgeq.targets.devices import find
 
-    if output.suffix != ".onnx":
-        from edgeq.errors import OutputError
-
-        raise OutputError(
-            f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output"
-        )
-    check_output(output, overwrite=overwrite)
+    part = None if shard is None else Shard.parse(shard)
+    _check_places(output, statistics, part is not None, overwrite=overwrite)
     config = CalibrationConfig(
         observer,
         weight_method,
@@ -192,19 +215,87 @@ def command(
         with_model(given, user_model, loaded) as files,
         console.progress("calibrating") as advance,
     ):
-        if told := doubts(only(files), loaded):
-            console.note(told)
-        done = calibrate(
-            only(files),
-            loaded,
-            output,
-            config,
-            samples=samples,
-            outputs=outputs or (),
-            overwrite=overwrite,
-            progress=advance,
-            tell=console.note,
+        job = Job(only(files), loaded, config, samples, outputs or ())
+        if part is not None and statistics is not None:
+            _measure(job, part, statistics, advance, as_json=as_json)
+        elif output is not None:
+            _calibrate(
+                job, output, statistics, known, advance, overwrite=overwrite, as_json=as_json
+            )
+
+
+def _check_places(
+    output: Path | None, statistics: Path | None, only_a_part: bool, *, overwrite: bool
+) -> None:
+    """Whether what is to be written has a place, before long work.
+
+    Raises:
+        UsageError: a place is missing or not needed.
+        OutputError: the file exists, cannot be written, or is no ``.onnx`` file.
+    """
+    from edgeq.errors import OutputError, UsageError
+    from edgeq.files import check_output
+
+    if only_a_part:
+        if statistics is None or output is not None:
+            raise UsageError(
+                "a shard writes statistics, and no model",
+                hint="give --statistics DIR without -o/--output; with all shards there, give both "
+                "without --shard",
+            )
+        return
+    if output is None:
+        raise UsageError("no file to write is given", hint="name an .onnx file with -o/--output")
+    if output.suffix != ".onnx":
+        raise OutputError(
+            f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output"
         )
+    check_output(output, overwrite=overwrite)
+
+
+def _measure(
+    job: "Job", shard: "Shard", folder: Path, advance: "Advance", *, as_json: bool
+) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.pipeline.shards import measure
+
+    path, samples = measure(job, shard, folder, progress=advance, tell=console.note)
+    if as_json:
+        console.write_json("calibrate", {"statistics": str(path), "samples": samples})
+    else:
+        console.write(
+            f"{path}: {samples:,} samples of {job.source.name} seen by {job.config.found_by}; with "
+            f"all {shard.count} shards there, give --statistics {folder} and -o/--output"
+        )
+
+
+def _calibrate(
+    job: "Job",
+    output: Path,
+    statistics: Path | None,
+    device: "Device | None",
+    advance: "Advance",
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.device_advice import afterwards
+    from edgeq.deploy.evaluation.plausibility import doubts
+    from edgeq.deploy.pipeline.calibrate import calibrate
+    from edgeq.deploy.pipeline.shards import gathered
+    from edgeq.deploy.report.values import kilobytes
+
+    if told := doubts(job.path, job.source):
+        console.note(told)
+    done = calibrate(
+        job,
+        output,
+        overwrite=overwrite,
+        statistics=None if statistics is None else gathered(job, statistics),
+        progress=advance,
+        tell=console.note,
+    )
     if as_json:
         console.write_json(
             "calibrate",
@@ -213,18 +304,18 @@ def command(
                 "size_bytes": done.size_bytes,
                 "samples": done.samples,
                 "split": done.split,
-                "observer": observer,
-                "methods": list(config.methods),
-                "per_channel": config.per_channel,
-                "pair_safe": config.pair_safe,
-                "device": known,
+                "observer": job.config.found_by,
+                "methods": list(job.config.methods),
+                "per_channel": job.config.per_channel,
+                "pair_safe": job.config.pair_safe,
+                "device": device,
             },
         )
     else:
         console.write(
-            f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {observer} over "
+            f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {job.config.found_by} over "
             f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
-            f"{loaded.name}{'' if done.split == 'train' else ', which has no training split'}"
+            f"{job.source.name}{'' if done.split == 'train' else ', which has no training split'}"
         )
-    if known is not None:
-        console.note("\n".join(afterwards(output, known)))
+    if device is not None:
+        console.note("\n".join(afterwards(output, device)))

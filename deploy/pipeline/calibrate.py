@@ -19,14 +19,16 @@ from edgeq.formats.preprocessing_note import note
 from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgeq.calibration.config import CalibrationConfig
+    from edgeq.calibration.statistics import Statistics
     from edgeq.data import DataSource, Split
+    from edgeq.target import Batch
 
 BATCH = 32
 
@@ -46,29 +48,75 @@ class Calibrated:
     split: str
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is calibrated, on what, and how.
+
+    Attributes:
+        path: a float ONNX file, or the checkpoint or folder of an FP32 training.
+        source: the data.
+        config: how ranges are found and weights quantised.
+        samples: how many samples of the training split are used, at most; of the test split where
+            there is no training split.
+        outputs: the tensors at which the network is cut; its own outputs by default.
+    """
+
+    path: Path
+    source: DataSource
+    config: CalibrationConfig
+    samples: int = 500
+    outputs: Sequence[str] = ()
+
+    @property
+    def split(self) -> str:
+        """The split whose samples are used."""
+        return "train" if len(self.source.train) else "test"
+
+    @property
+    def chosen(self) -> NDArray[np.int64]:
+        """Which samples of the split are used.
+
+        Raises:
+            UsageError: there are none.
+        """
+        return _spread(len(getattr(self.source, self.split)), self.samples)
+
+    def model(self) -> ir.Model:
+        """The float network.
+
+        Raises:
+            ArtefactError: it is broken, or quantised already.
+        """
+        from edgeq.formats.subgraph import cut
+
+        return cut(_float_model(resolve(self.path)), self.outputs)
+
+    def batches(self, first: int = 0, last: int | None = None) -> Iterator[Batch]:
+        """The samples as the network is fed them, from one batch to before another."""
+        part: Split = getattr(self.source, self.split)
+        where = self.chosen[first * BATCH : None if last is None else last * BATCH]
+        return (samples for samples, _ in fed(part.take(where), self.source, BATCH))
+
+
 def calibrate(
-    path: Path,
-    source: DataSource,
+    job: Job,
     output: Path,
-    config: CalibrationConfig,
     *,
-    samples: int = 500,
-    outputs: Sequence[str] = (),
     overwrite: bool = False,
+    statistics: Statistics | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Calibrated:
     """Quantise a float network and write it as canonical QDQ ONNX.
 
+    What is done is kept in ``OUTPUT.resume`` from time to time. After an interruption the same
+    call goes on from there, to the same bytes; at the end the file is gone.
+
     Args:
-        path: a float ONNX file, or the checkpoint or folder of an FP32 training.
-        source: the data.
+        job: the network, the data, and how.
         output: the file to write.
-        config: how ranges are found and weights quantised.
-        samples: how many samples of the training split are used, at most; of the test split where
-            there is no training split.
-        outputs: the tensors at which the network is cut; its own outputs by default.
         overwrite: replace ``output``.
+        statistics: what was seen of the samples already.
         progress: called with the samples done and the samples in all, then, for each method, with
             the layers done and the layers in all.
         tell: called with what each method did, and with how near each output is to float.
@@ -80,39 +128,45 @@ def calibrate(
         OutputError: ``output`` exists, cannot be written, or is the source.
     """
     from edgeq.calibration.quantize import quantize_onnx
+    from edgeq.calibration.statistics.resume import Progress
     from edgeq.exporters.onnx.dialects import to_dialect
     from edgeq.formats.dialect import CANONICAL
     from edgeq.formats.onnx_io import serialize
-    from edgeq.formats.subgraph import cut
 
-    found = resolve(path)
-    if output.resolve() == found.resolve():
+    if output.resolve() == resolve(job.path).resolve():
         raise OutputError(
             f"{output} is what is being calibrated", hint="choose another place with -o/--output"
         )
-    split = "train" if len(source.train) else "test"
-    part: Split = getattr(source, split)
-    chosen = _spread(len(part), samples)
+    count = len(job.chosen)
+    resume = Progress(output.with_name(f"{output.name}.resume"), tell=tell)
+    model = quantize_onnx(
+        job.model(),
+        job.batches(),
+        job.config,
+        data=job.source.name,
+        progress=counted(progress, count),
+        layers=progress,
+        tell=tell,
+        statistics=statistics,
+        resume=resume,
+    )
+    model.metadata_props.update(note(job.source.preprocessing.to_dict()))
+    content = serialize(to_dialect(model, CANONICAL))
+    write_bytes(output, content, overwrite=overwrite)
+    resume.finish()
+    return Calibrated(len(content), count, job.split)
+
+
+def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """What is called with the work of one more step, of what is called with all that is done."""
     done = 0
 
     def count(more: int) -> None:
         nonlocal done
         done += more
-        progress(done, len(chosen))
+        progress(done, total)
 
-    model = quantize_onnx(
-        cut(_float_model(found), outputs),
-        (samples for samples, _ in fed(part.take(chosen), source, BATCH)),
-        config,
-        data=source.name,
-        progress=count,
-        layers=progress,
-        tell=tell,
-    )
-    model.metadata_props.update(note(source.preprocessing.to_dict()))
-    content = serialize(to_dialect(model, CANONICAL))
-    write_bytes(output, content, overwrite=overwrite)
-    return Calibrated(len(content), len(chosen), split)
+    return count
 
 
 def _float_model(path: Path) -> ir.Model:

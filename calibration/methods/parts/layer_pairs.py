@@ -8,7 +8,7 @@ by the layers behind it, and memory holds only what later layers still read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -69,6 +69,18 @@ class BlockPair:
     __repr__ = brief
 
 
+class LayersDone(Protocol):
+    """Keeps which layers a method is done with, across an interruption."""
+
+    def knows(self, node: ir.Node) -> bool:
+        """Whether a layer was done before; its integers are in the graph already."""
+        ...
+
+    def keep(self, nodes: Sequence[ir.Node]) -> None:
+        """Some layers are done."""
+        ...
+
+
 class LayerPairs:
     """Goes through the layers of a quantised network and those of the float one.
 
@@ -77,6 +89,7 @@ class LayerPairs:
         after: the network quantised from it; its integers may be changed on the way.
         samples: what the network takes at once, an array for each input, by name.
         progress: called with the layers done and the layers in all.
+        done: what keeps the layers that are done; they are passed over. None keeps nothing.
     """
 
     def __init__(
@@ -85,8 +98,9 @@ class LayerPairs:
         after: ir.Model,
         samples: Sequence[Mapping[str, NDArray[np.float32]]],
         progress: Callable[[int, int], None] = lambda _done, _total: None,
+        done: LayersDone | None = None,
     ) -> None:
-        self._after = after
+        self._after, self._done = after, done
         self._models, self._samples, self._progress = (before, after), samples, progress
         self._originals = {node.name: node for node in before.graph}
         self._nodes = [node for node in after.graph if self._is_layer(node)]
@@ -95,7 +109,9 @@ class LayerPairs:
         """Each layer that both networks have, once those before it are as they will stay."""
         before, after = self._runs()
         for node in self._nodes:
-            yield self._pair(node, before, after)
+            if not self._is_done([node]):
+                yield self._pair(node, before, after)
+                self._keep([node])
 
     def blocks(self) -> Iterator[BlockPair | LayerPair]:
         """As the layers, but those of a block at once.
@@ -107,12 +123,22 @@ class LayerPairs:
         before, after = self._runs()
         for segment in segments(self._after.graph):
             nodes = [node for node in segment.nodes if self._is_layer(node)]
-            block = self._block(segment, nodes, before, after) if nodes else None
+            if not nodes or self._is_done(nodes):
+                continue
+            block = self._block(segment, nodes, before, after)
             if block is not None:
                 yield block
             else:
                 for node in nodes:
                     yield self._pair(node, before, after)
+            self._keep(nodes)
+
+    def _is_done(self, nodes: Sequence[ir.Node]) -> bool:
+        return self._done is not None and all(self._done.knows(node) for node in nodes)
+
+    def _keep(self, nodes: Sequence[ir.Node]) -> None:
+        if self._done is not None:
+            self._done.keep(nodes)
 
     def _runs(self) -> tuple[Run, Run]:
         before, after = self._models

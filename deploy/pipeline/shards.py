@@ -1,0 +1,160 @@
+"""A calibration measured in parts, on several machines or one after the other.
+
+A shard is a run of whole batches. Its statistics are one file in a folder; a calibration that is
+given the folder puts all of them together, to the bytes that one run writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.pipeline.calibrate import BATCH, counted
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.files import read_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edgeq.calibration.statistics import Statistics
+    from edgeq.deploy.pipeline.calibrate import Job
+
+_LIMIT = 2**30
+_NAMED = 8  # shards that a message names
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One part of several.
+
+    Attributes:
+        number: which one, from 1.
+        count: how many there are.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, typed: str) -> Shard:
+        """A shard as it is typed: ``3/16``.
+
+        Raises:
+            UsageError: it is none.
+        """
+        number, _, count = typed.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise UsageError(
+                f"{typed!r} is no shard", hint="write 3/16 for the third of sixteen shards"
+            )
+        return cls(int(number), int(count))
+
+    def file(self, folder: Path) -> Path:
+        """Where its statistics are kept."""
+        return folder / f"{self.number}-of-{self.count}.safetensors"
+
+    def batches(self, total: int) -> tuple[int, int]:
+        """The number of its first batch, and that behind its last.
+
+        Raises:
+            UsageError: there are fewer batches than shards.
+        """
+        if self.count > total:
+            raise UsageError(
+                f"there are {total} batches of {BATCH} samples, too few for {self.count} shards",
+                hint=f"choose {total} shards at most, or more --samples",
+            )
+        return (self.number - 1) * total // self.count, self.number * total // self.count
+
+
+def measure(
+    job: Job,
+    shard: Shard,
+    folder: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> tuple[Path, int]:
+    """Measure one shard, and keep what was seen in a folder.
+
+    After an interruption the same call goes on with the batches that are left.
+
+    Args:
+        job: the whole calibration.
+        shard: which part of it.
+        folder: where the files of all shards are kept.
+        progress: called with the samples done and the samples of the shard.
+        tell: called with what a person should know.
+
+    Returns:
+        The file, and the number of samples it is about.
+
+    Raises:
+        ArtefactError: the network is broken or does not fit the data.
+        UsageError: there are fewer batches than shards, or the observer's statistics cannot be
+            kept.
+        OutputError: the file cannot be written.
+    """
+    from edgeq.calibration.quantize import measure_onnx
+    from edgeq.calibration.statistics.resume import Progress
+
+    total = _total(job)
+    first, last = shard.batches(total)
+    path = shard.file(folder)
+    samples = min(last * BATCH, len(job.chosen)) - first * BATCH
+    measure_onnx(
+        job.model(),
+        job.batches(first, last),
+        next(job.batches(0, 1)),
+        job.config,
+        data=job.source.name,
+        first=first,
+        seen=counted(progress, samples),
+        progress=Progress(path, total=total, tell=tell),
+    )
+    return path, samples
+
+
+def gathered(job: Job, folder: Path) -> Statistics:
+    """The statistics of all shards in a folder, as one.
+
+    Raises:
+        ArtefactError: some are missing, broken, unfinished, or of different calibrations.
+    """
+    from edgeq.calibration.statistics import merged
+    from edgeq.calibration.statistics.file import from_bytes
+
+    files = sorted(folder.glob("*-of-*.safetensors"))
+    if not files:
+        raise ArtefactError(
+            f"{folder} holds no statistics", hint="measure them first: --shard 1/4, and so on"
+        )
+    counts = {path.stem.rpartition("-")[2] for path in files}
+    if len(counts) > 1:
+        raise ArtefactError(
+            f"{folder} holds shards of {' and of '.join(sorted(counts))}",
+            hint="keep each calibration's shards in a folder of their own",
+        )
+    make, count = job.config.observer_factory(), int(counts.pop())
+    parts: list[Statistics] = []
+    left: list[str] = []
+    for number in range(1, count + 1):
+        shard = Shard(number, count)
+        path = shard.file(folder)
+        if path.exists():
+            content = read_bytes(path, "statistics", limit=_LIMIT)
+            parts.append(from_bytes(content, make, path).statistics)
+        if not path.exists() or parts[-1].last < shard.batches(_total(job))[1]:
+            left.append(f"{number}/{count}")
+    if left:
+        raise ArtefactError(
+            f"{folder} lacks {len(left)} of {count} shards, or they were not finished: "
+            f"{', '.join(left[:_NAMED])}{' …' if len(left) > _NAMED else ''}",
+            hint=f"measure them with --shard {left[0]}",
+        )
+    return merged(parts)
+
+
+def _total(job: Job) -> int:
+    return -(-len(job.chosen) // BATCH)

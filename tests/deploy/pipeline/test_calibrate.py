@@ -1,0 +1,231 @@
+"""Shards and interrupted calibrations end in the bytes of one run, and leave nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.statistics import resume
+from edgeq.data import load
+from edgeq.deploy.pipeline.calibrate import BATCH, Job, calibrate
+from edgeq.deploy.pipeline.shards import Shard, gathered, measure
+from edgeq.errors import ArtefactError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SAMPLES = 3 * BATCH
+METHODS = ("block-reconstruction:steps=3", "bias-correction")
+MOMENTS = 3 + 2 * 2  # of batches, then of the layers of both methods
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.statistics import resume
+from edgeq.data import load
+from edgeq.deploy.pipeline.calibrate import Job, calibrate
+
+folder, moment = Path(sys.argv[1]), int(sys.argv[2])
+resume.EVERY_S = 0.0
+calls = 0
+def progress(done, total):
+    global calls
+    calls += 1
+    if calls == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+config = CalibrationConfig(methods=("bias-correction",), weight_bits=4)
+job = Job(folder / "net.onnx", load("digits", None), config, 96)
+calibrate(job, folder / "made.onnx", progress=progress)
+"""
+
+
+class Stopped(BaseException):
+    """What stands for the end of a process."""
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convolution and a classifier for the 8x8 digits, at random."""
+    random = np.random.default_rng(0)
+    shapes = {"first": (6, 1, 3, 3), "last": (10, 6)}
+    tensors = [
+        onnx.numpy_helper.from_array(
+            (random.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32), name
+        )
+        for name, shape in shapes.items()
+    ]
+    tensors += [
+        onnx.numpy_helper.from_array(random.normal(size=(6,)).astype(np.float32), "shift"),
+    ]
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["x", "first", "shift"], ["a"], pads=[1] * 4),
+        make("Relu", ["a"], ["b"]),
+        make("GlobalAveragePool", ["b"], ["e"]),
+        make("Flatten", ["e"], ["f"]),
+        make("Gemm", ["f", "last"], ["y"], transB=1),
+    ]
+    shapes_of_ends: dict[str, list[str | int]] = {"x": ["n", 1, 8, 8], "y": ["n", 10]}
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes_of_ends.items()
+    ]
+    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors)
+    path = tmp_path_factory.mktemp("network") / "net.onnx"
+    opset = onnx.helper.make_opsetid("", 21)
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset]), path)
+    return path
+
+
+@pytest.fixture
+def job(network: Path) -> Callable[..., Job]:
+    def made(**config: Any) -> Job:
+        return Job(network, load("digits", None), CalibrationConfig(**config), SAMPLES)
+
+    return made
+
+
+def written(job: Job, folder: Path) -> bytes:
+    calibrate(job, folder / "whole.onnx")
+    return (folder / "whole.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("observer", ["minmax", "moving-average", "minmax-percentile", "mse"])
+def test_shards_end_in_the_bytes_of_one_run(
+    observer: str, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    asked, folder = job(observer=observer), tmp_path / "shards"
+    for number in (2, 3, 1):
+        assert measure(asked, Shard(number, 3), folder)[0].exists()
+    statistics = gathered(asked, folder)
+    calibrate(asked, tmp_path / "made.onnx", statistics=statistics)
+    assert (tmp_path / "made.onnx").read_bytes() == written(asked, tmp_path)
+    assert len(list(tmp_path.rglob("*"))) == 6  # two models, a folder with three files
+
+
+def test_shards_that_do_not_make_a_whole_are_refused(
+    job: Callable[..., Job], tmp_path: Path
+) -> None:
+    asked = job()
+    with pytest.raises(ArtefactError, match="holds no statistics"):
+        gathered(asked, tmp_path)
+    measure(asked, Shard(2, 3), tmp_path)
+    with pytest.raises(ArtefactError, match=r"lacks 2 of 3 shards, .*: 1/3, 3/3"):
+        gathered(asked, tmp_path)
+    with pytest.raises(UsageError, match="3 batches of 32 samples, too few for 6 shards"):
+        measure(asked, Shard(1, 6), tmp_path)
+    measure(asked, Shard(1, 1), tmp_path)
+    with pytest.raises(ArtefactError, match="holds shards of 1 and of 3"):
+        gathered(asked, tmp_path)
+    (tmp_path / "2-of-3.safetensors").unlink()
+    statistics = gathered(asked, tmp_path)
+    fewer = replace(asked, samples=SAMPLES - 1)
+    with pytest.raises(ArtefactError, match="is another one than the statistics"):
+        calibrate(fewer, tmp_path / "made.onnx", statistics=statistics)
+    other = job(observer="percentile")
+    with pytest.raises(ArtefactError, match="are of the observer 'minmax', and 'percentile'"):
+        calibrate(other, tmp_path / "made.onnx", statistics=gathered(asked, tmp_path))
+
+
+@pytest.mark.parametrize("typed", ["3", "0/4", "5/4", "a/4", "1/0", "-1/4"])
+def test_what_is_no_shard_is_refused(typed: str) -> None:
+    with pytest.raises(UsageError, match="is no shard"):
+        Shard.parse(typed)
+
+
+def interrupted(job: Job, output: Path, moment: int) -> bool:
+    """Whether a calibration that ends at some call of its progress was interrupted."""
+    calls = 0
+
+    def progress(_done: int, _total: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise Stopped
+
+    try:
+        calibrate(job, output, progress=progress, overwrite=True)
+    except Stopped:
+        return True
+    return False
+
+
+def test_a_calibration_goes_on_after_an_interruption_at_any_moment(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "EVERY_S", 0.0)
+    asked = job(methods=METHODS, weight_bits=4, act_bits=4)
+    whole, made = written(asked, tmp_path), tmp_path / "made.onnx"
+    assert not interrupted(asked, made, MOMENTS + 1)
+    for moment in (1, 3, 5, MOMENTS):
+        assert interrupted(asked, made, moment)
+        told: list[str] = []
+        calibrate(asked, made, tell=told.append, overwrite=True)
+        assert made.read_bytes() == whole
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["made.onnx", "whole.onnx"]
+        assert moment == 1 or told[0].startswith("going on from made.onnx.resume")
+
+
+def test_a_killed_calibration_goes_on(
+    network: Path, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(network.read_bytes())
+    ran = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "5"], check=False)
+    assert ran.returncode == -9
+    assert not (tmp_path / "made.onnx").exists()
+    assert (tmp_path / "made.onnx.resume").exists()
+    asked = job(methods=METHODS[1:], weight_bits=4)
+    calibrate(asked, tmp_path / "made.onnx")
+    assert (tmp_path / "made.onnx").read_bytes() == written(asked, tmp_path)
+    assert not list(tmp_path.glob("*.resume*"))
+
+
+def test_what_others_left_is_not_gone_on_with(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "EVERY_S", 0.0)
+    made, told = tmp_path / "made.onnx", list[str]()
+    assert interrupted(job(), made, 3)
+    asked = job(observer="percentile")
+    calibrate(asked, made, tell=told.append)
+    assert "of the observer 'minmax', and 'percentile' is asked for" in told[0]
+    assert made.read_bytes() == written(asked, tmp_path)
+    (tmp_path / "made.onnx.resume").write_bytes(b"something else")
+    calibrate(asked, made, tell=told.append, overwrite=True)
+    assert any("holds no statistics" in line for line in told)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "EVERY_S", 0.0)
+    asked, made = job(methods=METHODS), tmp_path / "made.onnx"
+    assert interrupted(asked, made, MOMENTS)
+    kept = (tmp_path / "made.onnx.resume").read_bytes()
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    told: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match=r"made.onnx cannot be written: No space left"):
+            calibrate(asked, made, tell=told.append)
+        with pytest.raises(OutputError, match="No space left"):
+            measure(asked, Shard(1, 1), tmp_path / "shards")
+    assert sum("an interruption would lose what was done" in line for line in told) == 1
+    assert (tmp_path / "made.onnx.resume").read_bytes() == kept
+    assert not made.exists()
+    assert not list(tmp_path.glob(".*"))
+    calibrate(asked, made)
+    assert made.read_bytes() == written(asked, tmp_path)
