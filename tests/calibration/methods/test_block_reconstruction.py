@@ -14,6 +14,8 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.methods.block_reconstruction import BlockReconstruction
 from edgeq.calibration.methods.parts.layer_pairs import BlockPair, LayerPairs
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
+from edgeq.calibration.statistics.file import MethodRecord
+from edgeq.calibration.statistics.resume import MethodProgress
 from edgeq.errors import UsageError
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.formats.dialect import CANONICAL
@@ -145,6 +147,34 @@ def test_biases_stay_on_the_product_of_the_learnt_steps(build: Build) -> None:
                 for value in node.inputs
             ]
             assert np.array_equal(scales[2], scales[0] * scales[1])
+
+
+class Stopped(BaseException):
+    """What stands for the end of a process."""
+
+
+def test_blocks_that_were_done_are_passed_over_after_an_interruption(build: Build) -> None:
+    model, fed = net(build), [{"x": samples()}]
+    before, method, plain = fold_onnx(model), BlockReconstruction(steps=5), quantized(model)
+    whole, stopped, resumed = (plain.clone() for _ in range(3))
+    method.apply(LayerPairs(before, whole, fed))
+    record, calls = MethodRecord("reconstruct"), 0
+
+    def changed() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Stopped
+
+    done = MethodProgress(record, stopped.graph, changed)
+    with pytest.raises(Stopped):
+        method.apply(LayerPairs(before, stopped, fed, done=done))
+    assert record.layers == ["stem", "one", "two"]
+    done = MethodProgress(record, resumed.graph, lambda: None)
+    assert method.apply(LayerPairs(before, resumed, fed, done=done)).endswith("of 1 blocks")
+    for name, value in whole.graph.initializers.items():
+        other = constant(resumed.graph.initializers[name])
+        assert np.array_equal(np.asarray(constant(value)), np.asarray(other))
 
 
 def test_settings_with_which_nothing_is_learnt_are_refused() -> None:

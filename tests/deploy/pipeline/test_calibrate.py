@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAMPLES = 3 * BATCH
-METHODS = ("block-reconstruction:steps=3", "bias-correction")
+METHODS = ("adaround:steps=3", "bias-correction")
 MOMENTS = 3 + 2 * 2  # of batches, then of the layers of both methods
 KILLED = """
 import os, signal, sys
