@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.preprocessing import AskedPreprocessing, resolved
-from edgeq.errors import UnknownName
+from edgeq.errors import UnknownName, UsageError
 from edgeq.factories import is_reference, permit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.data import DataSource
+    from edgeq.training.recipes.recipe import Recipe
 
 
 def choose(kind: str, value: str, known: Sequence[str]) -> str:
@@ -64,6 +65,34 @@ def load_data(
         source = from_object(name, "your data", load)
     found = resolved(source, asked or AskedPreprocessing(), artefacts)
     return source if found == source.preprocessing else source.with_preprocessing(found)
+
+
+def training_data(
+    recipe: Recipe,
+    folder: Path | None,
+    asked: AskedPreprocessing | None = None,
+    resumed: Path | None = None,
+) -> DataSource:
+    """The data of a training run; see :func:`load_data`.
+
+    Args:
+        recipe: the run, which may begin from a checkpoint, or learn from one.
+        folder: of registered data sets.
+        asked: what a person says of the preprocessing.
+        resumed: the checkpoint that the run goes on from.
+
+    Raises:
+        UsageError: they would not be fed as float numbers; see :func:`load_data` for the rest.
+    """
+    named = (recipe.init_from, recipe.teacher)
+    read = [*([resumed] if resumed else ()), *(Path(name) for name in named if name is not None)]
+    source = load_data(recipe.data, folder, asked, read)
+    if source.preprocessing.dtype != "float32":
+        raise UsageError(
+            f"a network is trained on float numbers, not on {source.preprocessing.dtype}",
+            hint="leave --dtype out",
+        )
+    return source
 
 
 def data_for(networks: Sequence[object], data: DataSource | str) -> DataSource:

@@ -225,7 +225,7 @@ def _noted(artefacts: Sequence[Path]) -> tuple[Preprocessing | None, Path | None
             raise UsageError(
                 f"{found[1]} is fed with {found[0].described()}, and {artefact} with "
                 f"{noted.described()}",
-                hint="compare files of one preprocessing",
+                hint="use files of one preprocessing",
             )
         found = noted, artefact
     return found

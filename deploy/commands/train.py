@@ -16,6 +16,7 @@ from edgeq.deploy.options import (
     with_options,
 )
 from edgeq.deploy.pipeline.training_run import first_process, tell
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.deploy.scheme_check import options as quant
 from edgeq.errors import UsageError
 from edgeq.training.recipes import builtin_recipes
@@ -41,8 +42,8 @@ class TrainOptions:
         typer.Option(
             "--data",
             metavar="NAME",
-            help="Data set: a name of `edgeq data`, a folder with train.npz and test.npz, or "
-            "your own MODULE:FUNCTION (digits).",
+            help="Data set: a name of `edgeq data`; a folder of images, sound or arrays; a CSV or "
+            "JSON table; COCO's JSON; .npy or .npz; or your own MODULE:FUNCTION (digits).",
         ),
     ] = None
     data_dir: DataDir = None
@@ -202,6 +203,7 @@ class TrainOptions:
     ] = False
     overwrite: Overwrite = False
     as_json: AsJson = False
+    preprocess: AskedPreprocessing = NOTHING_ASKED
 
     def of(self, kind: type[Any], *, but: Collection[str]) -> dict[str, Any]:
         """The flags that stand for fields of a dataclass; None for one that was not given."""
@@ -211,6 +213,7 @@ class TrainOptions:
         }
 
 
+@with_preprocessing
 @with_options(TrainOptions)
 def command(given: TrainOptions) -> None:
     """Train a network, quantised or in FP32.
@@ -221,6 +224,9 @@ def command(given: TrainOptions) -> None:
     --check trains nothing. It checks for each kind of tensor whether a target can hold the scheme.
     It exits with status 1 if one cannot hold it exactly, and with 4 if one could be checked only in
     part.
+
+    Samples are fed as the flags of preprocessing say, else as --init-from and --teacher note, else
+    as the data have it; the checkpoint notes it for all other commands.
 
     Values in parentheses are the defaults where the recipe gives none.
     """
@@ -245,6 +251,11 @@ def command(given: TrainOptions) -> None:
         if given.log is not None or given.cpu:
             raise UsageError(
                 "--log and --cpu mean nothing for a graph network", hint="leave them out"
+            )
+        if given.preprocess != NOTHING_ASKED:
+            raise UsageError(
+                "a graph is fed as it is, and flags of preprocessing mean nothing for it",
+                hint="leave them out",
             )
         start = flags.pop("init_from")
         on_graphs = quant.on_graphs(scheme, given.layers)
@@ -272,12 +283,13 @@ def command(given: TrainOptions) -> None:
     )
     check_named(run.data, data)
     if given.check:
-        check_run(run, data_dir, given.check, as_json=given.as_json)
+        check_run(run, data_dir, given.check, given.preprocess, as_json=given.as_json)
         return
     result = run_images(
         run,
         data_dir,
         quant.required(given.output),
+        given.preprocess,
         log=given.log,
         resume=given.resume,
         overwrite=given.overwrite,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource
+    from edgeq.deploy.preprocessing import AskedPreprocessing
     from edgeq.results import Score
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.graph.records import GraphResult
@@ -30,6 +31,7 @@ def run_images(
     recipe: Recipe,
     data_dir: Path | None,
     output: Path,
+    preprocess: AskedPreprocessing | None = None,
     *,
     log: str | None = None,
     resume: bool = False,
@@ -37,14 +39,19 @@ def run_images(
     threads: int | None = None,
     cpu: bool = False,
 ) -> TrainingResult:
-    """Train on images; see :func:`edgeq.training.run.loop.train`."""
-    from edgeq.deploy.inputs import load_data
+    """Train on images; see :func:`edgeq.training.run.loop.train`.
+
+    They are fed as a person says, as the checkpoints note that the run begins from or goes on
+    with, or as the data have it.
+    """
+    from edgeq.deploy.inputs import training_data
     from edgeq.deploy.pipeline.tracking import tracked
     from edgeq.training.run.loop import train
+    from edgeq.training.run.run_folder import LAST
 
     with tracked(log if first_process() else None, recipe, output) as report_epoch:
         tell(f"reading {recipe.data}")
-        source = load_data(recipe.data, data_dir)
+        source = training_data(recipe, data_dir, preprocess, output / LAST if resume else None)
         with _progress(recipe.name, _figure_of(source)) as report, _changes_told():
             result = train(
                 recipe,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from edgeq.deploy.preprocessing import AskedPreprocessing
     from edgeq.deploy.scheme_check.check import TargetCheck
     from edgeq.deploy.scheme_check.findings import Finding
     from edgeq.training.graph.recipe import GraphRecipe
@@ -22,7 +23,12 @@ _COLUMNS = ("tensors", "number", "as asked for", "in the file", "verdict", "runs
 
 
 def check_run(
-    recipe: Recipe, data_dir: Path | None, targets: Sequence[str], *, as_json: bool = False
+    recipe: Recipe,
+    data_dir: Path | None,
+    targets: Sequence[str],
+    preprocess: AskedPreprocessing | None = None,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Ask targets about the untrained network of a run, and show what they say.
 
@@ -30,6 +36,7 @@ def check_run(
         recipe: the run.
         data_dir: the folder of data sets, whose images give the network its input.
         targets: names, each of which may be several with commas.
+        preprocess: what a person says of how the samples are fed.
         as_json: whether one JSON document is printed in place of tables.
 
     Raises:
@@ -37,13 +44,13 @@ def check_run(
         GateFailed: a target cannot hold the scheme exactly.
         TargetError: a target could not be asked here.
     """
-    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.inputs import training_data
     from edgeq.deploy.scheme_check.check import check_scheme
     from edgeq.training.checkpoint import build_model
     from edgeq.training.run.warm_start import settled
 
     names = _asked(recipe, targets)
-    source = load_data(recipe.data, data_dir)
+    source = training_data(recipe, data_dir, preprocess)
     recipe = settled(recipe)
     model: Any = build_model(recipe, source.shape, len(source.classes))
     _show(recipe, check_scheme(model, source.shape, names), as_json=as_json)

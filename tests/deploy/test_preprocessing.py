@@ -161,6 +161,32 @@ def test_calibration_notes_it_and_tflite_keeps_it(
     assert "is fed with" in refusal(*line, "--mean", "0.4")
 
 
+def test_training_notes_it_and_goes_on_with_it(
+    tmp_path: Path, answer: Callable[..., Any], refusal: Callable[..., str]
+) -> None:
+    data, rng = tmp_path / "squares", np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 8)):
+        (data / part).mkdir(parents=True)
+        np.save(data / part / "inputs.npy", rng.integers(0, 256, (count, 9, 9, 1), np.uint8))
+        np.save(data / part / "labels.npy", np.arange(count) % 2)
+    run = ("train", "resnet8", "--data", data, "--epochs", 1, "--batch-size", 32)
+    first, second = tmp_path / "first", tmp_path / "second"
+    answer(*run, "--fp32", "-o", first, "--resize", "8x8", "--mean", "0.5")
+    fed = noted_by(first)
+    assert fed == Preprocessing(resize=(8, 8), scale=Fraction(1, 255), mean=(0.5,))
+    bits = ("--weight-bits", 8, "--act-bits", 8, "--init-from", first / "best.safetensors")
+    answer(*run, *bits, "-o", second)
+    assert noted_by(second) == fed
+    assert "is fed with" in refusal(*run, *bits, "-o", tmp_path / "third", "--mean", "0.4")
+    assert "is fed with" in refusal(*run, "--fp32", "-o", first, "--resume", "--mean", "0.4")
+    assert "float numbers" in refusal(*run, "--fp32", "-o", first, "--dtype", "uint8")
+
+
+def test_a_graph_has_no_preprocessing(refusal: Callable[..., str], tmp_path: Path) -> None:
+    told = refusal("train", "pde-gcn-64", "--scale", "1/255", "-o", tmp_path / "run")
+    assert "a graph is fed as it is" in told
+
+
 def test_data_of_one_part_calibrate_too(tmp_path: Path, answer: Callable[..., Any]) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
     source, made = linear(tmp_path / "float.onnx"), tmp_path / "made.onnx"
