@@ -129,6 +129,7 @@ def rank(value: ir.Value | None) -> int | None:
 # keys of what onnx_ir remembers of a node while it is in memory
 _ORIGIN = "edgeq.origin"
 _HELPER = "edgeq.helper"
+_NORM = "edgeq.norm"
 
 
 def remember(node: ir.Node, op_type: str, label: str) -> None:
@@ -156,6 +157,20 @@ def help_only(node: ir.Node) -> None:
 def is_helper(node: ir.Node) -> bool:
     """Whether a node computes with weights that a rewrite came up with."""
     return _HELPER in node.meta
+
+
+def set_norm(node: ir.Node, beta: NDArray[np.float64], gamma: NDArray[np.float64]) -> None:
+    """Note how the answers of a layer are distributed: mean and deviation of each channel.
+
+    That is what its BatchNormalization made of them in training.
+    """
+    node.meta[_NORM] = beta, gamma
+
+
+def norm_of(node: ir.Node) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Mean and deviation of each channel of a layer, (out,); None where no norm told them."""
+    found: tuple[NDArray[np.float64], NDArray[np.float64]] | None = node.meta.get(_NORM)
+    return found
 
 
 def describe(node: ir.Node) -> str:

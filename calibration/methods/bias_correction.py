@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
+from edgeq.calibration.methods.parts.moments import moments
 
 if TYPE_CHECKING:
     from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
@@ -26,10 +26,7 @@ class BiasCorrection:
         for layer in layers:
             if not layer.has_bias:
                 continue
-            axes = tuple(axis for axis in range(layer.target.ndim) if axis != 1)
-            moved = layer.answer.mean(axis=axes, dtype=np.float64) - layer.target.mean(
-                axis=axes, dtype=np.float64
-            )
-            layer.add_to_bias(-moved)
+            found = moments(layer)
+            layer.add_to_bias(found.float_mean - found.mean)
             corrected += 1
         return f"corrected the biases of {corrected} layers"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.methods.parts.quantized_layer import QuantizedLayer
 
 _BATCH = 32
+_POSITIONS = 2**14  # of a step's answers; large images need fewer of them
 _SEED = 20220311
 
 
@@ -101,10 +102,12 @@ class BlockReconstruction:
             torch.from_numpy(array) for array in (block.inputs, block.float_inputs, block.target)
         )
         random = torch.Generator().manual_seed(_SEED)
+        positions = int(np.prod(block.target.shape[2:]))
+        batch = min(len(inputs), _BATCH, max(4, _POSITIONS // positions))
         for step in range(self._alone.steps):
             share = step / self._alone.steps
             optimizer.param_groups[1]["lr"] = rates[1] * (1 + math.cos(math.pi * share)) / 2
-            chosen = torch.randint(len(inputs), (min(len(inputs), _BATCH),), generator=random)
+            chosen = torch.randint(len(inputs), (batch,), generator=random)
             in_float = torch.rand(inputs[chosen].shape, generator=random) < self.drop
             soft = {name: each.weight() for name, each in roundings.items()}
             answer = block.function(

@@ -17,12 +17,14 @@ from edgeq.calibration._nodes import (
     floats,
     integer,
     name_of,
+    norm_of,
     output,
     private_layer,
     rank,
     real,
     refuse,
     required,
+    set_norm,
 )
 from edgeq.calibration.normal_form.layers import own_constants, replace
 
@@ -62,6 +64,9 @@ def _fold_into_layer(draft: Draft, node: ir.Node) -> None:
     if affine is None:
         return
     scale_and_shift(draft, layer, *affine)
+    if node.op_type == "BatchNormalization":
+        gamma, beta = (required(node, place, "parameter") for place in (1, 2))
+        set_norm(layer, beta, np.abs(gamma))
     _take_over(draft.graph, layer, node)
 
 
@@ -79,6 +84,9 @@ def scale_and_shift(
         folded = weight * scale.reshape([-1 if i == axis else 1 for i in range(weight.ndim)])
         moved = shift if bias is None else bias * scale + shift
     own_constants(draft, layer, folded, None if bias is None and not moved.any() else moved)
+    norm = norm_of(layer)
+    if norm is not None:
+        set_norm(layer, norm[0] * scale + shift, norm[1] * np.abs(scale))
 
 
 def _take_over(graph: ir.Graph, layer: ir.Node, node: ir.Node) -> None:

@@ -11,6 +11,7 @@ from edgeq.calibration.layer_parameters import MAX_BIAS, quantize_layer
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.calibration.weight_methods.layer import FloatLayer
 from edgeq.errors import ArtefactError
+from edgeq.qdq.ort_x86.saturation import in_kernel_order, neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,3 +132,21 @@ def test_a_bias_that_dwarfs_affine_weights_does_not_overflow(weights: float) -> 
     assert made.bias is not None
     assert np.abs(made.bias.values.astype(np.int64)).max() <= MAX_BIAS
     np.testing.assert_allclose(made.bias.dequantize(), bias, rtol=1e-4)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_floor_rounds_down_and_stays_pair_safe(per_channel: bool) -> None:
+    weight = np.random.default_rng(2).normal(size=(6, 4, 3, 3)).astype(np.float32)
+    floor = WEIGHT_METHODS.load("floor")
+    for limit in (None, 128):
+        given = FloatLayer(
+            "conv", weight, None, np.array(0.02, np.float32), 8, per_channel, pair_limit=limit
+        )
+        made = quantize_layer(given, floor).weight
+        step = made.params.broadcast(4)[0]
+        off = (weight - made.dequantize()) / step
+        assert -1e-4 <= off.min() <= off.max() <= 1.0001
+        assert 0.45 < off.mean() < 0.55
+        if limit is not None:
+            rows = np.maximum(-in_kernel_order(made.values.astype(np.int32)), 0)
+            assert np.add(*neighbours(rows)).max() <= limit

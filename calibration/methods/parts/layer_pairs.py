@@ -113,6 +113,11 @@ class LayerPairs:
                 yield self._pair(node, before, after)
                 self._keep([node])
 
+    def quantized(self) -> Iterator[QuantizedLayer]:
+        """Each of these layers, without computing anything."""
+        for node in self._nodes:
+            yield QuantizedLayer(node, self._weight(node))
+
     def blocks(self) -> Iterator[BlockPair | LayerPair]:
         """As the layers, but those of a block at once.
 

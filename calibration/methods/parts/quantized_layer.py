@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import argument, channel_axis, constant, integer, name_of, output
+from edgeq.calibration.grids import MIN_STEP
 from edgeq.calibration.layer_parameters import MAX_BIAS
 from edgeq.quant import QuantParams
 
@@ -71,13 +72,52 @@ class QuantizedLayer:
         moved = stored.integers + np.rint(change / stored.scale.astype(np.float64))
         stored.replace(np.clip(moved, -MAX_BIAS, MAX_BIAS))
 
+    def set_scale(self, scale: NDArray[np.float64]) -> None:
+        """Store another scale of the weights, shaped as :attr:`scale`; integers and bias stay.
+
+        It grows where the bias would have too many steps.
+        """
+        stored = StoredConstant(self.node.inputs[1])
+        wanted = scale.reshape(stored.scale.shape)
+        step = self.input_scale
+        if self.has_bias:
+            real = np.abs(StoredConstant(self.node.inputs[2]).real())
+            most = real if wanted.ndim else real.max()
+            wanted = np.maximum(wanted, most / (float(step) * (MAX_BIAS - 2**8)))
+        stored.rescale(np.asarray(np.maximum(wanted, MIN_STEP), np.float32))
+        requantize_bias(self.node, step)
+
+    @property
+    def input_scale(self) -> np.float32:
+        """The step of what the layer reads."""
+        value = self.node.inputs[0]
+        dequantize = value.producer() if value is not None else None
+        step = None if dequantize is None else constant(argument(dequantize, 1))
+        if step is None:  # every layer reads a dequantised tensor: a mistake of ours
+            raise ValueError(f"{self.node.op_type} {self.node.name} reads a tensor on no grid")
+        return np.float32(step)
+
+    def correct(
+        self, factor: NDArray[np.float64], mean: NDArray[np.float64], wanted: NDArray[np.float64]
+    ) -> None:
+        """Make ``factor * (y - mean) + wanted`` of what each channel answers, all (out,).
+
+        The factor goes into the scale of the weights, and is 1 where channels share one.
+        """
+        before = StoredConstant(self.node.inputs[1]).scale.astype(np.float64)
+        bias = StoredConstant(self.node.inputs[2]).real()
+        if before.ndim:
+            self.set_scale(self.scale * self._by_channel(factor))
+        made = StoredConstant(self.node.inputs[1]).scale / before
+        self.add_to_bias((made - 1.0) * bias + wanted - made * mean)
+
 
 def requantize_bias(layer: ir.Node, input_scale: np.float32) -> None:
     """Store a layer's bias for another scale of what the layer reads; it stands for what it did."""
     if argument(layer, 2) is None:
         return
     weight, bias = (StoredConstant(layer.inputs[index]) for index in (1, 2))
-    real = bias.integers * bias.scale.astype(np.float64)
+    real = bias.real()
     scale = np.asarray(input_scale * weight.scale, np.float32)
     bias.rescale(scale)
     steps = np.rint(real / scale.astype(np.float64))
@@ -115,6 +155,10 @@ class StoredConstant:
     def rescale(self, scale: NDArray[np.float32]) -> None:
         """Store another scale of the same shape; the integers stay."""
         _put(self._scale, np.asarray(scale, np.float32))
+
+    def real(self) -> NDArray[np.float64]:
+        """The numbers that a bias stands for."""
+        return np.asarray(self.integers * self.scale.astype(np.float64))
 
     def dequantized(self) -> NDArray[np.float32]:
         """The numbers that it stands for."""

@@ -48,11 +48,11 @@ def round_one(layer: LayerPair, integers_of: IntegersOf) -> bool | None:
     function = layer_function(layer.node, layer.weight.ndim - 2)
     if function is None:
         return None
-    target = _residual(layer, function)
+    target = products_wanted(layer, function)
     return _keep_better(layer, function, integers_of(layer, function, target), target)
 
 
-def _residual(layer: LayerPair, function: LayerFunction) -> NDArray[np.float32]:
+def products_wanted(layer: LayerPair, function: LayerFunction) -> NDArray[np.float32]:
     """What the layer's products should come to: the float answer without the quantised bias.
 
     The bias is what the layer answers beyond the products of its inputs and weights.
@@ -82,27 +82,29 @@ def _keep_better(
     """
     old = layer.integers
     chosen = still_pair_safe(integers, old)
-    before, after = (_error(layer, function, each, target) for each in (old, chosen))
+    before, after = (
+        channel_errors(layer, function, each * layer.scale, target) for each in (old, chosen)
+    )
     better = (after < before).reshape(-1, *[1] * (old.ndim - 1))
     layer.set_integers(np.where(better, chosen, old))
     return bool(better.any())
 
 
-def _error(
+def channel_errors(
     layer: LayerPair,
     function: LayerFunction,
-    integers: NDArray[np.int32],
+    weight: NDArray[np.floating],
     target: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """The squared error of each channel of the layer's answer, (out,)."""
+    """The squared error of each channel of the layer's products with some weights, (out,)."""
     import torch
 
-    weight = torch.from_numpy((integers * layer.scale).astype(np.float32))
-    error = np.zeros(len(integers))
+    error = np.zeros(len(weight))
+    used = torch.from_numpy(weight.astype(np.float32))
     with torch.no_grad():
         for start in range(0, len(target), _BATCH):
             part = slice(start, start + _BATCH)
-            answer = function(torch.from_numpy(layer.inputs[part]), weight).numpy()
+            answer = function(torch.from_numpy(layer.inputs[part]), used).numpy()
             squares = (answer.astype(np.float64) - target[part]) ** 2
             error += squares.sum(axis=(0, *range(2, squares.ndim)))
     return error

@@ -1,0 +1,41 @@
+"""BatchNorm re-estimation: each channel's mean and deviation are what they were in float."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from edgeq.calibration.methods.parts.moments import moments
+
+if TYPE_CHECKING:
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
+
+_MOST = 2.0  # of a factor, and its inverse: beyond that a channel is not worth trusting
+
+
+class NormTuning:
+    """Estimates the statistics of each layer's BatchNorm again, in the quantised network.
+
+    Hubara et al., *Improving post training neural quantization: Layer-wise calibration and integer
+    programming* (2020), BatchNorm tuning. A BatchNorm with new mean m and deviation s of what the
+    quantised layer makes gives the channel the mean and deviation that it had in float. Here it is
+    folded already, so that ``y`` becomes ``(y - m) s_float / s + m_float``: the factor goes into
+    the scale of the weights, the rest into the bias. Layers of one weight scale get their mean
+    alone. Layer by layer, so that rounding in earlier layers is corrected too.
+    """
+
+    stage: ClassVar[Literal["integers"]] = "integers"
+
+    def apply(self, layers: LayerPairs) -> str:
+        """Correct all layers that have a bias."""
+        corrected = 0
+        for layer in layers:
+            if not layer.has_bias:
+                continue
+            found = moments(layer)
+            ratio = np.sqrt(found.float_variance / np.where(found.variance > 0, found.variance, 1))
+            factor = np.where(found.variance > 0, ratio, 1.0).clip(1 / _MOST, _MOST)
+            layer.correct(factor, found.mean, found.float_mean)
+            corrected += 1
+        return f"gave the channels of {corrected} layers their mean and deviation"
