@@ -116,7 +116,9 @@ class LayerPairs:
     def quantized(self) -> Iterator[QuantizedLayer]:
         """Each of these layers, without computing anything."""
         for node in self._nodes:
-            yield QuantizedLayer(node, self._weight(node))
+            if not self._is_done([node]):
+                yield QuantizedLayer(node, self._weight(node))
+                self._keep([node])
 
     def blocks(self) -> Iterator[BlockPair | LayerPair]:
         """As the layers, but those of a block at once.
