@@ -184,16 +184,41 @@ def diff(first: str | Path, second: str | Path) -> FileDiff:
     return diffing.diff(Path(first), Path(second))
 
 
-def bounds(file: str | Path) -> Bounds:
-    """Say what a file provably never does, whatever its input is.
+def bounds(
+    file: str | Path,
+    data: DataSource | str | None = None,
+    *,
+    drift: bool = False,
+    targets: Sequence[str] = (),
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+) -> Bounds:
+    """Say what a file provably never does.
 
     Args:
         file: an ONNX or TFLite file of any tool, a checkpoint or a training folder.
+        data: a data set, or the name of one, on whose samples to bound how far answers can be from
+            FP32; None to bound sums alone.
+        drift: whether to bound answers for every input, too.
+        targets: runtimes whose answers are held against the bound.
+        split: which part of the data.
+        limit: how many samples of it, from the first; None for all.
+        threads: the most threads a runtime may use.
 
     Raises:
-        ArtefactError: the file is missing or broken.
+        ArtefactError: the file is missing, broken, or does not fit the data.
+        UsageError: an operator has no bound, or answers are asked for of a TFLite file.
+        TargetError: a runtime is absent or refuses the file.
     """
-    return bounding.bounds(Path(file))
+    from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
+    from edgeq.deploy.evaluation.stage_runner import select
+
+    path, samples = Path(file), None
+    if data is not None:
+        source = inputs.data_for([path], data)
+        samples = Samples(source, select(source, split, limit))
+    return bounding.bounds(path, drift=drift, samples=samples, targets=targets, threads=threads)
 
 
 def load_data(

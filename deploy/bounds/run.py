@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.bounds.sums import LayerSums, layer_sums, sums_table
+from edgeq.errors import GateFailed, UsageError
 from edgeq.formats.artefact import resolve
 from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from edgeq.deploy.bounds.drift.certificate import Certificate
+    from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -21,11 +26,13 @@ class Bounds(Tabular):
         file: its path, as given.
         sums: of each layer with integers.
         skipped: how many layers are in float, or do not tell what their sums can come to.
+        certificates: how far its answers can be from FP32; empty where that was not asked for.
     """
 
     file: str
     sums: tuple[LayerSums, ...]
     skipped: int
+    certificates: tuple[Certificate, ...] = ()
 
     @property
     def accumulator_bits(self) -> int:
@@ -37,17 +44,54 @@ class Bounds(Tabular):
         return sums_table(self.file, self.sums, self.skipped)
 
 
-def bounds(path: Path) -> Bounds:
+def bounds(
+    path: Path,
+    *,
+    drift: bool = False,
+    samples: Samples | None = None,
+    targets: Sequence[str] = (),
+    threads: int = 1,
+) -> Bounds:
     """Bound what a file can come to.
 
     Args:
         path: an ONNX or TFLite file of any tool, a checkpoint or a training folder.
+        drift: whether to bound how far its answers can be from FP32 for every input.
+        samples: data on which to bound it, and to measure it, sample by sample.
+        targets: runtimes whose answers are held against the bound.
+        threads: the most threads a runtime may use.
 
     Raises:
         ArtefactError: the file is missing or broken.
+        UsageError: its drift is asked for, and an operator has no bound, or it is no ONNX file.
+        TargetError: a runtime is absent or refuses the file.
+        UnknownName: no target has a name.
     """
     from edgeq.deploy.pipeline.reading import view_of
 
-    model = view_of(resolve(path))
+    found = resolve(path)
+    model = view_of(found)
     rows = layer_sums(model)
-    return Bounds(str(path), rows, len(model.layers) - len(rows))
+    certificates: list[Certificate] = []
+    if drift or samples is not None:
+        from edgeq.deploy.bounds.drift.asked import certificates_of
+
+        certificates = certificates_of(found, samples, targets, threads=threads, any_input=drift)
+    elif targets:
+        raise UsageError("targets are named, and no data", hint="add --data NAME")
+    return Bounds(str(path), rows, len(model.layers) - len(rows), tuple(certificates))
+
+
+def require_held(found: Bounds) -> None:
+    """Let pass what no runtime contradicts.
+
+    Raises:
+        GateFailed: a runtime is further from FP32 than a conforming kernel can be.
+    """
+    for held in (each for certificate in found.certificates for each in certificate.held):
+        if held.beyond:
+            raise GateFailed(
+                f"{held.target} is beyond the bound of {found.file} on {held.beyond} samples, so "
+                "some operator of it is more than 1 LSB off",
+                hint=f"edgeq compare {found.file} --target {held.target} shows which operator",
+            )

@@ -1,0 +1,240 @@
+"""How far the answers of a deployed file can be from FP32, and which of them no kernel changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from edgeq.data.batching import batches
+from edgeq.deploy.bounds.drift.signal import SLACK, Rules
+from edgeq.errors import ArtefactError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from edgeq.data import DataSource, Split
+    from edgeq.deploy.bounds.drift.propagate import Propagation
+    from edgeq.deploy.bounds.drift.signal import Signal
+    from edgeq.target import Session
+
+BATCH = 32
+
+CASES: Mapping[str, Rules] = {
+    "FP32": Rules(),
+    "FP32, clipped alike": Rules(clipped=True),
+    "FP32, kernels that round to nearest": Rules(kernel_lsb=0.0),
+}
+"""What the file is held against, by the name that is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDrift:
+    """One tensor.
+
+    Attributes:
+        tensor: its name.
+        op_type: what makes it; empty for an input.
+        bound: the greatest distance from the reference, in LSB of its grid.
+        measured: the distance that rounding to nearest gives on the samples; None without data.
+        norm_bound: the greatest l2 distance of a sample.
+        norm_measured: likewise.
+        step: whether it is the result of a residual step that was found not to expand errors beyond
+            ``expands``.
+        expands: the factor by which that step can make errors larger in l2; None for another
+            operator.
+    """
+
+    tensor: str
+    op_type: str
+    bound: float
+    measured: float | None
+    norm_bound: float
+    norm_measured: float | None
+    expands: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a runtime answered, held against a certificate.
+
+    Attributes:
+        target: its name.
+        drift: the greatest distance of any of its logits from the reference.
+        beyond: samples with a logit beyond its bound.
+        changed: samples whose answer was certified and is another one there.
+    """
+
+    target: str
+    drift: float
+    beyond: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The answers of one file.
+
+    Attributes:
+        reference: what they are held against.
+        kernel_lsb: how far a kernel may be from the nearest integer.
+        bound: the greatest distance of any logit from the reference, on any of the samples.
+        median_bound: the median over samples of the greatest one.
+        measured: the greatest distance that rounding to nearest gives.
+        certified: samples whose answer no such kernel can change.
+        samples: how many there were; 0 where the bound holds for every input.
+        tensors: each tensor of the file, in its order.
+        held: what runtimes answered.
+    """
+
+    reference: str
+    kernel_lsb: float
+    bound: float
+    median_bound: float | None
+    measured: float | None
+    certified: int
+    samples: int
+    tensors: tuple[TensorDrift, ...]
+    held: tuple[Held, ...] = ()
+
+
+def certify(
+    propagation: Propagation,
+    data: tuple[Split, DataSource] | None,
+    case: str = "FP32",
+    runtimes: Mapping[str, Session] | None = None,
+) -> Certificate:
+    """Bound the drift of a file's first output.
+
+    Args:
+        propagation: through the file's graph.
+        data: samples and their source; None to hold for every input.
+        case: of :data:`CASES`.
+        runtimes: open sessions of the file, whose answers are held against the bound.
+
+    Raises:
+        UsageError: there are several inputs.
+    """
+    rules, graph = CASES[case], propagation.graph
+    if len(graph.inputs) != 1:
+        raise UsageError(f"the file has {len(graph.inputs)} inputs", hint="a certificate takes one")
+    collected = _Collected(propagation)
+    if data is None:
+        collected.add(propagation.run(None, rules))
+        return collected.certificate(case, rules, samples=False)
+    (tensor,) = graph.inputs
+    for images, _ in batches(*data, BATCH):
+        real = torch.from_numpy(images).to(torch.float64)
+        if math.prod(real.shape[1:]) != math.prod(tensor.shape):
+            raise ArtefactError(
+                f"the file wants samples of shape {tensor.shape[1:]}, the data gives "
+                f"{images.shape[1:]}",
+                hint="use the data set that the model was made for, or resize the samples",
+            )
+        inputs = {tensor.graph_input: real.reshape(len(real), *tensor.shape)}
+        collected.add(propagation.run(inputs, rules))
+        for name, session in (runtimes or {}).items():
+            collected.hold(name, session.run(images))
+    return collected.certificate(case, rules, samples=True)
+
+
+def certified(logits: Tensor, error: Tensor, norm: Tensor) -> Tensor:
+    """Which answers cannot change: (samples,), from logits and their errors, (samples, classes).
+
+    The margin to each other class is held against the errors of both logits, or against what an
+    error of that l2 norm can do to a difference of two numbers.
+    """
+    top = logits.argmax(1, keepdim=True)
+    margin = logits.gather(1, top) - logits
+    both = torch.minimum(error.gather(1, top) + error, 2**0.5 * norm[:, None])
+    safe = margin > both
+    return safe.scatter(1, top, value=True).all(1)
+
+
+class _Collected:
+    """The greatest of everything over batches."""
+
+    def __init__(self, propagation: Propagation) -> None:
+        self.graph, self.steps = propagation.graph, propagation.steps
+        self.worst: dict[str, list[float]] = {}
+        self.bounds: list[Tensor] = []
+        self.certified = 0
+        self.held: dict[str, Held] = {}
+        self.answer: tuple[Tensor, Tensor, Tensor] | None = None
+        self.output = self.graph.outputs[0].tensor
+
+    def add(self, signals: Mapping[str, Signal]) -> None:
+        """Take one batch in."""
+        for name, signal in signals.items():
+            apart = (
+                None
+                if signal.rounded is None or signal.reference is None
+                else signal.rounded - signal.reference
+            )
+            now = [
+                float(signal.error.max()),
+                float("nan") if apart is None else float(apart.abs().max()),
+                float(signal.norm.max()),
+                float("nan") if apart is None else float(apart.flatten(1).norm(dim=1).max()),
+            ]
+            before = self.worst.get(name, now)
+            self.worst[name] = [max(a, b) for a, b in zip(before, now, strict=True)]
+        answer = signals[self.output.name]
+        error = answer.error.flatten(1)
+        self.bounds.append(error.amax(1))
+        if answer.reference is not None and error.shape[1] > 1:
+            logits = answer.reference.flatten(1)
+            safe = certified(logits, error, answer.norm)
+            self.certified += int(safe.sum())
+            self.answer = logits, error, safe
+
+    def hold(self, target: str, outputs: NDArray[np.float32]) -> None:
+        """Take in what a runtime answered to the same batch."""
+        if self.answer is None:
+            return
+        logits, error, safe = self.answer
+        there = torch.from_numpy(outputs.astype(np.float64)).reshape(logits.shape)
+        apart = (there - logits).abs()
+        changed = safe & (there.argmax(1) != logits.argmax(1))
+        before = self.held.get(target, Held(target, 0.0, 0, 0))
+        self.held[target] = Held(
+            target,
+            max(before.drift, float(apart.max())),
+            before.beyond + int((apart > error * (1 + SLACK)).any(1).sum()),
+            before.changed + int(changed.sum()),
+        )
+
+    def certificate(self, case: str, rules: Rules, *, samples: bool) -> Certificate:
+        """What was found."""
+        bounds = torch.cat(self.bounds)
+        measured = self.worst[self.output.name][1]
+        makers = {op.output.name: op.op_type for op in self.graph.ops}
+        rows = tuple(
+            TensorDrift(
+                name,
+                makers.get(name, ""),
+                self.worst[name][0] / float(tensor.scale),
+                self.worst[name][1] / float(tensor.scale) if samples else None,
+                self.worst[name][2],
+                self.worst[name][3] if samples else None,
+                self.steps[name][2] if name in self.steps else None,
+            )
+            for name, tensor in self.graph.tensors().items()
+        )
+        return Certificate(
+            case,
+            rules.kernel_lsb,
+            float(bounds.max()),
+            float(bounds.median()) if samples else None,
+            measured if samples else None,
+            self.certified,
+            len(bounds) if samples else 0,
+            rows,
+            tuple(self.held.values()),
+        )

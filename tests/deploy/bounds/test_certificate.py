@@ -1,0 +1,93 @@
+"""``edgeq bounds --data``: no runtime contradicts a certificate, and what has none is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+import edgeq
+from edgeq.deploy.bounds.run import require_held
+from edgeq.deploy.cli import run
+from edgeq.errors import GateFailed, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TARGETS = ("ort-cpu-ref", "ort-cpu", "emulator:tflite-reference", "emulator:onnx-reference")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network, quantised after no training, whose logits lie far apart."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 10),
+    )
+    path = tmp_path_factory.mktemp("bounds") / "net.onnx"
+    edgeq.calibrate(network, "digits", path, samples=64)
+    return path
+
+
+def test_no_runtime_leaves_the_bound_and_no_certain_answer_changes(file: Path) -> None:
+    found = edgeq.bounds(file, "digits", targets=TARGETS, limit=120)
+    first, alike, nearest = found.certificates
+    assert [held.target for held in first.held] == list(TARGETS)
+    assert all(held.beyond == held.changed == 0 for held in first.held)
+    assert all(held.drift <= first.bound for held in first.held)
+    assert first.samples == 120
+    assert 0 < first.certified <= nearest.certified
+    assert alike.bound <= first.bound
+    for each in found.certificates:
+        assert all(row.measured is not None and row.measured <= row.bound for row in each.tensors)
+    require_held(found)
+
+
+def test_another_model_is_beyond_the_bound(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeq.targets.ort import OrtSession
+
+    run_ = OrtSession.run
+    monkeypatch.setattr(OrtSession, "run", lambda self, x: run_(self, x)[:, ::-1].copy())
+    found = edgeq.bounds(file, "digits", targets=["ort-cpu-ref"], limit=40)
+    (held,) = found.certificates[0].held
+    assert held.beyond == 40
+    assert held.changed == found.certificates[0].certified > 0
+    with pytest.raises(GateFailed, match="more than 1 LSB off"):
+        require_held(found)
+
+
+def test_the_tables_show_the_bound_beside_the_measurement(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bounds", str(file), "--data", "digits", "--limit", "40", "--drift"]
+    assert run([*arguments, "--target", "ort-cpu-ref"]) == 0
+    told = capsys.readouterr().out
+    for words in ("every input", "answers that cannot change", "measured, LSB", "samples beyond"):
+        assert words in told
+
+
+def test_json_holds_each_certificate(file: Path, answer: Callable[..., Any]) -> None:
+    certificates = answer("bounds", file, "--drift")["bounds"]["certificates"]
+    (only,) = certificates
+    assert only["samples"] == 0
+    assert only["measured"] is None
+    assert only["bound"] > 0
+
+
+def test_what_has_no_bound_is_named(tmp_path: Path, file: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Sigmoid())
+    path = tmp_path / "sigmoid.onnx"
+    edgeq.calibrate(network, "digits", path, samples=8)
+    with pytest.raises(UsageError, match="no bound is known for"):
+        edgeq.bounds(path, drift=True)
+    assert edgeq.bounds(path).sums
+    with pytest.raises(UsageError, match="targets are named, and no data"):
+        edgeq.bounds(file, targets=["ort-cpu"])
