@@ -31,6 +31,7 @@ from edgeq.deploy.commands import (
     profile,
     survey,
     train,
+    why,
 )
 from edgeq.deploy.commands.listings import data, models, operators, targets
 from edgeq.errors import EdgeqError, Interrupted
@@ -65,6 +66,7 @@ for module in (
     export,
     profile,
     emulate,
+    why,
     compare,
     survey,
     audit,

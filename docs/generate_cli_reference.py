@@ -74,6 +74,11 @@ USES = {
         "edgeq lint exported/digits.onnx exported/digits.tflite",
         "lint-a-file",
     ),
+    "why": (
+        "to know at which step a network goes wrong, in which operator, and why",
+        "edgeq why exported/digits.onnx exported/digits.tflite --data digits",
+        "find-out-why-it-differs",
+    ),
     "diff": (
         "when two files should hold the same network and do not answer alike, before running them",
         "edgeq diff exported/digits.onnx exported/digits.tflite",

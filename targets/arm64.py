@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError
 from edgeq.formats.dialect import CANONICAL, TFLITE
-from edgeq.target import Availability, Capabilities
+from edgeq.target import Availability, Capabilities, ChainLink
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.provisioning import arm64
 from edgeq.targets.workers.target import WorkerTarget
@@ -144,6 +144,7 @@ ort = Arm64Target(
         dialect=CANONICAL,
         qoperator=True,
         on_request=True,
+        link=ChainLink(35, ("quantisation", "lowering", "graph optimisation")),
     ),
     engine="ort",
     requirements=("onnxruntime==1.31.1", *_SHARED, "packaging==26.3"),
@@ -161,6 +162,7 @@ tflite = Arm64Target(
         "nothing of the device",
         dialect=TFLITE,
         on_request=True,
+        link=ChainLink(78, ("quantisation", "lowering", "kernel rounding")),
     ),
     engine="tflite",
     requirements=(

@@ -18,7 +18,7 @@ import numpy as np
 from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
 from edgeq.formats.dialect import TFLITE
-from edgeq.target import Availability, Capabilities
+from edgeq.target import Availability, Capabilities, ChainLink
 from edgeq.targets import tflite
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.plans.vela import compiled_of
@@ -242,6 +242,7 @@ def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
             summary=f"{npu}: what Vela makes of a file, and its estimate; answers by LiteRT's "
             "reference kernels",
             dialect=TFLITE,
+            link=ChainLink(90, ("quantisation", "lowering", "kernel rounding")),
         ),
         engine="vela",
         requirements=("ethos-u-vela==5.2.0",),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError
 from edgeq.formats.dialect import OPENVINO
-from edgeq.target import Capabilities
+from edgeq.target import Capabilities, ChainLink
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -88,6 +88,7 @@ cpu = OpenVinoTarget(
         saturating_pairs="within",
         uint8_weight_cost=4.44,
         on_request=True,  # it takes no files but those of its dialect
+        link=ChainLink(38, ("quantisation", "lowering", "graph optimisation", "kernel rounding")),
     ),
     engine="openvino",
     requirements=("openvino==2026.4.1",),

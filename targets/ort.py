@@ -157,7 +157,7 @@ cpu = OrtCpu(
         saturating_pairs="across",
         uint8_weight_cost=1.55,
         qoperator=True,
-        link=ChainLink(3, ("quantisation", "lowering", "graph optimisation")),
+        link=ChainLink(30, ("quantisation", "lowering", "graph optimisation")),
     ),
     optimize=True,
 )
@@ -171,7 +171,7 @@ cpu_reference = OrtTarget(
         summary="ONNX Runtime CPU, all graph optimisation off: ONNX semantics to the letter",
         dialect=CANONICAL,
         reference=True,
-        link=ChainLink(2, ("quantisation", "lowering")),
+        link=ChainLink(20, ("quantisation", "lowering")),
     ),
     optimize=False,
 )

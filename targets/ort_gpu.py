@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError
 from edgeq.formats.dialect import CANONICAL, TENSORRT
-from edgeq.target import Availability, Capabilities
+from edgeq.target import Availability, Capabilities, ChainLink
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -92,6 +92,7 @@ def _capabilities(summary: str, storage_dtypes: frozenset[str], dialect: Dialect
         summary=summary,
         dialect=dialect,
         on_request=True,
+        link=ChainLink(100, ("quantisation", "lowering", "graph optimisation", "kernel rounding")),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError
 from edgeq.formats.dialect import SATURATING
-from edgeq.target import Capabilities
+from edgeq.target import Capabilities, ChainLink
 from edgeq.targets.common.probe import require_format
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -110,6 +110,7 @@ htp = QnnTarget(
         summary="Qualcomm's Hexagon NPU, simulated by its own library; the whole graph or nothing",
         dialect=SATURATING,
         on_request=True,  # it takes no files but those of its dialect, and its time
+        link=ChainLink(90, ("quantisation", "lowering", "graph optimisation", "kernel rounding")),
     ),
     engine="qnn",
     requirements=("onnxruntime-qnn==2.7.0", "onnxruntime==1.31.1"),

@@ -155,16 +155,16 @@ def _target(
             summary=f"LiteRT CPU, {name} kernels",
             dialect=TFLITE,
             reference=reference,
-            link=ChainLink(place, ("quantisation", "lowering", "conversion", "kernel rounding")),
+            link=ChainLink(place, ("quantisation", "lowering", "kernel rounding")),
         ),
         kernels,
         delegate,
     )
 
 
-xnnpack = _target(6, "XNNPACK", "xnnpack", delegate=True)
-builtin = _target(5, "optimised built-in", "builtin", delegate=False)
-reference = _target(4, "reference", "reference", delegate=False, reference=True)
+xnnpack = _target(70, "XNNPACK", "xnnpack", delegate=True)
+builtin = _target(60, "optimised built-in", "builtin", delegate=False)
+reference = _target(50, "reference", "reference", delegate=False, reference=True)
 
 
 @contextmanager

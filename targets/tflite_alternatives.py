@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from edgeq.errors import UsageError
 from edgeq.formats.dialect import TFLITE
-from edgeq.target import Capabilities
+from edgeq.target import Capabilities, ChainLink
 from edgeq.targets.workers.target import WorkerTarget
 
 _KERNELS = {"xnnpack": "XNNPACK", "builtin": "optimised built-in", "reference": "reference"}
@@ -67,6 +67,7 @@ def _target(
             summary=f"{what}, {_KERNELS[kernels]} kernels",
             dialect=TFLITE,
             on_request=True,
+            link=ChainLink(75, ("quantisation", "lowering", "kernel rounding")),
         ),
         engine="tflite",
         requirements=requirements,

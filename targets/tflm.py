@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
 from edgeq.formats.dialect import TFLITE
-from edgeq.target import Capabilities
+from edgeq.target import Capabilities, ChainLink
 from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ tflm = TflmTarget(
         summary="TensorFlow Lite Micro's interpreter with its reference kernels, on this machine; "
         "the time is not a microcontroller's",
         dialect=TFLITE,
+        link=ChainLink(80, ("quantisation", "lowering", "kernel rounding")),
     ),
     engine="tflm",
     requirements=("tflite-micro==0.dev20261023182759",),

@@ -71,7 +71,7 @@ def _target(summary: str, *, rounding: bool) -> TorchTarget:
             intermediates=True,
             latency="measured",
             summary=summary,
-            link=ChainLink(1, ("quantisation",)) if rounding else ChainLink(0, ()),
+            link=ChainLink(10, ("quantisation",)) if rounding else ChainLink(0, ()),
         ),
         rounding,
     )

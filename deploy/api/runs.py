@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.emulation import Emulation
     from edgeq.deploy.evaluation.profile import Profiled
     from edgeq.deploy.evaluation.survey import Survey
+    from edgeq.deploy.why.records import Why
     from edgeq.results import Comparison
 
 
@@ -82,6 +83,61 @@ def compare(
             tensors=tensors,
             task=AskedTask(task or "", task_options or {}),
         ).comparison
+
+
+def why(
+    files: Sequence[str | Path | nn.Module],
+    data: DataSource | str,
+    *,
+    targets: Sequence[str] = (),
+    split: str = "test",
+    limit: int | None = None,
+    task: str | None = None,
+    task_options: Mapping[str, str] | None = None,
+    threads: int = 1,
+    reduce_to: str | Path | None = None,
+) -> Why:
+    """Say at which step a network goes wrong, in which operator, and why.
+
+    Each operator is judged given equal inputs, so that what differs by rounding alone is exact.
+
+    Args:
+        files: as of :func:`compare`; the first quantised one is taken as right, and also runs on
+            the reference of its format.
+        data: a data set, or the name of one.
+        targets: the names of the runtimes; all that are usable here where none is named.
+        split: which part of the data.
+        limit: how many samples of it, from the first; None for all.
+        task: as of :func:`compare`.
+        task_options: of the task.
+        threads: the most threads a runtime may use.
+        reduce_to: a folder for the smallest files that fail, an input, and a script that shows it.
+
+    Returns:
+        A verdict for each stage, and the causes. A stage that failed is in ``failures``.
+
+    Raises:
+        UsageError: no file, an unknown name, or a file that no target opens.
+        ArtefactError: a file is missing, broken, or does not fit the data.
+        TargetError: no target works here.
+        OutputError: nothing can be written to the folder.
+    """
+    from edgeq.deploy.why.reduce import write_reproducer
+    from edgeq.deploy.why.run import why as ask
+
+    source = data_for(files, data)
+    with as_files(files, source) as paths:
+        findings = ask(
+            chain(paths, targets),
+            source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            task=AskedTask(task or "", task_options or {}),
+        )
+        if reduce_to is not None:
+            write_reproducer(findings, Path(reduce_to))
+    return findings.why
 
 
 def profile(

@@ -28,6 +28,15 @@ class Pair(NamedTuple):
     target: str
 
 
+CAUSES = (
+    "quantisation",
+    "lowering",
+    "graph optimisation",
+    "emulation",
+    "conversion",
+    "kernel rounding",
+)
+"""What can lie between two stages, in the order in which a hop names it."""
 _FORMATS: tuple[Format, ...] = ("checkpoint", "onnx", "tflite")
 
 
@@ -99,7 +108,7 @@ def cause(source: Pair, stage: Pair) -> str:
     if source.artefact != stage.artefact and detect(source.artefact) == detect(stage.artefact):
         found.append("another artefact")
     if source.target != stage.target:
-        found += _between(source.target, stage.target)
+        found += _between(source, stage)
     return " + ".join(dict.fromkeys(found)) or "nothing"
 
 
@@ -197,6 +206,15 @@ def _asked_for(name: str) -> Requested:
 def reference_of(kind: Format) -> Target:
     """The target that other kernels of a format are judged by.
 
+    Raises:
+        TargetError: none is installed.
+    """
+    return load_target(reference_name(kind))
+
+
+def reference_name(kind: Format) -> str:
+    """The name of :func:`reference_of`.
+
     A target that cannot be loaded, such as a board whose description is faulty, is none.
 
     Raises:
@@ -206,8 +224,22 @@ def reference_of(kind: Format) -> Target:
         with suppress(EdgeqError):
             target = load_target(name)
             if target.capabilities.reference and kind in target.capabilities.formats:
-                return target
+                return name
     raise TargetError(f"no reference target opens {kind} files", hint="see edgeq targets")
+
+
+def replaying_target(kind: Format) -> Target:
+    """The target that computes each operator of a file from given numbers.
+
+    Raises:
+        TargetError: none is installed.
+    """
+    for name in TARGETS.names():
+        with suppress(EdgeqError):
+            target = load_target(name)
+            if target.capabilities.replays and kind in target.capabilities.formats:
+                return target
+    raise TargetError(f"no target replays {kind} files", hint="see edgeq targets")
 
 
 def require_targets(names: Sequence[str]) -> dict[str, Target]:
@@ -250,13 +282,27 @@ def _check_cover(
             )
 
 
-def _between(source: str, stage: str) -> list[str]:
-    """What the later of two targets adds; where that has no other name, the last thing it does."""
-    links = [link for link in (_link(source), _link(stage)) if link is not None]
-    if len(links) < 2:
+def _between(source: Pair, stage: Pair) -> list[str]:
+    """What one of two stages has gone through and the other has not.
+
+    Where that is nothing that has a name, the last thing that both did.
+    """
+    ends = [_gone_through(source), _gone_through(stage)]
+    if ends[0] is None or ends[1] is None:
         return ["another target"]
-    first, last = sorted(links, key=lambda link: link.place)
-    return [cause for cause in last.causes if cause not in first.causes] or [last.causes[-1]]
+    apart = set(ends[0]) ^ set(ends[1])
+    return sorted(apart, key=_place) or sorted(ends[1], key=_place)[-1:]
+
+
+def _gone_through(pair: Pair) -> tuple[str, ...] | None:
+    link = _link(pair.target)
+    if link is None:
+        return None
+    return (*link.causes, *(["conversion"] if detect(pair.artefact) == "tflite" else []))
+
+
+def _place(cause: str) -> int:
+    return CAUSES.index(cause) if cause in CAUSES else len(CAUSES)
 
 
 def _link(target: str) -> ChainLink | None:

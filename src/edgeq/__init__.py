@@ -4,8 +4,8 @@ For a network and a training loop of one's own: ``quantize`` with a ``Scheme``,
 ``post_optimizer_step`` behind each step of the optimiser, ``sync_statistics`` where several
 processes share its batches, ``export`` and ``compare``. What the commands do is here under their
 names: ``calibrate``, ``lint``, ``diff``, ``bounds``, ``profile``, ``audit``, ``emulate``,
-``survey``, ``gate``. All are imported when they are first asked for, since they need torch and
-``import edgeq`` does not.
+``survey``, ``gate``, ``why``. All are imported when they are first asked for, since they need torch
+and ``import edgeq`` does not.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _HOMES = {
     "survey": "edgeq.deploy.api.runs",
     "post_optimizer_step": "edgeq.training.optimization.post_optimizer",
     "sync_statistics": "edgeq.training.distributed_stats",
+    "why": "edgeq.deploy.api.runs",
 }
 
 

@@ -74,6 +74,8 @@ class Capabilities:
             files in their QDQ form.
         reference: whether it computes its format to the letter and shows inner tensors, so that
             other kernels are judged by it.
+        replays: whether its sessions compute each operator of a file from numbers that are given;
+            see :mod:`edgeq.diffing.replay`.
         link: its place between network and device; None for one that comes last.
     """
 
@@ -91,6 +93,7 @@ class Capabilities:
     emulates_pairs: bool = False
     qoperator: bool = False
     reference: bool = False
+    replays: bool = False
     link: ChainLink | None = None
 
 

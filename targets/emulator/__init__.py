@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.files import read_bytes
 from edgeq.formats.dialect import CANONICAL, TFLITE
-from edgeq.target import Availability, Capabilities
+from edgeq.target import Availability, Capabilities, ChainLink
 from edgeq.targets.common.probe import Runtime, find, probe, require_format
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ def _capabilities(
         summary=summary,
         # it answers what tflite-ref and ort-cpu-ref do, or for machines that somebody has to mean
         on_request=True,
+        replays=True,
+        link=ChainLink(40, ("quantisation", "lowering", "emulation")),
         dialect=TFLITE if storage_dtypes and "uint8" not in storage_dtypes else CANONICAL,
     )
 

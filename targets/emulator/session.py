@@ -21,6 +21,7 @@ from edgeq.targets.common.io import enter_all, leave, readable, require_one
 from edgeq.targets.emulator.hardware.costs import layer_cost, total
 from edgeq.targets.emulator.hardware.host_fallback import on_hardware
 from edgeq.targets.emulator.program import Log, OverflowStats
+from edgeq.targets.emulator.replay import Recording, operators_of, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from edgeq.diffing.replay import Operator, Recorded, Replayed
     from edgeq.targets.emulator.hardware.machine import HardwareProfile
     from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 
@@ -149,6 +151,22 @@ class EmulatorSession:
             LayerReport(step.work, self._log.stats.get(step.work.name, OverflowStats()))
             for step in self._program.steps
         )
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """Those whose results have a name; see :mod:`edgeq.diffing.replay`."""
+        return operators_of(self._program)
+
+    def replay(self, batch: Batch, recorded: Mapping[str, Recorded]) -> Iterator[Replayed]:
+        """Compute each operator from what a run recorded; see :mod:`edgeq.diffing.replay`."""
+        operators = {each.tensor: each for each in self.operators}
+        done = 0
+        for entered in self._parts(batch):
+            part = slice(done, done + len(next(iter(entered.values()))))
+            done = part.stop
+            recording = Recording.of(self._program, recorded, part)
+            with torch.inference_mode(), _threads(self._threads):
+                yield from replay(self._program, operators, entered, recording, self._log)
 
     def __enter__(self) -> Self:
         return self

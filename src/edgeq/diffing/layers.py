@@ -42,6 +42,7 @@ def layer_differences(before: LintLayer, after: LintLayer) -> Iterator[Differenc
         yield Difference("shape", where, f"weights of {old} became {new}")
     if order is None:
         yield from _bias(before, after)
+    yield from _bias_scale(before, after)
 
 
 def _weights(
@@ -104,6 +105,19 @@ def _bias(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
     yield Difference(
         "bias", before.node, f"{told} in {listed(differ, count)}", differ, steps=abs(largest)
     )
+
+
+def _bias_scale(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
+    """A bias on another grid than the sums, in the second file only."""
+    grids, steps = (before.bias_grid, after.bias_grid), (before.step, after.step)
+    if grids[0] is None or grids[1] is None or steps[0] is None or steps[1] is None:
+        return
+    if _fits(grids[0], steps[0]) and not _fits(grids[1], steps[1]):
+        yield from scale_difference(grids[0], grids[1], before.node, "bias scale")
+
+
+def _fits(grid: QuantParams, step: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(np.atleast_1d(grid.scale), step, rtol=1e-5, atol=0.0))
 
 
 def _reordered(before: LintLayer, after: LintLayer) -> NDArray[np.int64] | None:

@@ -24,6 +24,7 @@ Kind = Literal[
     "channels reordered",
     "weights transposed",
     "bias",
+    "bias scale",
     "activation scale",
     "zero point",
     "range",

@@ -83,7 +83,12 @@ def test_what_cannot_be_asked(files: dict[str, Path]) -> None:
         (("checkpoint", "torch-fp32"), ("checkpoint", "torch"), "quantisation"),
         (("checkpoint", "torch"), ("onnx", "ort-cpu-ref"), "lowering"),
         (("onnx", "ort-cpu-ref"), ("onnx", "ort-cpu"), "graph optimisation"),
-        (("onnx", "ort-cpu"), ("tflite", "tflite-ref"), "conversion + kernel rounding"),
+        (("onnx", "ort-cpu-ref"), ("tflite", "tflite-ref"), "conversion + kernel rounding"),
+        (
+            ("onnx", "ort-cpu"),
+            ("tflite", "tflite-ref"),
+            "graph optimisation + conversion + kernel rounding",
+        ),
         (("tflite", "tflite-ref"), ("tflite", "tflite"), "kernel rounding"),
         (
             ("checkpoint", "torch-fp32"),

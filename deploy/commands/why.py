@@ -1,0 +1,144 @@
+"""``edgeq why``: which step, which operator and which cause."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.deploy.options import (
+    Artefacts,
+    AsJson,
+    Data,
+    DataDir,
+    Limit,
+    Split,
+    Targets,
+    Task,
+    TaskOptions,
+    Threads,
+    UserModel,
+)
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+
+MAX_OPERATORS = 12  # lines of a table; --json has all
+
+if TYPE_CHECKING:
+    from edgeq.deploy.why.records import OperatorError, StageVerdict, Why
+
+
+@with_preprocessing
+def command(
+    artefacts: Artefacts,
+    data: Data,
+    data_dir: DataDir = None,
+    target: Targets = None,
+    split: Split = "test",
+    limit: Limit = None,
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
+    task: Task = None,
+    task_option: TaskOptions = None,
+    threads: Threads = 1,
+    user_model: UserModel = None,
+    reduce: Annotated[
+        Path | None,
+        typer.Option(
+            "--reduce",
+            metavar="DIR",
+            help="Write the smallest files that fail, an input, and a script that shows it.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say at which step a network goes wrong, in which operator, and why.
+
+    It runs the files on the targets, the reference of the first one beside them, and judges each
+    operator given equal inputs, so that what differs by rounding alone is called exact. It ends
+    with the cause and the next command, and with status 1 where there is a cause.
+    """
+    from edgeq.deploy import console
+    from edgeq.deploy.api.networks import with_model
+    from edgeq.deploy.evaluation.chain import chain
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.why.reduce import write_reproducer
+    from edgeq.deploy.why.run import why
+    from edgeq.errors import GateFailed
+    from edgeq.results import require_all
+
+    source = load_data(data, data_dir, preprocess, artefacts)
+    with (
+        with_model(artefacts, user_model, source) as files,
+        console.progress("asking why") as advance,
+    ):
+        findings = why(
+            chain(files, target),
+            source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            task=AskedTask.parse(task, task_option),
+            progress=advance,
+        )
+        written = None if reduce is None else write_reproducer(findings, reduce)
+    found = findings.why
+    if as_json:
+        console.write_json("why", {"exact": found.exact, "why": found})
+    else:
+        _show(found, split)
+    if written is not None:
+        console.note(f"python {written} shows it")
+    require_all(found.failures)
+    if not found.exact:
+        raise GateFailed(found.causes[0].what, hint=found.causes[0].hint)
+
+
+def _show(found: "Why", split: str) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.tables import show_failures, show_remarks
+
+    table = found.table()
+    title = f"{found.data} {split}, {found.samples:,} samples"
+    console.write_table(title, table.columns, table.rows, numbers=("accuracy %", "lost/gained"))
+    for stage in found.stages:
+        if stage.state == "WRONG":
+            _show_operators(stage)
+    show_remarks(found.remarks)
+    show_failures(found.failures)
+    for cause in found.causes:
+        where = f" in {cause.place}" if cause.place else ""
+        console.write(f"CAUSE  {cause.kind}{where}: {cause.what}")
+        for each in cause.evidence:
+            console.write(f"       {each}")
+        console.write(f"HINT   {cause.hint}")
+
+
+def _show_operators(stage: "StageVerdict") -> None:
+    """The operators that are wrong; of many, the first."""
+    from edgeq.deploy import console
+
+    wrong = [each for each in stage.operators if each.wrong]
+    if not wrong:
+        return
+    title = f"{stage.name}: {len(wrong)} of {len(stage.operators)} operators are wrong"
+    if len(wrong) > MAX_OPERATORS:
+        title += f", the first {MAX_OPERATORS} are"
+    columns = ("operator", "tensor", "wrong", "local LSB", "accumulated LSB", "accumulated dB")
+    console.write_table(
+        title,
+        columns,
+        [_operator_cells(each) for each in wrong[:MAX_OPERATORS]],
+        numbers=columns[2:],
+    )
+
+
+def _operator_cells(error: "OperatorError") -> tuple[str, ...]:
+    from edgeq.deploy.report.values import decibels, short
+
+    return (
+        f"{error.number} {error.op_type}",
+        short(error.tensor),
+        f"{error.wrong:,} of {error.elements:,}",
+        "" if error.max_lsb is None else f"{error.max_lsb:,}",
+        "" if error.accumulated_lsb is None else f"{error.accumulated_lsb:,}",
+        "" if error.accumulated_db is None else decibels(error.accumulated_db),
+    )

@@ -1,0 +1,1 @@
+"""Which step, which operator and which cause: `edgeq why`."""

@@ -1,0 +1,34 @@
+"""Pairs of products that saturate at 16 bits, as on x86 without VNNI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeq.deploy.why.evidence import Evidence
+    from edgeq.deploy.why.records import Cause
+
+
+def find(evidence: Evidence) -> list[Cause]:
+    """Where the first wrong operator is a layer whose pairs saturate there."""
+    first, saturation = evidence.first, evidence.saturation
+    if first is None or saturation is None:
+        return []
+    hit = [layer for layer in saturation.layers if layer.wrong_sums or not layer.sums]
+    layer = next((each for each in hit if each.tensor == first.operator.tensor), None)
+    if layer is None:
+        return []
+    sums = (
+        f": {layer.wrong_sums:,} of {layer.sums:,} sums are wrong on the first samples"
+        if layer.sums
+        else f": a pair can come to {layer.extreme:,}, and 16 bits hold 32,767"
+    )
+    more = len(hit) - 1
+    others = f", and in {more} more layer{'s' if more > 1 else ''}" if more else ""
+    return [
+        evidence.cause(
+            "pair saturation",
+            f"pairs of products saturate at 16 bits, as on x86 without VNNI{sums}{others}",
+            saturation.hint,
+        )
+    ]

@@ -1,0 +1,61 @@
+"""What is wrong with a file whatever it is compared with: the errors of `edgeq lint`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.lint.run import lint
+from edgeq.deploy.why.records import Cause
+from edgeq.errors import EdgeqError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeq.deploy.why.evidence import Place
+    from edgeq.deploy.why.records import CauseKind
+
+_KINDS: Mapping[str, CauseKind] = {
+    "accumulator-overflow": "accumulator",
+    "bias-limit": "accumulator",
+    "bias-scale": "grid",
+    "broken-scale": "grid",
+    "grid-mismatch": "grid",
+    "range-clipped": "clipping",
+    "saturating-pairs": "pair saturation",
+    "float-in-fact": "float fallback",
+}
+
+
+def faults_in(path: Path, places: Mapping[str, Place]) -> list[Cause]:
+    """The errors that lint rules find in a file.
+
+    Args:
+        path: an ONNX or TFLite file.
+        places: its operators by name.
+    """
+    try:
+        report = lint(path)
+    except EdgeqError:  # its runtimes tell what is wrong with it
+        return []
+    found = []
+    for each in report.findings:
+        if each.severity != "error" or each.rule not in _KINDS:
+            continue
+        place = places.get(each.node)
+        found.append(
+            Cause(
+                _KINDS[each.rule],
+                each.message,
+                each.node if place is None else place.title,
+                "" if place is None else place.operator.op_type,
+                0 if place is None else place.number,
+                0 if place is None else place.count,
+                "" if place is None else place.operator.tensor,
+                each.channels,
+                (f"lint rule {each.rule}",),
+                each.hint,
+                (path.name,),
+            )
+        )
+    return found

@@ -1,0 +1,297 @@
+"""All operators of all samples, in one pass: local and accumulated errors of each stage.
+
+Memory does not grow with the samples: of each operator sums and counts are kept, and of the first
+that is wrong a few samples with all that it read and wrote.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeq.deploy.why.records import OperatorError
+from edgeq.quant import QuantizedTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeq.diffing.replay import Operator, Recorded, Replayed, Replaying
+    from edgeq.target import Batch
+
+ROUNDING = 1
+"""What one operator may differ by, in LSB, given equal inputs: a sum is rounded once or twice."""
+KEPT = 8
+"""Samples of the first wrong operator that are kept."""
+_FLOAT = 1e-3
+"""What real numbers may differ by, of their largest: kernels add in other orders."""
+
+
+@dataclass(slots=True)
+class WrongSamples:
+    """What the first wrong operator read and wrote, on samples on which it is wrong.
+
+    Attributes:
+        inputs: by name, as of :class:`edgeq.diffing.replay.Replayed`.
+        expected: what it should give.
+        seen: what it gave.
+        recorded: all tensors of the stage on the first of them, by the first file's names.
+    """
+
+    inputs: Mapping[str, NDArray[np.float32]]
+    expected: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    recorded: Mapping[str, Recorded]
+
+
+@dataclass(slots=True)
+class OperatorMeter:
+    """The errors of one operator, added up over batches.
+
+    Attributes:
+        operator: which.
+        elements: values compared.
+        lsb: difference in steps to number of values.
+        wrong: values that differ by more than rounding can.
+        clipped: the squared error of values beyond the grid, in squared steps.
+        noise: the squared local error, in squared steps.
+        signal: the squared values, in squared steps.
+        rounded: whether the recording holds integers.
+    """
+
+    operator: Operator
+    elements: int = 0
+    lsb: dict[int, int] = field(default_factory=dict)
+    wrong: int = 0
+    wrong_channels: NDArray[np.int64] | None = None
+    clipped: float = 0.0
+    noise: float = 0.0
+    signal: float = 0.0
+    rounded: bool = True
+    accumulated_noise: float = 0.0
+    accumulated_signal: float = 0.0
+    accumulated_lsb: int = 0
+    accumulates: bool = False
+
+    def update(self, found: Replayed, *, rounded: bool) -> NDArray[np.bool_] | None:
+        """Add one batch.
+
+        Returns:
+            The samples on which it is wrong, (samples,); None where it is on none.
+        """
+        error = found.seen - found.expected
+        self.elements += error.size
+        self.rounded = rounded
+        self.signal += _squares(found.seen)
+        if not error.any():
+            self.lsb[0] = self.lsb.get(0, 0) + error.size
+            return None
+        self.noise += _squares(error)
+        if not rounded:
+            self._count_clipped(found, error)
+            return None
+        if self.operator.params is None:
+            limit = _FLOAT * max(float(np.abs(found.expected).max()), 1e-12)
+        else:
+            limit = float(ROUNDING + found.hidden)
+            self._count_steps(error)
+        wrong = np.abs(error) > limit
+        if not wrong.any():
+            return None
+        self.wrong += int(wrong.sum())
+        if self.operator.channel_axis is not None:
+            others = tuple(i for i in range(wrong.ndim) if i != self.operator.channel_axis)
+            counts = wrong.sum(axis=others)
+            self.wrong_channels = (
+                counts if self.wrong_channels is None else self.wrong_channels + counts
+            )
+        samples: NDArray[np.bool_] = wrong.reshape(len(wrong), -1).any(axis=1)
+        return samples
+
+    def accumulate(self, reference: Recorded, seen: Recorded) -> None:
+        """Add the difference between two recordings of the tensor, inputs as they are."""
+        self.accumulates = True
+        if isinstance(reference, QuantizedTensor) and isinstance(seen, QuantizedTensor):
+            before: NDArray[Any] = reference.centered()
+            apart: NDArray[Any] = seen.centered() - before
+            if apart.any():
+                self.accumulated_lsb = max(self.accumulated_lsb, int(np.abs(apart).max()))
+        else:
+            before, after = (
+                each.dequantize() if isinstance(each, QuantizedTensor) else each
+                for each in (reference, seen)
+            )
+            apart = after - before
+        self.accumulated_signal += _squares(before)
+        self.accumulated_noise += _squares(apart)
+
+    def result(self) -> OperatorError:
+        """The errors of all batches so far."""
+        return OperatorError(
+            self.operator.tensor,
+            self.operator.name,
+            self.operator.op_type,
+            self.operator.number,
+            self.elements,
+            dict(sorted(self.lsb.items())) if self.rounded else {},
+            self.max_lsb if self.rounded else None,
+            self.wrong,
+            self.channels,
+            decibels(self.signal, self.noise),
+            self.accumulated_lsb if self.accumulates and self.rounded else None,
+            decibels(self.accumulated_signal, self.accumulated_noise) if self.accumulates else None,
+            self.clipped / self.noise if self.noise else 0.0,
+        )
+
+    @property
+    def max_lsb(self) -> int:
+        """The largest local error, in steps."""
+        return max(map(abs, self.lsb), default=0)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The channels in which values are wrong; empty where all of them are."""
+        if self.wrong_channels is None:
+            return ()
+        found = tuple(int(i) for i in np.flatnonzero(self.wrong_channels))
+        return () if len(found) == self.wrong_channels.size else found
+
+    def _count_steps(self, error: NDArray[np.float32]) -> None:
+        steps, counts = np.unique(np.rint(error).astype(np.int64), return_counts=True)
+        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
+            self.lsb[step] = self.lsb.get(step, 0) + count
+
+    def _count_clipped(self, found: Replayed, error: NDArray[np.float32]) -> None:
+        params = self.operator.params
+        if params is None or params.axis is not None:
+            return
+        zero = int(params.zero_point)
+        beyond = (found.seen < params.qmin - zero - 0.5) | (found.seen > params.qmax - zero + 0.5)
+        self.clipped += _squares(error[beyond])
+
+
+@dataclass(slots=True)
+class StageMeter:
+    """The errors of one stage.
+
+    Attributes:
+        meters: of its operators, by tensor.
+        kept: the samples of the first wrong operator.
+        first: that operator; None where none is wrong.
+        samples: how many samples were recorded.
+    """
+
+    meters: dict[str, OperatorMeter] = field(default_factory=dict)
+    kept: WrongSamples | None = None
+    first: Operator | None = None
+    samples: int = 0
+
+    def add(self, program: Replaying, batch: Batch, recorded: Mapping[str, Recorded]) -> None:
+        """Judge each operator by the numbers that the stage itself gave it."""
+        begun: dict[str, int] = {}  # samples of each operator, as they come in rounds
+        for found in program.replay(batch, recorded):
+            operator = found.operator
+            start = begun.get(operator.tensor, 0)
+            begun[operator.tensor] = start + len(found.seen)
+            meter = self.meters.setdefault(operator.tensor, OperatorMeter(operator))
+            rounded = operator.params is None or isinstance(
+                recorded[operator.tensor], QuantizedTensor
+            )
+            samples = meter.update(found, rounded=rounded)
+            if samples is None:
+                continue
+            if self.first is None or operator.number < self.first.number:
+                self.first = operator
+                where = np.flatnonzero(samples)[:KEPT]
+                self.kept = WrongSamples(
+                    {name: _few(values, where) for name, values in found.inputs.items()},
+                    found.expected[where],
+                    found.seen[where],
+                    _sample(recorded, start + int(where[0])),
+                )
+
+    def accumulate(self, reference: Mapping[str, Recorded], seen: Mapping[str, Recorded]) -> None:
+        """Add what the stage is off from the one that it is judged by."""
+        for name, meter in self.meters.items():
+            if name in reference and name in seen and _size(reference[name]) == _size(seen[name]):
+                meter.accumulate(reference[name], seen[name])
+
+    def results(self) -> tuple[OperatorError, ...]:
+        """The errors of each operator, in the order of execution."""
+        found = sorted(self.meters.values(), key=lambda meter: meter.operator.number)
+        return tuple(meter.result() for meter in found)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether an operator gave something else than rounding explains."""
+        return self.first is not None
+
+
+def by_names_of(program: Replaying, recorded: Mapping[str, Recorded]) -> dict[str, Recorded]:
+    """A recording by the names of another file, whose operators stand in the same order.
+
+    Tensors of one name belong together. Where most have other names, as other tools' converters
+    give, they are paired in order, by size and grid.
+    """
+    wanted = {each.tensor: each for each in program.operators}
+    found = {name: values for name, values in recorded.items() if name in wanted}
+    if 2 * len(found) >= len(wanted) or not recorded:
+        return found
+    return dict(_in_order(wanted, recorded))
+
+
+def _in_order(
+    wanted: Mapping[str, Operator], recorded: Mapping[str, Recorded]
+) -> Iterator[tuple[str, Recorded]]:
+    from difflib import SequenceMatcher
+
+    mine = [(name, _step(each.params)) for name, each in wanted.items()]
+    theirs = [
+        (name, _step(each.params if isinstance(each, QuantizedTensor) else None))
+        for name, each in recorded.items()
+    ]
+    matcher = SequenceMatcher(None, [s for _, s in mine], [s for _, s in theirs], autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for offset in range(block.size):
+            yield mine[block.a + offset][0], recorded[theirs[block.b + offset][0]]
+
+
+def _step(params: Any) -> str:
+    """A grid's scale as far as two tools agree on it."""
+    return "" if params is None else " ".join(f"{each:.5g}" for each in np.atleast_1d(params.scale))
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Signal to noise; infinite without noise."""
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def _squares(values: NDArray[Any]) -> float:
+    flat = values.reshape(-1).astype(np.float32, copy=False)
+    return float(np.dot(flat, flat))
+
+
+def _sample(recorded: Mapping[str, Recorded], index: int) -> dict[str, Recorded]:
+    """One sample of a recording, on its own."""
+    one = slice(index, index + 1)
+    return {
+        name: QuantizedTensor(each.values[one].copy(), each.params)
+        if isinstance(each, QuantizedTensor)
+        else each[one].copy()
+        for name, each in recorded.items()
+    }
+
+
+def _few(values: NDArray[np.float32], where: NDArray[np.int64]) -> NDArray[np.float32]:
+    return values[where] if len(values) > where.max() else values
+
+
+def _size(each: Recorded) -> int:
+    values = each.values if isinstance(each, QuantizedTensor) else each
+    return int(values.size)

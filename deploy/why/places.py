@@ -1,0 +1,61 @@
+"""The operators of a file by every name that a difference or a runtime calls them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.why.evidence import Place
+from edgeq.formats.artefact import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edgeq.diffing.replay import Operator
+
+_BOUNDARY = frozenset(("QuantizeLinear", "DequantizeLinear"))
+"""What only enters and leaves the integers; it is no operator to be counted."""
+
+
+def places_of(path: Path, operators: Sequence[Operator]) -> dict[str, Place]:
+    """The operators by the name of what they compute, their own, their layer's and their reader's.
+
+    Args:
+        path: the file.
+        operators: what a replaying target makes of it.
+    """
+    computing = [each for each in operators if each.op_type not in _BOUNDARY]
+    numbers = {each.tensor: number for number, each in enumerate(computing, start=1)}
+    titles = dict(_titles(path)) if detect(path) == "onnx" else {}
+    found: dict[str, Place] = {}
+    for each in operators:
+        title = titles.get(each.name, each.tensor)
+        place = Place(each, title, numbers.get(each.tensor, 0), len(computing))
+        for name in (each.tensor, each.name, title):
+            found.setdefault(name, place)
+    if detect(path) == "onnx":
+        for reader, tensor in _readers(path):
+            made = next((each for each in operators if tensor in each.inputs), None)
+            if made is not None:
+                found.setdefault(reader, found[made.tensor])
+    return found
+
+
+def _titles(path: Path) -> Iterator[tuple[str, str]]:
+    """What each operator computes, and the name of its node."""
+    from edgeq.formats.onnx_io import read
+    from edgeq.qdq.reader import read_qdq
+
+    for op in read_qdq(read(path), float_fallback=True).ops:
+        yield op.output.name, op.name
+
+
+def _readers(path: Path) -> Iterator[tuple[str, str]]:
+    """Each dequantiser, and the tensor that it reads."""
+    from edgeq.formats.onnx_io import read
+    from edgeq.qdq.nodes import stripped, title
+
+    for node in read(path).graph:
+        value = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        if value is not None and value.producer() is not None:
+            yield title(node), stripped(value.name or "")

@@ -1,0 +1,324 @@
+"""Runs the chain, judges each stage, and says why one computes something else."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from edgeq.data.batching import fed, samples_in
+from edgeq.deploy.diff.run import diff
+from edgeq.deploy.evaluation.chain import load_target, replaying_target
+from edgeq.deploy.evaluation.compare import Observed, compare
+from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
+from edgeq.deploy.evaluation.stage_runner import select
+from edgeq.deploy.why.causes import causes_of, preprocessing, quantization
+from edgeq.deploy.why.evidence import Evidence
+from edgeq.deploy.why.file_faults import faults_in
+from edgeq.deploy.why.measure import StageMeter, by_names_of
+from edgeq.deploy.why.places import places_of
+from edgeq.deploy.why.records import Why
+from edgeq.deploy.why.stages import judged, with_reference
+from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
+from edgeq.diffing.replay import Replaying
+from edgeq.errors import EdgeqError
+from edgeq.formats.artefact import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgeq.data import DataSource, Split
+    from edgeq.deploy.diff.run import FileDiff
+    from edgeq.deploy.evaluation.chain import Pair
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.why.evidence import Place
+    from edgeq.deploy.why.records import Cause, OperatorError
+    from edgeq.deploy.why.stages import Judged
+    from edgeq.target import Session
+
+BATCH = 16
+"""Samples whose inner tensors are held at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """What was found, with what it takes to show it again.
+
+    Attributes:
+        why: the verdicts.
+        stages: what each stage is judged by, in their order.
+        meters: the errors of each stage whose tensors can be seen.
+        file: the first quantised file, whose operators the others are judged by.
+    """
+
+    why: Why
+    stages: tuple[Judged, ...]
+    meters: Mapping[Pair, StageMeter]
+    file: Path | None
+
+
+def why(
+    stages: Sequence[Pair],
+    source: DataSource,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    threads: int = 1,
+    task: AskedTask | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Findings:
+    """Find where the stages of a network part, and why.
+
+    Args:
+        stages: what runs where, in the order of the chain; the first quantised file also runs on
+            the reference of its format.
+        source: the data.
+        split: which part of it.
+        limit: how many samples, from the first; None for all.
+        threads: the most threads a runtime may use.
+        task: what the answers are judged by; None for the task of the data.
+        progress: called with the samples done and the samples in all.
+
+    Raises:
+        UsageError: no stage, an unknown split, no samples, or no labels for the task.
+        ArtefactError: no artefact is whole or fits the data.
+        TargetError: the runtime of every stage is absent or failed.
+    """
+    pairs, part = with_reference(stages), select(source, split, limit)
+    total = 2 * len(part)
+    observed = compare(
+        pairs,
+        source,
+        split=split,
+        limit=limit,
+        threads=threads,
+        tensors=False,
+        task=task,
+        progress=lambda done, _: progress(done, total),
+    )
+    left = _left(pairs, observed)
+    chain = judged(list(left.values()))
+    run = _Chain(chain, source, part, threads)
+    run.measure(lambda done: progress(len(part) + done, total))
+    return run.finish(observed, {pair: name for name, pair in left.items()})
+
+
+def _left(pairs: Sequence[Pair], observed: Observed) -> dict[str, Pair]:
+    """The stages that ran, by name."""
+    ran = {stage.name for stage in observed.comparison.stages}
+    names = {
+        f"{name} @ {pair.target}": pair
+        for pair in pairs
+        for name in [_shown_as(pair.artefact, pairs)]
+    }
+    return {name: pair for name, pair in names.items() if name in ran}
+
+
+def _shown_as(path: Path, pairs: Sequence[Pair]) -> str:
+    from edgeq.deploy.evaluation.compare import shorten
+
+    return shorten([pair.artefact for pair in pairs])[path]
+
+
+class _Chain:
+    """One run: sessions, meters, and what is known of the files."""
+
+    def __init__(
+        self, stages: Sequence[Judged], source: DataSource, part: Split, threads: int
+    ) -> None:
+        self.stages, self.source, self.part, self.threads = stages, source, part, threads
+        self.meters: dict[Pair, StageMeter] = {}
+        self.places: dict[str, Place] = {}
+        self.remarks: list[str] = []
+        self.overflows: dict[Pair, Mapping[str, Any]] = {}
+        self.doubts = ""
+        files = (
+            each.pair.artefact
+            for each in stages
+            if each.quantized and detect(each.pair.artefact) != "checkpoint"
+        )
+        self.file: Path | None = next(files, None)
+
+    def measure(self, progress: Callable[[int], None]) -> None:
+        """Feed all samples through all stages, and judge each operator."""
+        with ExitStack() as stack:
+            program = self._program(stack)
+            if program is None or self.file is None:
+                return
+            self.places = places_of(self.file, program.operators)
+            sessions = self._sessions(stack)
+            self.meters = {pair: StageMeter() for pair in sessions}
+            done = 0
+            for images, _ in fed(self.part, self.source, BATCH):
+                recorded = {
+                    pair: by_names_of(program, session.tensors(images))
+                    for pair, session in sessions.items()
+                }
+                for stage in self.stages:
+                    if stage.pair not in recorded:
+                        continue
+                    meter = self.meters[stage.pair]
+                    meter.samples += samples_in(images)
+                    if self._is_itself(stage):
+                        continue
+                    meter.add(program, images, recorded[stage.pair])
+                    if stage.against in recorded:
+                        meter.accumulate(recorded[stage.against], recorded[stage.pair])
+                done += samples_in(images)
+                progress(done)
+            for pair, session in sessions.items():
+                if load_target(pair.target).capabilities.replays:
+                    reports = session.layers()  # type: ignore[attr-defined]
+                    self.overflows[pair] = {each.work.name: each.stats for each in reports}
+
+    def _program(self, stack: ExitStack) -> Replaying | None:
+        """The first quantised file, opened where its operators can be given numbers."""
+        if self.file is None:
+            return None
+        try:
+            session = replaying_target(detect(self.file)).open(self.file, threads=self.threads)
+            stack.enter_context(session)
+        except EdgeqError as error:
+            self.remarks.append(
+                f"operators of {self.file.name} are not judged one by one, since {error.what}"
+            )
+            return None
+        return session if isinstance(session, Replaying) else None
+
+    def _is_itself(self, stage: Judged) -> bool:
+        """Whether it is what the others are judged by: the program itself, on its reference."""
+        capabilities = load_target(stage.pair.target).capabilities
+        return (
+            stage.pair.artefact == self.file
+            and capabilities.reference
+            and any(other.against == stage.pair for other in self.stages)
+            and stage.against is None
+        )
+
+    def _sessions(self, stack: ExitStack) -> dict[Pair, Session]:
+        found: dict[Pair, Session] = {}
+        for stage in self.stages:
+            target = load_target(stage.pair.target)
+            if not target.capabilities.intermediates:
+                self.remarks.append(f"{stage.pair.target} shows no tensors inside the graph")
+                continue
+            session = target.open(stage.pair.artefact, threads=self.threads, intermediates=True)
+            found[stage.pair] = stack.enter_context(session)
+        return found
+
+    # ---- what it means -------------------------------------------------------------------------
+
+    def finish(self, observed: Observed, names: Mapping[Pair, str]) -> Findings:
+        """Causes and verdicts of all stages."""
+        compared = observed.comparison
+        first = self.file or self.stages[0].pair.artefact
+        causes, doubt = preprocessing.find(first, self.source)
+        causes += faults_in(self.file, self.places) if self.file is not None else []
+        self.remarks += [doubt] if doubt else []
+        explained: dict[Pair, list[int]] = {}
+        answers: dict[Pair, Answers] = {}
+        for stage in self.stages:
+            against = "" if stage.against is None else names[stage.against]
+            answers[stage.pair] = answers_of(observed, names[stage.pair], against, self.part.ids)
+            explained[stage.pair] = [
+                _noted(causes, cause, names[stage.pair])
+                for cause in self._causes(stage, answers[stage.pair])
+            ]
+        verdicts = tuple(
+            verdict_of(
+                stage,
+                observed,
+                names,
+                self.meters.get(stage.pair),
+                answers[stage.pair],
+                tuple(explained[stage.pair]),
+                causes,
+            )
+            for stage in self.stages
+        )
+        remarks = tuple(dict.fromkeys((*compared.remarks, *self.remarks)))
+        found = Why(
+            compared.data, compared.samples, verdicts, tuple(causes), remarks, compared.failures
+        )
+        return Findings(found, tuple(self.stages), self.meters, self.file)
+
+    def _causes(self, stage: Judged, answers: Answers) -> list[Cause]:
+        meter = self.meters.get(stage.pair) or StageMeter()
+        if not stage.quantized or stage.against is None:
+            return []
+        if stage.against in {each.pair for each in self.stages if not each.quantized}:
+            if answers.lost is None or answers.gained is None or not answers.are_lost:
+                return []
+            results = self._float_errors(stage)
+            return [
+                quantization.find(
+                    stage.pair.artefact, results, self.places, answers.lost, answers.gained
+                )
+            ]
+        file = self._diff(stage)
+        if not meter.wrong and (file is None or not file.differences):
+            return []
+        target = load_target(stage.pair.target)
+        evidence = Evidence(
+            stage.pair,
+            stage.against,
+            target.capabilities,
+            self.places,
+            meter,
+            () if file is None else file.differences,
+            0 if file is None else file.layers,
+            file is None or detect(stage.pair.artefact) == detect(stage.against.artefact),
+            self._reference_is_exact(stage),
+            saturation_here(
+                stage.pair,
+                stage.pair.artefact.name,
+                samples=Samples(self.source, self.part),
+                threads=self.threads,
+            ),
+            _plan(target, stage.pair.artefact, self.threads) if meter.wrong else None,
+            self.overflows.get(stage.pair),
+        )
+        return causes_of(evidence)
+
+    def _float_errors(self, stage: Judged) -> tuple[OperatorError, ...]:
+        """How far operators are from the float stage, given its values."""
+        meter = self.meters.get(stage.against) if stage.against is not None else None
+        return () if meter is None else meter.results()
+
+    def _diff(self, stage: Judged) -> FileDiff | None:
+        """What the stage's file has otherwise than the first; None for that one itself."""
+        if self.file is None or stage.pair.artefact == self.file:
+            return None
+        with suppress(EdgeqError):
+            return diff(self.file, stage.pair.artefact)
+        return None
+
+    def _reference_is_exact(self, stage: Judged) -> bool:
+        return any(
+            other.pair.artefact == stage.pair.artefact
+            and load_target(other.pair.target).capabilities.reference
+            and not self.meters.get(other.pair, StageMeter()).wrong
+            for other in self.stages
+            if other.pair != stage.pair
+        )
+
+
+def _noted(causes: list[Cause], cause: Cause, stage: str) -> int:
+    """The place of a cause among those known; one that is known already explains another stage."""
+    for i, known in enumerate(causes):
+        if (known.kind, known.operator, known.what) == (cause.kind, cause.operator, cause.what):
+            causes[i] = replace(known, stages=(*known.stages, stage))
+            return i
+    causes.append(replace(cause, stages=(stage,)))
+    return len(causes) - 1
+
+
+def _plan(target: Any, artefact: Path, threads: int) -> Any:
+    from edgeq.plan import Planner
+
+    if not isinstance(target, Planner):
+        return None
+    with suppress(EdgeqError):
+        return target.plan(artefact, threads=threads)
+    return None

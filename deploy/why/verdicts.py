@@ -1,0 +1,144 @@
+"""What each stage comes to, in a word and a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.why.records import StageVerdict
+from edgeq.metrics.accuracy import mcnemar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeq.deploy.evaluation.chain import Pair
+    from edgeq.deploy.evaluation.compare import Observed
+    from edgeq.deploy.why.measure import StageMeter
+    from edgeq.deploy.why.records import Cause, OperatorError, State
+    from edgeq.deploy.why.stages import Judged
+    from edgeq.results import Stage
+
+SIGNIFICANT = 0.05
+"""Of McNemar's test: a loss less likely than that by chance is one."""
+_MOST_FLIPPED = 100
+
+
+def verdict_of(
+    stage: Judged,
+    observed: Observed,
+    names: Mapping[Pair, str],
+    meter: StageMeter | None,
+    answers: Answers,
+    causes: tuple[int, ...],
+    known: Sequence[Cause],
+) -> StageVerdict:
+    """What is found of one stage.
+
+    Args:
+        stage: which, and what it is judged by.
+        observed: the answers of all.
+        names: what to call each.
+        meter: its errors; None where its tensors cannot be seen.
+        answers: how they changed from the stage that it is judged by.
+        causes: the places of its causes among those known.
+        known: those of all stages.
+    """
+    name = names[stage.pair]
+    shown: Stage = next(each for each in observed.comparison.stages if each.name == name)
+    against = "" if stage.against is None else names[stage.against]
+    operators = () if meter is None else meter.results()
+    state, told = _judge(stage, answers, meter, operators, [known[i] for i in causes])
+    return StageVerdict(
+        shown.artefact,
+        shown.target,
+        against,
+        state,
+        told,
+        shown.accuracy,
+        shown.score,
+        answers.lost,
+        answers.gained,
+        answers.changed,
+        answers.flipped,
+        causes,
+        operators,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How answers changed from one stage to another.
+
+    Attributes:
+        lost: samples that were right and are wrong; None without labels.
+        gained: the other way round.
+        changed: samples with another answer; None where answers cannot be compared.
+        flipped: the ids of those, at most 100.
+    """
+
+    lost: int | None = None
+    gained: int | None = None
+    changed: int | None = None
+    flipped: tuple[int, ...] = ()
+
+    @property
+    def are_lost(self) -> bool:
+        """Whether more are lost than chance explains."""
+        return (
+            self.lost is not None
+            and self.gained is not None
+            and self.lost > self.gained
+            and mcnemar(self.lost, self.gained) < SIGNIFICANT
+        )
+
+
+def answers_of(observed: Observed, name: str, against: str, ids: NDArray[np.int64]) -> Answers:
+    """How the answers of one stage differ from those of another.
+
+    Args:
+        observed: the answers of all.
+        name: of the stage.
+        against: of the other one.
+        ids: of the samples.
+    """
+    mine, theirs = observed.answers.get(name), observed.answers.get(against)
+    if mine is None or theirs is None:
+        shown = next(each for each in observed.comparison.stages if each.name == name)
+        known = against == observed.comparison.reference
+        return Answers(None, None, shown.changed, shown.flipped) if known else Answers()
+    differs = mine != theirs
+    flipped = tuple(int(each) for each in ids[differs][:_MOST_FLIPPED])
+    if observed.labels is None:
+        return Answers(None, None, int(differs.sum()), flipped)
+    right, before = mine == observed.labels, theirs == observed.labels
+    return Answers(
+        int((before & ~right).sum()), int((right & ~before).sum()), int(differs.sum()), flipped
+    )
+
+
+def _judge(
+    stage: Judged,
+    answers: Answers,
+    meter: StageMeter | None,
+    operators: Sequence[OperatorError],
+    causes: Sequence[Cause],
+) -> tuple[State, str]:
+    if stage.against is None:
+        return "reference", "reference" if stage.quantized else ""
+    if causes:
+        return "WRONG", f"WRONG: {causes[0].kind}"
+    rounding = any(each.max_lsb is None and each.elements for each in operators)
+    if not stage.quantized:
+        return "exact", "the same network in float"
+    if rounding or meter is None or not operators:
+        if not rounding and answers.lost is None:
+            return "unknown", "not judged: it shows no tensors"
+        within = ", within its interval" if answers.lost is not None else ""
+        return "quantisation", f"quantisation{within}"
+    most = max((each.max_lsb or 0 for each in operators), default=0)
+    if most == 0:
+        return "exact", "exact: every integer"
+    return "exact", f"exact: at most {most} LSB an operator"

@@ -1,0 +1,144 @@
+"""A program whose operators read what another run recorded; see :mod:`edgeq.diffing.replay`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgeq.diffing.replay import Operator, Replayed
+from edgeq.quant import QuantizedTensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from edgeq.diffing.replay import Recorded
+    from edgeq.targets.emulator.program import Log, Program, ProgramStep, Slot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """One part of what a run recorded, as the slots of a program hold it.
+
+    Attributes:
+        given: what the program's operators read, by slot.
+        seen: the same in full precision; of integers it is what is given.
+    """
+
+    given: Mapping[int, Tensor]
+    seen: Mapping[int, Tensor]
+
+    @classmethod
+    def of(cls, program: Program, recorded: Mapping[str, Recorded], part: slice) -> Recording:
+        """The samples of a part; tensors of other sizes than the program's are left out."""
+        given: dict[int, Tensor] = {}
+        seen: dict[int, Tensor] = {}
+        for i, slot in enumerate(program.slots):
+            name = next((name for name in slot.shown if name in recorded), None)
+            if name is None:
+                continue
+            found = recorded[name]
+            values = found.values if isinstance(found, QuantizedTensor) else found
+            if values[0].size != math.prod(slot.shape):
+                continue
+            seen[i] = _stored(slot, _numbers(found, slot, part))
+            given[i] = seen[i]
+            if not isinstance(found, QuantizedTensor) and slot.params is not None:
+                zero = int(slot.params.zero_point)
+                given[i] = torch.clamp(
+                    torch.round(seen[i]), slot.params.qmin - zero, slot.params.qmax - zero
+                )
+        return cls(given, seen)
+
+
+def operators_of(program: Program) -> tuple[Operator, ...]:
+    """The operators whose results have a name, in the order of execution."""
+    return tuple(
+        _operator(program, step, number)
+        for number, step in enumerate(program.steps, start=1)
+        if program.slots[step.result].shown
+    )
+
+
+def replay(
+    program: Program,
+    operators: Mapping[str, Operator],
+    entered: Mapping[int, Tensor],
+    recording: Recording,
+    log: Log,
+) -> Iterator[Replayed]:
+    """Compute each operator from a recording; see :meth:`edgeq.diffing.replay.Replaying.replay`.
+
+    Args:
+        program: the file.
+        operators: those of :func:`operators_of`, by the name of what they compute.
+        entered: the inputs by slot.
+        recording: of the same samples.
+        log: where sums are counted.
+    """
+    entered = {slot: recording.given.get(slot, value) for slot, value in entered.items()}
+    values: dict[int, Tensor] = {**program.constants, **entered}
+    hidden: dict[int, int] = dict.fromkeys(values, 0)
+    for step, freed in zip(program.steps, program.last_uses(), strict=True):
+        operands = [values[i] for i in step.operands]
+        result = step.kernel(operands, log)
+        behind = max((hidden[i] for i in step.operands), default=0)
+        slot = program.slots[step.result]
+        if step.result in recording.given and slot.shown:
+            yield Replayed(
+                operators[slot.shown[0]],
+                result.numpy(),
+                recording.seen[step.result].reshape(result.shape).numpy(),
+                {
+                    _name(program.slots[i]): values[i].numpy()
+                    for i in step.operands
+                    if i not in program.constants
+                },
+                behind,
+            )
+            values[step.result] = recording.given[step.result].reshape(result.shape)
+            hidden[step.result] = 0
+        else:
+            values[step.result], hidden[step.result] = result, behind + 1
+        for i in freed:
+            del values[i]
+
+
+def _operator(program: Program, step: ProgramStep, number: int) -> Operator:
+    slot = program.slots[step.result]
+    images = len(slot.shape) > 1
+    axis = 1 + (slot.axes.index(1) if slot.axes else 1) if images else None
+    read = tuple(_name(program.slots[i]) for i in step.operands if i not in program.constants)
+    return Operator(
+        slot.shown[0], step.work.name, step.work.op_type, number, slot.params, axis, read
+    )
+
+
+def _name(slot: Slot) -> str:
+    return slot.shown[0] if slot.shown else slot.name
+
+
+def _numbers(found: Recorded, slot: Slot, part: slice) -> NDArray[np.float32]:
+    """Integers less their zero point, or real numbers in steps of the slot's grid."""
+    if isinstance(found, QuantizedTensor):
+        _, zero = found.params.broadcast(found.values.ndim)
+        if slot.params is None:
+            return QuantizedTensor(found.values[part], found.params).dequantize()
+        return found.values[part].astype(np.float32) - zero.astype(np.float32)
+    values = found[part].astype(np.float32, copy=False)
+    if slot.params is None or slot.params.axis is not None:
+        return values
+    return values / np.float32(slot.params.scale)
+
+
+def _stored(slot: Slot, upright: NDArray[Any]) -> Tensor:
+    """Numbers in the axes of the model, as a slot holds them: (samples, *shape)."""
+    if slot.axes is not None and slot.axes[0] == 0 and upright.ndim == len(slot.axes):
+        upright = upright.transpose(slot.axes)
+    return torch.from_numpy(np.ascontiguousarray(upright).reshape(len(upright), *slot.shape))

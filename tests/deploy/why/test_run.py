@@ -1,0 +1,194 @@
+"""``edgeq why``: the planted faults that people ask about, and clean pairs without an alarm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from tests.support.faults.planting import Planting, layers_of
+from tests.support.faults.running import asked
+from tests.support.models.qdq_models import Graph, Grid
+
+import edgeq
+from edgeq.deploy.cli import run
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter as tflite
+from edgeq.machine import adds_pairs, fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.data import DataSource
+
+SHAPE = (4, 8, 8)
+SAMPLES = 6
+
+
+def network(*, levels: int = 64) -> onnx.ModelProto:
+    """Four convolutions, an addition and a classifier."""
+    graph = Graph()
+    x = graph.input("x", [1, *SHAPE], Grid(0.03, 120))
+    pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "per_channel": True}
+    a = graph.weighted("Conv", x, "a", (8, 4, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
+    b = graph.weighted("Conv", a, "b", (8, 8, 3, 3), Grid(0.06, 100), levels=levels, **pads)
+    c = graph.op("Add", [a, b], "c", Grid(0.08, 90))
+    d = graph.weighted("Conv", c, "d", (8, 8, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
+    p = graph.op("GlobalAveragePool", [d], "p", Grid(0.05))
+    graph.node("Flatten", [p], "f")
+    f = graph.quantize("f", Grid(0.05))
+    graph.weighted("Gemm", f, "y", (5, 8), Grid(0.1, 128), channel_axis=0, levels=levels, transB=1)
+    return graph.proto("y_dequantized")
+
+
+@pytest.fixture(scope="module")
+def source() -> DataSource:
+    values = np.random.default_rng(2).normal(0, 1, (SAMPLES, *SHAPE)).astype(np.float32)
+    return edgeq.load_data({"test": (values, np.arange(SAMPLES) % 5)})
+
+
+@pytest.fixture(scope="module")
+def clean() -> onnx.ModelProto:
+    return network()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kind", "tensor", "channels", "told"),
+    [
+        ("b.weight_scale", lambda a: a * np.float32(1.03), "grid", "b", (), "x1.03"),
+        ("c_scale", lambda a: a * np.float32(1.03), "grid", "c", (), "x1.03"),
+        ("c_zero_point", lambda a: a + 1, "grid", "c", (), "moved by 1 step"),
+        (
+            "d.bias_quantized",
+            lambda a: a + 40 * (np.arange(a.size) == 3),
+            "conversion",
+            "d",
+            (3,),
+            "bias: +40 in channel 3",
+        ),
+        (
+            "d.weight_quantized",
+            lambda a: a[[1, 0, *range(2, len(a))]],
+            "layout",
+            "d",
+            (0, 1),
+            "channels 0 and 1 change places",
+        ),
+    ],
+)
+def test_a_planted_fault_is_told(
+    clean: onnx.ModelProto,
+    source: DataSource,
+    tmp_path: Path,
+    name: str,
+    change: object,
+    kind: str,
+    tensor: str,
+    channels: tuple[int, ...],
+    told: str,
+) -> None:
+    planting = Planting(clean)
+    planting.change(name, change)  # type: ignore[arg-type]
+    found = asked(clean, planting.model, source, tmp_path)
+    (cause,) = found.causes
+    assert (cause.kind, cause.tensor, cause.channels) == (kind, tensor, channels)
+    assert told in cause.what
+    assert cause.place.endswith(f"(operator {'abcdp'.index(tensor) + 1} of 7)")
+    assert found.stages[-1].state == "WRONG"
+    assert not found.exact
+
+
+def test_integers_read_on_another_grid(
+    clean: onnx.ModelProto, source: DataSource, tmp_path: Path
+) -> None:
+    planting = Planting(clean)
+    planting.own(planting.dequantizer("c_dequantized"), 2, lambda a: a + 1)
+    found = asked(clean, planting.model, source, tmp_path)
+    assert found.causes[0].kind == "grid"
+    assert found.causes[0].tensor == "d"
+    assert "than they were written on: the zero point +1" in found.causes[0].what
+
+
+def test_a_correct_conversion_is_exact(
+    clean: onnx.ModelProto, source: DataSource, tmp_path: Path
+) -> None:
+    import onnx_ir as ir
+
+    paths = [tmp_path / "net.onnx", tmp_path / "net.tflite"]
+    paths[0].write_bytes(clean.SerializeToString())
+    paths[1].write_bytes(tflite.export(ir.from_proto(clean), ExportOptions()).content)
+    targets = ["ort-cpu-ref", "ort-cpu", "emulator", "tflite-ref", "tflite-builtin", "tflite"]
+    found = edgeq.why(paths, source, targets=targets)
+    assert found.exact, found.causes
+    assert {stage.state for stage in found.stages[1:-1]} == {"exact"}
+    by_name = {stage.name: stage for stage in found.stages}
+    judged = by_name["net.tflite @ tflite-ref"]
+    assert judged.verdict == "exact: at most 1 LSB an operator"
+    assert {step for each in judged.operators for step in each.lsb} <= {-1, 0, 1}
+    assert judged.against == "net.onnx @ ort-cpu-ref"
+
+
+@pytest.mark.skipif(not adds_pairs(fingerprint()), reason="this processor adds products in 32 bits")
+def test_pairs_that_saturate_are_named(source: DataSource, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network(levels=127).SerializeToString())
+    found = edgeq.why([path], source, targets=["ort-cpu", "emulator"])
+    cause = next(each for each in found.causes if each.kind == "pair saturation")
+    assert cause.number == 1
+    assert "sums are wrong" in cause.what
+    assert "uint8" in cause.hint
+    assert [stage.state for stage in found.stages] == ["reference", "WRONG", "exact"]
+
+
+def test_pairs_that_an_emulator_saturates(source: DataSource, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network(levels=127).SerializeToString())
+    found = edgeq.why([path], source, targets=["emulator:avx2"])
+    assert found.stages[-1].verdict == "WRONG: pair saturation"
+
+
+def test_sums_that_leave_an_accumulator(source: DataSource, tmp_path: Path) -> None:
+    machine = tmp_path / "narrow.toml"
+    machine.write_text(
+        'summary = "sums in 12 bits"\n[arithmetic]\nrounding = "half-even"\n'
+        'accumulator_bits = 12\noverflow = "saturate"\nsource = "this test"\n'
+    )
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network().SerializeToString())
+    found = edgeq.why([path], source, targets=[f"emulator:{machine}"])
+    assert found.causes[0].kind == "accumulator"
+
+
+def test_the_command_ends_with_cause_hint_and_reproducer(
+    clean: onnx.ModelProto,
+    source: DataSource,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planting = Planting(clean)
+    layer = layers_of(clean)[1]
+    planting.change(layer.weights, lambda a: np.clip(a + 9, -128, 127))
+    for name, model in (("a", clean), ("b", planting.model)):
+        (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "test.npz", images=source.test.images[:])
+    arguments = ["why", str(tmp_path / "a.onnx"), str(tmp_path / "b.onnx")]
+    arguments += ["--data", str(tmp_path / "test.npz"), "-t", "ort-cpu-ref"]
+    folder = tmp_path / "small"
+    assert run([*arguments, "--reduce", str(folder)]) == 1
+    shown = capsys.readouterr()
+    assert "CAUSE  conversion in Conv 'b/Conv' (operator 2 of 7): weights:" in shown.out
+    assert "HINT   edgeq diff" in shown.out
+    script = folder / "reproduce.py"
+    assert str(script) in shown.err
+    shows = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (shows.returncode, shows.stderr) == (1, "")
+    small = onnx.load(folder / "reference.onnx")
+    assert [node.op_type for node in small.graph.node].count("Conv") == 1
+    assert run([*arguments, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["exact"] is False
+    assert document["why"]["causes"][0]["kind"] == "conversion"

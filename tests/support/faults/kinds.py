@@ -1,0 +1,103 @@
+"""Kinds of faults by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tests.support.faults.activations import (
+    activation_scale,
+    activation_zero,
+    another_activation,
+    averaged_maxima,
+    clipped_integers,
+    negated_input,
+    no_activation,
+    other_dilation,
+    other_pads,
+    quantized_again,
+    read_otherwise,
+    sums_become_differences,
+    written_otherwise,
+)
+from tests.support.faults.weights import (
+    bias_of_a_channel,
+    bias_scale,
+    folded_otherwise,
+    on_bias,
+    on_channel,
+    on_weights,
+    one_channel_scale,
+    one_weight,
+    quarter,
+    swap,
+    swapped_outputs,
+    weight_scale,
+    weight_zero,
+)
+
+if TYPE_CHECKING:
+    from tests.support.faults.planted import Plant
+
+KINDS: dict[str, Plant] = {
+    "weight scale x1.03": weight_scale(1.03),
+    "weight scale x0.9": weight_scale(0.9),
+    "weight scale x2": weight_scale(2.0),
+    "scale of a channel x1.5": one_channel_scale,
+    "a weight off by 1": one_weight(1),
+    "a weight off by 40": one_weight(40),
+    "a weight's sign bit": one_weight(128),
+    "channel zeroed": on_channel(np.zeros_like),
+    "channel negated": on_channel(lambda a: np.clip(-a.astype(int), -128, 127).astype(a.dtype)),
+    "channel off by 5": on_channel(lambda a: np.clip(a.astype(int) + 5, -128, 127)),
+    "channel rolled": on_channel(lambda a: np.roll(a, 1)),
+    "channel doubled": on_channel(lambda a: np.clip(2 * a.astype(int), -128, 127)),
+    "all weights negated": on_weights(lambda a: np.clip(-a.astype(int), -128, 127), "conversion"),
+    "all weights off by 1": on_weights(
+        lambda a: np.clip(a.astype(int) + 1, -128, 127), "conversion"
+    ),
+    "weights of 6 bits": on_weights(quarter, "conversion"),
+    "weights clipped": on_weights(lambda a: np.clip(a, -20, 20), "conversion"),
+    "weights in noise": on_weights(
+        lambda a: np.clip(a + np.random.default_rng(0).integers(-2, 3, a.shape), -128, 127),
+        "conversion",
+    ),
+    "kernel transposed": on_weights(lambda a: a.swapaxes(-1, -2), "layout", images=True),
+    "kernel mirrored": on_weights(lambda a: a[..., ::-1], "layout", "conversion", images=True),
+    "kernel turned": on_weights(lambda a: a[..., ::-1, ::-1], "layout", "conversion", images=True),
+    "kernel shifted": on_weights(lambda a: np.roll(a, 1, -1), "layout", "conversion", images=True),
+    "inputs swapped": on_weights(lambda a: swap(a, 1), "layout", "conversion"),
+    "inputs and outputs change places": on_weights(
+        lambda a: a.swapaxes(0, 1), "layout", "conversion"
+    ),
+    "outputs swapped": swapped_outputs(with_bias=False),
+    "outputs swapped with their biases": swapped_outputs(with_bias=True),
+    "weight zero point +1": weight_zero,
+    "bias of a channel +40": bias_of_a_channel,
+    "bias off by 50": on_bias(lambda a: a + 50),
+    "bias negated": on_bias(np.negative),
+    "no bias": on_bias(np.zeros_like),
+    "bias doubled": on_bias(lambda a: 2 * a + 9),
+    "bias rolled": on_bias(lambda a: np.roll(a, 1), "conversion", "layout"),
+    "bias scale x1.5": bias_scale,
+    "BatchNorm folded otherwise": folded_otherwise,
+    "activation scale x1.03": activation_scale(1.03),
+    "activation scale x0.8": activation_scale(0.8),
+    "activation scale x2": activation_scale(2.0),
+    "zero point +1": activation_zero(1),
+    "zero point +9": activation_zero(9),
+    "read with zero point +1": read_otherwise(2, lambda a: a.astype(int) + 1),
+    "read with zero point +20": read_otherwise(2, lambda a: a.astype(int) + 20),
+    "read with scale x1.03": read_otherwise(1, lambda a: a * np.float32(1.03)),
+    "written with scale x1.1": written_otherwise,
+    "no activation": no_activation,
+    "another activation": another_activation,
+    "integers clipped": clipped_integers,
+    "pads on one side": other_pads,
+    "dilated": other_dilation,
+    "quantised again": quantized_again,
+    "input negated": negated_input,
+    "sums become differences": sums_become_differences,
+    "maxima averaged": averaged_maxima,
+}
+"""Each kind by its name."""

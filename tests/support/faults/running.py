@@ -1,0 +1,72 @@
+"""Asks why of a clean file and one with a planted fault, and judges the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.faults.kinds import KINDS
+from tests.support.faults.planting import Planting, layers_of
+
+from edgeq.deploy.evaluation.chain import chain
+from edgeq.deploy.why.run import why
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+    from tests.support.faults.planted import Planted
+    from tests.support.faults.planting import Layer
+
+    from edgeq.data import DataSource
+    from edgeq.deploy.why.records import Why
+
+REFERENCE = ("ort-cpu-ref",)
+
+
+def planted(
+    model: onnx.ModelProto, kind: str, layer: Layer
+) -> tuple[onnx.ModelProto, Planted] | None:
+    """A faulty copy and what a tool has to say; None where the fault has no place there."""
+    copy = Planting(model)
+    try:
+        told = KINDS[kind](copy, layer)
+    except (AssertionError, KeyError, IndexError):
+        return None
+    return None if told is None else (copy.model, told)
+
+
+def places(model: onnx.ModelProto, kind: str, most: int) -> list[Layer]:
+    """Layers in which a kind of fault can be planted, evenly spread."""
+    able = [layer for layer in layers_of(model) if planted(model, kind, layer) is not None]
+    if len(able) <= most:
+        return able
+    return [able[i * len(able) // most] for i in range(most)]
+
+
+def asked(
+    clean: onnx.ModelProto,
+    other: onnx.ModelProto,
+    source: DataSource,
+    folder: Path,
+    targets: tuple[str, ...] = REFERENCE,
+) -> Why:
+    """Why two files differ."""
+    paths = []
+    for name, model in (("clean", clean), ("faulty", other)):
+        paths.append(folder / f"{name}.onnx")
+        paths[-1].write_bytes(model.SerializeToString())
+    return why(chain(paths, targets), source).why
+
+
+def complaint(found: Why, told: Planted) -> str:
+    """What is wrong with an answer, in words; empty where it is right."""
+    if not found.causes:
+        return "no cause was found"
+    cause = found.causes[0]
+    if cause.tensor not in told.tensors:
+        return f"{cause.kind} at {cause.tensor!r}, not at {sorted(told.tensors)}: {cause.what}"
+    if cause.kind not in told.causes:
+        return f"{cause.kind}, not {sorted(told.causes)}: {cause.what}"
+    if told.channels and set(cause.channels) != set(told.channels):
+        return f"channels {cause.channels}, not {told.channels}: {cause.what}"
+    return ""
