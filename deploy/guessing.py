@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.results import Accuracy
 
+NOTHING_BETTER = "Other preprocessings and orders of classes were tried, and none is better"
+
 
 def like_guessing(scored: Accuracy, classes: int) -> str:
     """What an accuracy is when guessing reaches it too, in words.
@@ -42,7 +44,11 @@ def like_guessing(scored: Accuracy, classes: int) -> str:
 
 
 def next_step(
-    scored: Accuracy, classes: int, others: Iterable[tuple[str, Accuracy]], source: DataSource
+    scored: Accuracy,
+    classes: int,
+    others: Iterable[tuple[str, Accuracy]],
+    source: DataSource,
+    tried: str = "",
 ) -> str:
     """What may be the cause of such an accuracy, and what to do next, as sentences.
 
@@ -51,6 +57,7 @@ def next_step(
         classes: how many there are.
         others: the stages of the same run that have one, by name.
         source: the data, as it is fed.
+        tried: what else was tried, and what came of it; empty for nothing.
     """
     from edgeq.deploy.report.values import percent
 
@@ -63,11 +70,13 @@ def next_step(
             "are right: "
             "edgeq compare of the two tells at which hop and in which layer the answers are lost"
         )
+    if tried and tried != NOTHING_BETTER:
+        return tried
     return (
         "Likely causes: images that are normalised otherwise than in training, classes in "
         "another order than the network's, or a "
-        "network that was never trained. Next: the same command with "
-        f"{' or '.join(_other_normalizations(source))}"
+        "network that was never trained. "
+        + (tried or f"Next: the same command with {' or '.join(_other_normalizations(source))}")
     )
 
 

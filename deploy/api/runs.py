@@ -209,6 +209,8 @@ def emulate(
     data: DataSource | str | None = None,
     split: str = "test",
     limit: int | None = None,
+    task: str | None = None,
+    task_options: Mapping[str, str] | None = None,
     threads: int = 1,
 ) -> Emulation:
     """Run a file in the arithmetic of a machine that you do not have, bit for bit.
@@ -219,6 +221,8 @@ def emulate(
         data: samples to run; None to estimate costs only.
         split: which part of them.
         limit: how many, from the first; None for all.
+        task: what the answers are judged by; the task of the data where it is None.
+        task_options: its options.
         threads: the most threads to compute with.
 
     Raises:
@@ -227,7 +231,13 @@ def emulate(
     """
     source = None if data is None else data_for([file], data)
     return emulation.emulate(
-        Path(file), hardware, source=source, split=split, limit=limit, threads=threads
+        Path(file),
+        hardware,
+        source=source,
+        split=split,
+        limit=limit,
+        threads=threads,
+        task=AskedTask(task or "", task_options or {}),
     )
 
 

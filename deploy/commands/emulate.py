@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, DataDir, Limit, OptionalData, Split, Threads
+from edgeq.deploy.options import (
+    AsJson,
+    DataDir,
+    Limit,
+    OptionalData,
+    Split,
+    Task,
+    TaskOptions,
+    Threads,
+)
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 
 if TYPE_CHECKING:
@@ -34,16 +43,20 @@ def command(
     split: Split = "test",
     limit: Limit = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
+    task: Task = None,
+    task_option: TaskOptions = None,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Run a model bit-exactly on a hardware profile, without the device.
 
     It reports for each layer how many sums overflowed or saturated, how many results were clipped,
-    and a lower bound of cycles, bytes and energy. Without --data it reports the costs only.
+    and a lower bound of cycles, bytes and energy. With --data it tells the accuracy or the score of
+    the task too, beside those of exact arithmetic; without, the costs only.
     """
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.emulation import emulate
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
 
     source = load_data(data, data_dir, preprocess, [artefact]) if data is not None else None
@@ -55,6 +68,7 @@ def command(
             split=split,
             limit=limit,
             threads=threads,
+            task=AskedTask.parse(task, task_option),
             progress=advance,
         )
     if as_json:
@@ -65,7 +79,7 @@ def command(
 
 def _show(found: "Emulation") -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.report.values import count, percent
+    from edgeq.deploy.report.values import count, percent, score
     from edgeq.deploy.tables import show_remarks
 
     console.write(f"{found.artefact} on {found.hardware}: {found.summary}")
@@ -77,6 +91,11 @@ def _show(found: "Emulation") -> None:
             if answers.accuracy is not None and answers.exact is not None
             else ""
         )
+        if answers.score is not None and answers.exact_score is not None:
+            right = (
+                f"{answers.score.name} {score(answers.score)}, {score(answers.exact_score)} in "
+                "exact arithmetic; "
+            )
         changed = (
             "no answers to compare"
             if answers.changed is None

@@ -71,7 +71,7 @@ def command(
     from edgeq.deploy.inputs import load_data
     from edgeq.machine import fingerprint
 
-    source, machine = load_data(data, data_dir, preprocess), fingerprint()
+    source, machine = load_data(data, data_dir, preprocess, networks), fingerprint()
     with (
         with_model(networks, user_model, source) as files,
         console.progress("surveying") as advance,

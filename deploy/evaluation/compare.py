@@ -19,6 +19,7 @@ from edgeq.deploy.evaluation.outputs.answers import (
 )
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
+from edgeq.deploy.evaluation.plausibility import tried
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
@@ -243,6 +244,7 @@ class _Run:
             for stage, how in zip(stages, self.answering, strict=True)
         ]
         known = [(stage.name, stage.score) for stage in stages if stage.score is not None]
+        names = [stage.name for stage in stages]
         comparison = Comparison(
             data=self.source.name,
             samples=self.samples,
@@ -251,7 +253,9 @@ class _Run:
             hops=tuple(self._hop(meter, stages, lost) for meter in self.hops),
             from_reference=tuple(self._hop(meter, stages, lost) for meter in self.from_first),
             failures=tuple(failures),
-            remarks=told(known) if known else remarks(scored, self.source),
+            remarks=told(known)
+            if known
+            else remarks(scored, self.source, lambda name: self._tried(names.index(name), part)),
             saturating=tuple(found for found in lost.values() if found is not None),
         )
         classes = {
@@ -266,6 +270,11 @@ class _Run:
         read = {name: how for name, how, _ in scored}
         measure = self.judge.measure(known[0][1]) if known else TOP1
         return Observed(comparison, data, labels, classes, read, hashes, measure)
+
+    def _tried(self, place: int, part: Split) -> str:
+        """What else does better than a stage that answers like guessing."""
+        opened = self.opened[place]
+        return tried(opened.pair.artefact, self.source, part, opened.session)
 
     def _stage(
         self,

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from edgeq.data.batching import fed, samples_in
-from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, answering, remarks
+from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, remarks
+from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
+from edgeq.deploy.evaluation.plausibility import tried
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.formats.artefact import resolve
 from edgeq.tabular import Table, Tabular
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
-    from edgeq.results import Accuracy
+    from edgeq.results import Accuracy, Score
     from edgeq.target import Session
     from edgeq.targets.emulator.hardware.costs import LayerCost
     from edgeq.targets.emulator.hardware.machine import HardwareProfile
@@ -64,6 +66,9 @@ class Answers:
         changed: samples that the two answer differently; None for one value a sample that is no
             class.
         remarks: what a reader of the accuracies has to know, a sentence each.
+        score: how well the machine does the task; None where that is top-1 accuracy, or where the
+            data have no labels.
+        exact_score: how well the reference arithmetic does it, likewise.
     """
 
     data: str
@@ -72,6 +77,8 @@ class Answers:
     exact: Accuracy | None
     changed: int | None
     remarks: tuple[str, ...] = ()
+    score: Score | None = None
+    exact_score: Score | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -132,6 +139,7 @@ def emulate(
     split: str = "test",
     limit: int | None = None,
     threads: int = 1,
+    task: AskedTask | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Emulation:
     """Run an artefact in the arithmetic of a machine and count what that does to it.
@@ -143,6 +151,7 @@ def emulate(
         split: which part of them.
         limit: how many, from the first; None for all.
         threads: the most threads to compute with.
+        task: what the answers are judged by; None for the task of the data.
         progress: called with the samples done and the samples in all.
 
     Raises:
@@ -159,9 +168,9 @@ def emulate(
         answers = None
         if source is not None:
             with TARGETS.load(EMULATOR).open(path, threads=threads) as exact:
-                answers = _compare(
-                    path, session, exact, select(source, split, limit), source, progress
-                )
+                part = select(source, split, limit)
+                judge = Judge(task or AskedTask(), source, part, 2)
+                answers = _compare(path, session, exact, part, source, judge, progress)
         profile, layers = (
             session.profile,
             tuple(_layer(report, session.profile) for report in session.layers()),
@@ -198,26 +207,36 @@ def _compare(
     exact: Session,
     part: Split,
     source: DataSource,
+    judge: Judge,
     progress: Callable[[int, int], None],
 ) -> Answers:
-    read = answering(path, hardware.output, hardware.output.shape, source)
+    read = judge.answering(path, hardware.output, hardware.output.shape, source)
     given, wanted = Gathered(), Gathered()
     done = 0
     for images, _ in fed(part, source, BATCH):
-        given.append(read.of(hardware.run(images)))
-        wanted.append(read.of(exact.run(images)))
+        outputs = [session.run_all(images) for session in (hardware, exact)]
+        judge.add(outputs)
+        for kept, one in zip((given, wanted), outputs, strict=True):
+            kept.append(read.of(one[hardware.output.name]))
         done += samples_in(images)
         progress(done, len(part))
     mine, reference = given.all(), wanted.all()
     _, differs = agreement(mine, reference)
     scored = read.accuracy(mine, part)
+    score, exact_score = judge.results() or (None, None)
     return Answers(
         source.name,
         len(part),
         scored,
         read.accuracy(reference, part),
         None if differs is None else int(differs.sum()),
-        remarks([(path.name, read, scored)], source),
+        told([(path.name, score)])
+        if score is not None
+        else remarks(
+            [(path.name, read, scored)], source, lambda _: tried(path, source, part, exact)
+        ),
+        score,
+        exact_score,
     )
 
 

@@ -1,7 +1,7 @@
 """Whether a network answers its own data better than guessing, before anything rests on it.
 
-Where it does not, other preprocessings are tried on the same few samples: a wrong one is the most
-common cause, and every figure that follows would be about noise.
+Where it does not, other preprocessings and orders of the classes are tried on the same few samples:
+a wrong one is the most common cause, and every figure that follows would be about noise.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import numpy as np
 
 from edgeq.data import batches
 from edgeq.deploy.evaluation.chain import reference_of
-from edgeq.deploy.evaluation.outputs.answers import answering
-from edgeq.deploy.guessing import like_guessing
-from edgeq.deploy.preprocessing import named
+from edgeq.deploy.evaluation.outputs.answers import AS_VALUES, Answering, answering
+from edgeq.deploy.guessing import NOTHING_BETTER, like_guessing
+from edgeq.deploy.preprocessing import named, noted_by
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect, resolve
-from edgeq.metrics.accuracy import hardly_better, near_chance, share_right
+from edgeq.metrics.accuracy import accuracy, hardly_better, near_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Preprocessing, Split
     from edgeq.results import Accuracy
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 SAMPLES = 128
 _BATCH = 16
+_OF_A_CLASS = 3  # samples, with which an order of the classes is no chance find
+_MOSTLY = 0.6
+_SHOWN = 10
 
 
 def implausible(artefact: Path, source: DataSource, part: Split, session: Session) -> str:
@@ -43,27 +48,26 @@ def implausible(artefact: Path, source: DataSource, part: Split, session: Sessio
         part: the samples, of which some, evenly spread, are used.
         session: the network, opened.
     """
-    if source.task != "top1" or part.labels is None or len(source.classes) < 2 or not len(part):
+    if not _has_classes(source, part):
         return ""
-    few = part.take(np.linspace(0, len(part) - 1, min(len(part), SAMPLES)).astype(np.int64))
-    scored = _accuracy(artefact, source, few, session)
-    if scored is None or not near_chance(scored, len(source.classes)):
+    few = _few(part)
+    found = _answers(artefact, source, few, session)
+    if isinstance(found, Answering):
+        return f"{artefact}: {AS_VALUES}" if found.alone else ""
+    if found is None:
         return ""
-    told = (
+    scored = accuracy(found == few.class_labels)
+    if not near_chance(scored, len(source.classes)):
+        renamed = _renamed(found, few.class_labels, source.classes, scored)
+        share = f"{100 * scored.fraction:.2f} % of {scored.total} samples are right"
+        return f"{artefact}: {share}; {renamed}" if renamed else ""
+    better = _tried(artefact, source, few, session, found)
+    if not better and not hardly_better(scored, len(source.classes)):
+        return ""  # so few samples may mislead
+    return (
         f"{artefact}: {like_guessing(scored, len(source.classes))}, on {scored.total} samples: is "
-        "the preprocessing right?"
+        f"the preprocessing right? {better or NOTHING_BETTER}"
     )
-    better: list[tuple[float, str]] = []
-    for flags, preprocessing in _others(source):
-        other = replace(source, preprocessing=preprocessing)
-        found = _accuracy(artefact, other, few, session)
-        if found is not None and found.low > scored.high:
-            better.append((found.fraction, flags))
-    if not better:
-        luck = not hardly_better(scored, len(source.classes))  # so few samples may mislead
-        return "" if luck else f"{told} Others were tried, and none is better"
-    share, flags = max(better, key=lambda each: each[0])
-    return f"{told} {flags} reaches {100 * share:.2f} % on the same samples"
 
 
 def doubts(artefact: Path, source: DataSource) -> str:
@@ -76,6 +80,110 @@ def doubts(artefact: Path, source: DataSource) -> str:
         with reference_of(detect(path)).open(path) as session:
             return implausible(path, source, source.test, session)
     return ""
+
+
+def tried(artefact: Path, source: DataSource, part: Split, session: Session) -> str:
+    """What else was tried on a network that answers like guessing, and what came of it.
+
+    Args:
+        artefact: the file.
+        source: the data, as they are fed.
+        part: the samples, of which some, evenly spread, are used.
+        session: the network, opened.
+
+    Returns:
+        A sentence; empty where nothing could be tried.
+    """
+    if not _has_classes(source, part):
+        return ""
+    few = _few(part)
+    found = _answers(artefact, source, few, session)
+    if not isinstance(found, np.ndarray):
+        return ""
+    return _tried(artefact, source, few, session, found) or NOTHING_BETTER
+
+
+def tried_on_reference(artefact: Path, source: DataSource, part: Split) -> str:
+    """As :func:`tried`, of a file on the reference of its format; empty where it does not run."""
+    with suppress(EdgeqError):
+        path = resolve(artefact)
+        with reference_of(detect(path)).open(path) as session:
+            return tried(path, source, part, session)
+    return ""
+
+
+def _has_classes(source: DataSource, part: Split) -> bool:
+    return (
+        source.task == "top1"
+        and part.labels is not None
+        and len(source.classes) > 1
+        and len(part) > 0
+    )
+
+
+def _few(part: Split) -> Split:
+    return part.take(np.linspace(0, len(part) - 1, min(len(part), SAMPLES)).astype(np.int64))
+
+
+def _tried(
+    artefact: Path,
+    source: DataSource,
+    few: Split,
+    session: Session,
+    answers: NDArray[np.int64],
+) -> str:
+    """What does better than some answers on the same samples; empty for nothing."""
+    labels = few.class_labels
+    scored = accuracy(answers == labels)
+    if renamed := _renamed(answers, labels, source.classes, scored):
+        return renamed
+    better: list[tuple[float, str]] = []
+    for flags, preprocessing in _others(source):
+        other = _answers(artefact, replace(source, preprocessing=preprocessing), few, session)
+        if isinstance(other, np.ndarray) and (found := accuracy(other == labels)).low > scored.high:
+            better.append((found.fraction, flags))
+    if not better:
+        return ""
+    share, flags = max(better, key=lambda each: each[0])
+    noted = noted_by(artefact) is not None
+    remedy = f"; {artefact.name} notes another, so write it again with that" if noted else ""
+    return f"{flags} reaches {100 * share:.2f} % on {len(few)} of the same samples{remedy}"
+
+
+def _renamed(
+    answers: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    scored: Accuracy,
+) -> str:
+    """Whether answers and labels agree but for the numbers of the classes; empty where not."""
+    count = len(classes)
+    if len(labels) < _OF_A_CLASS * count:
+        return ""
+    for shift in (1, -1):
+        found = accuracy(answers + shift == labels)
+        if found.low > scored.high and found.fraction > _MOSTLY:
+            way = "less" if shift == 1 else "more"
+            return (
+                f"{100 * found.fraction:.2f} % are right where the network counts one {way} than "
+                "the labels: the classes are off by one"
+            )
+    met = np.zeros((count, count), np.int64)
+    np.add.at(met, (answers, labels), 1)
+    means, taken = {}, set()
+    for place in np.argsort(-met, axis=None, kind="stable"):
+        answer, label = divmod(int(place), count)
+        if answer not in means and label not in taken:
+            means[answer] = label
+            taken.add(label)
+    found = accuracy(np.array([means[int(answer)] for answer in answers]) == labels)
+    if found.low <= scored.high or found.fraction <= _MOSTLY:
+        return ""
+    order = ", ".join(classes[means[answer]] for answer in range(min(count, _SHOWN)))
+    return (
+        f"{100 * found.fraction:.2f} % are right where the classes come in the network's order, "
+        f"{order}{', ...' if count > _SHOWN else ''}: classes.txt beside the folders says it"
+    )
 
 
 def _others(source: DataSource) -> Iterator[tuple[str, Preprocessing]]:
@@ -98,17 +206,22 @@ def _others(source: DataSource) -> Iterator[tuple[str, Preprocessing]]:
             yield f"{flags} --channels bgr".strip(), replace(values, channels="bgr")
 
 
-def _accuracy(artefact: Path, source: DataSource, part: Split, session: Session) -> Accuracy | None:
-    """Of the network on some samples fed so; None where it has none, or cannot be fed so."""
-    right = 0
+def _answers(
+    artefact: Path, source: DataSource, part: Split, session: Session
+) -> NDArray[np.int64] | Answering | None:
+    """The class that a network answers each sample with: int64, (samples,).
+
+    How it answers where that is no class; None where it cannot be fed so.
+    """
+    found = []
     try:
-        for fed, labels in batches(part, source, _BATCH):
+        for fed, _ in batches(part, source, _BATCH):
             output = session.run(fed)
             how = answering(artefact, session.output, output.shape[1:], source)
             answers = how.of(output)
             if how.unscored or answers is None:
-                return None
-            right += int((answers[:, 0] == labels).sum())
+                return how
+            found.append(answers[:, 0])
     except EdgeqError:
         return None
-    return share_right(right, len(part))
+    return np.concatenate(found)

@@ -22,6 +22,7 @@ from edgeq.deploy.evaluation.outputs.answers import agreement, remarks
 from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge
 from edgeq.deploy.evaluation.outputs.scoring import told as told_scores
+from edgeq.deploy.evaluation.plausibility import tried_on_reference
 from edgeq.deploy.evaluation.profile import Profiled, profile_each
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
@@ -241,7 +242,11 @@ def survey(
                 if row.target in read
             ]
     known = [(f"{row.network} on {row.target}", row.score) for row in rows if row.score is not None]
-    said = told_scores(known) if known else remarks(scored, source)
+    said = (
+        told_scores(known)
+        if known
+        else remarks(scored, source, lambda _: tried_on_reference(networks[0], source, part))
+    )
     return Survey(source.name, len(part), reference, tuple(rows), said)
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from edgeq.deploy.guessing import like_guessing, next_step
 from edgeq.errors import UsageError
 from edgeq.formats.artefact import detect
-from edgeq.metrics.accuracy import accuracy, top1
+from edgeq.metrics.accuracy import accuracy, hardly_better, near_chance, top1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 AnswerKind = Literal["scores", "classes", "values"]
 _CLASS_TYPES = ("int32", "int64")
+ONE_VALUE = "answers with one value a sample"
+AS_VALUES = (
+    f"{ONE_VALUE}, and the labels are read as classes: where they are numbers to predict, "
+    "edgeq compare --task mae judges it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,11 @@ class Answering:
 
     kind: AnswerKind
     unscored: str = ""
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one value a sample, which is no class."""
+        return self.unscored == ONE_VALUE
 
     def of(self, outputs: NDArray[np.float32]) -> NDArray[np.int64] | None:
         """The answers in the outputs of a batch, (samples, ...): int64, (samples, answers each).
@@ -89,7 +99,7 @@ def answering(
             kind, "" if size == 1 else f"answers with {what} numbers of classes a sample"
         )
     if size == 1:
-        return Answering(kind, "answers with one value a sample")
+        return Answering(kind, ONE_VALUE)
     if kind == "values":
         return Answering(
             kind, f"answers with {what} values a sample, and {source.name} has {classes} classes"
@@ -130,7 +140,9 @@ def agreement(
 
 
 def remarks(
-    found: Iterable[tuple[str, Answering, Accuracy | None]], source: DataSource
+    found: Iterable[tuple[str, Answering, Accuracy | None]],
+    source: DataSource,
+    tried: Callable[[str], str] = lambda _name: "",
 ) -> tuple[str, ...]:
     """What a reader of accuracies has to know, a sentence or some each.
 
@@ -139,6 +151,7 @@ def remarks(
     Args:
         found: name of a stage, how its outputs are read, and its accuracy.
         source: the data.
+        tried: tells what else was tried with a stage that answers like guessing.
     """
     stages, classes = list(found), len(source.classes)
     known = [
@@ -147,15 +160,22 @@ def remarks(
         if scored is not None and not answers.unscored
     ]
     told: dict[str, list[str]] = {}
+    best = max((scored for _, scored in known), key=lambda each: each.fraction, default=None)
+    hopeless = best is not None and near_chance(best, classes) and hardly_better(best, classes)
+    experience = tried(known[0][0]) if hopeless else ""
     for name, answers, scored in stages:
         if answers.unscored:
             text = (
-                f"no accuracy, for it {answers.unscored}; drift and agreement tell how far "
+                f"no accuracy, for it {AS_VALUES}"
+                if answers.alone and source.task == "top1" and classes > 1
+                else f"no accuracy, for it {answers.unscored}; drift and agreement tell how far "
                 "stages are apart"
             )
             told.setdefault(text, []).append(name)
         elif scored is not None and (what := like_guessing(scored, classes)):
-            told.setdefault(f"{what}. {next_step(scored, classes, known, source)}", []).append(name)
+            told.setdefault(
+                f"{what}. {next_step(scored, classes, known, source, experience)}", []
+            ).append(name)
     return tuple(f"{', '.join(names)}: {text}" for text, names in told.items())
 
 

@@ -94,7 +94,10 @@ def meters(asked: AskedTask, source: DataSource, part: Split, count: int) -> lis
 
 def _check_labels(name: str, task: Task, source: DataSource) -> None:
     have = TASKS.load(source.task).labels
-    if task.labels == have or (task.labels, have) == ("boxes", "keypoints"):
+    if task.labels == have or (task.labels, have) in (
+        ("boxes", "keypoints"),
+        ("values", "classes"),  # whole numbers may be either
+    ):
         return
     raise UsageError(
         f"the task {name} needs {_LABELS[task.labels]}, and the labels of {source.name} are "

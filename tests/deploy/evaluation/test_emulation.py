@@ -13,6 +13,7 @@ from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.emulation import emulate
+from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.errors import ArtefactError, TargetError, UnknownName
 from edgeq.exporters.torch.lower import lower
 from edgeq.formats.onnx_io import serialize
@@ -77,6 +78,15 @@ def test_wide_sums_are_exact_and_narrow_ones_saturate(
     assert wide.answers.changed is not None
     assert narrow.answers.changed is not None
     assert wide.answers.changed < narrow.answers.changed
+
+
+def test_a_task_is_scored_beside_exact_arithmetic(network: Path, digits: DataSource) -> None:
+    found = emulate(network, "tflm", source=digits, limit=8, task=AskedTask("top5")).answers
+    assert found is not None
+    assert found.score is not None
+    assert found.exact_score is not None
+    assert found.score.name == found.exact_score.name == "top-5 accuracy"
+    assert found.accuracy is None
 
 
 def test_the_counts_are_those_of_the_samples_and_the_answers_those_of_the_target(
