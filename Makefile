@@ -20,6 +20,9 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
 ENVIRONMENTS := openvino qnn-htp tflm ethos-u55 arm64-ort arm64-tflite tflite-runtime tensorflow ort-cuda
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled modules are kept, also where a container forbids it: tests start hundreds of programs, and
+# each would compile the runtimes anew, for seconds. Empty means unset.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -56,8 +59,8 @@ environments: $(CORE) ## make the environments of the runtimes that have one of 
 check: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) ## lint, format, types, the rules of who may import whom, and the site with its links
 	@echo "ruff check" && $(BIN)/ruff check --quiet --output-format concise .
 	@echo "ruff format" && $(BIN)/ruff format --quiet --check --diff .
-	@echo "mypy" && $(BIN)/mypy --no-error-summary
-	@echo "pyright" && $(BIN)/pyright --warnings
+	@echo "mypy and pyright, side by side" && \
+		{ $(BIN)/pyright --warnings & pyright=$$!; $(BIN)/mypy --no-error-summary; mypy=$$?; wait $$pyright && exit $$mypy; }
 	@echo "import-linter" && $(BIN)/lint-imports --no-logo
 	@echo "mkdocs" && $(SITE)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -20,22 +21,39 @@ from edgeq.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
     Advance = Callable[[int, int], None]
 
 WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own folding
+LONGEST_NOTE = 4_000  # characters of an error or a remark
+# control characters other than tab and newline, and what turns the direction of writing
+_ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
 def write(text: str) -> None:
     """Put a line or several on standard output."""
-    _emit(sys.stdout, f"{text}\n")
+    _emit(sys.stdout, f"{printable(text)}\n")
 
 
 def note(text: str) -> None:
-    """Put a remark on standard error."""
-    _emit(sys.stderr, f"{text}\n")
+    """Put a remark on standard error; what a file names can make it no longer than a screen."""
+    if len(text) > LONGEST_NOTE:
+        half = LONGEST_NOTE // 2
+        left_out = len(text) - 2 * half
+        text = f"{text[:half]}\n  ... {left_out:,} characters are left out ...\n{text[-half:]}"
+    _emit(sys.stderr, f"{printable(text)}\n")
+
+
+def printable(text: str) -> str:
+    """A text in which no character acts on a terminal: control characters become escapes.
+
+    Names in files are anybody's; one could forge a title, a colour or a verdict. The escapes are
+    those of JSON.
+    """
+    return _ACTING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def write_json(command: str, content: dict[str, object]) -> None:
@@ -74,23 +92,12 @@ def write_table(
         rows: their cells, plain text: nothing in them is read as markup.
         numbers: the columns to align at the right.
     """
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(
-        range(len(columns))
-    )
-    titled = any(columns[i] for i in kept)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=titled)
-    for i in kept:
-        table.add_column(
-            Text(columns[i]), justify="right" if columns[i] in numbers else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(Text(row[i]) for i in kept))
-    write_rendered(Group(Text(title, style="bold"), table))
+    from edgeq.deploy.terminal_table import TerminalTable
+
+    write_rendered(Group(Text(title, style="bold"), TerminalTable(columns, rows, numbers)))
 
 
 def write_rendered(what: RenderableType) -> None:
@@ -98,8 +105,22 @@ def write_rendered(what: RenderableType) -> None:
     console = _console(sys.stdout)
     # rich would write to the stream itself at the end of a capture
     console.file = caught = io.StringIO()
-    console.print(what)
-    write("\n".join(line.rstrip() for line in caught.getvalue().splitlines()))
+    console.print(_Printable(what))
+    text = "\n".join(line.rstrip() for line in caught.getvalue().split("\n"))
+    _emit(sys.stdout, f"{text.removesuffix(chr(10))}\n")
+
+
+class _Printable:
+    """Something of rich's whose styles may act on a terminal, but not its text."""
+
+    def __init__(self, what: RenderableType) -> None:
+        self._what = what
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for part in console.render(self._what, options):
+            yield part if part.control else Segment(printable(part.text), part.style)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,6 +18,13 @@ settings.register_profile(
     "edgeq", settings.get_profile(settings.get_current_profile_name()), deadline=None
 )
 settings.load_profile("edgeq")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of garbage collection: 7 % of the suite's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ class Targets(Tabular):
         usable = sum(row.usable for row in self.rows)
         return Table(
             f"{usable} of {len(self.rows)} targets work here",
-            ("target", "works", "opens", "what it is, or why not"),
+            ("target", "works", "opens", "about"),
             [
                 (
                     row.name,

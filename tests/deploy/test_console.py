@@ -88,3 +88,26 @@ def test_no_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("work") as advance:
         advance(1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_file_names_cannot_act_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b]0;FAKE: passed\x07\x1b[32mgreen\x9b31m\u202etxet"
+    console.write_table(hostile, ("name", hostile), [(hostile, "1")])
+    console.write_rendered(hostile)
+    console.write(hostile)
+    console.note(hostile)
+    console.write_json("x", {"name": hostile})
+    out, err = capsys.readouterr()
+    assert json.loads(out[out.index("{") :])["name"] == hostile
+    for text in (out, err):
+        assert "\\u001b]0;FAKE" in text
+        assert not set(text) & set("\x1b\x07\x9b\u202e")
+
+
+def test_a_remark_is_no_longer_than_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    console.note(f"first{'x' * 1_000_000}last")
+    told = capsys.readouterr().err
+    assert len(told) < console.LONGEST_NOTE + 100
+    assert told.startswith("first")
+    assert told.endswith("last\n")
+    assert "996,009 characters are left out" in told

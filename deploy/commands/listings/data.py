@@ -33,7 +33,7 @@ def command(
     if as_json:
         console.write_json("data", {"data": rows})
         return
-    columns = ("name", "readable", "classes", "shape", "what it is, or what is missing")
+    columns = ("name", "readable", "classes", "shape", "about")
     console.write_table("Data sets", columns, [_cells(row) for row in rows], numbers=("classes",))
 
 

@@ -68,7 +68,7 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
         "integers",
         "latency",
         "runs on",
-        "what it is, or how to fix it",
+        "about",
     )
     console.write_table("Targets", columns, [_cells(row) for row in rows])
     console.write(

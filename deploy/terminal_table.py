@@ -1,0 +1,161 @@
+"""A table that fits the terminal: no word is broken and nothing is left out.
+
+What a narrow terminal has no room for goes below its row, as ``heading: text``. A long name keeps
+its end, which tells it from others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
+
+GAP = 3  # columns between cells
+NAME, TEXT = 20, 28  # columns below which a name or a text is not squeezed
+
+
+class TerminalTable:
+    """A table as rich renders it, laid out for the width that rich offers.
+
+    Args:
+        columns: their headings; all empty for a table without a head.
+        rows: their cells, plain text.
+        numbers: the headings of columns to align at the right, which are never squeezed.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]
+    ) -> None:
+        kept = [i for i, _ in enumerate(columns) if any(row[i] for row in rows)] or list(
+            range(len(columns))
+        )
+        self._columns = [columns[i] for i in kept]
+        self._rows = [[row[i] for i in kept] for row in rows]
+        self._right = [columns[i] in numbers for i in kept]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of the table."""
+        from rich.text import Text
+
+        available = options.max_width - 2  # a blank at either edge
+        inside, below = self._split(available)
+        widths = self._widths(inside, available)
+        yield Text()
+        if any(self._columns):
+            head = [self._columns[i] for i in inside]
+            yield from self._lines(console, head, inside, widths, "bold")
+            yield Text(f" {'─' * (sum(widths) + GAP * (len(widths) - 1))}")
+        for row in self._rows:
+            yield from self._lines(console, [row[i] for i in inside], inside, widths)
+            for i in below:
+                if row[i]:
+                    yield from _below(console, self._columns[i], row[i], available)
+        yield Text()
+
+    def _natural(self, i: int) -> int:
+        """The columns that the widest line of a column takes."""
+        return max(_width(cell) for cell in (self._columns[i], *(row[i] for row in self._rows)))
+
+    def _least(self, i: int) -> int:
+        """The columns below which a column does not go."""
+        cells = [row[i] for row in self._rows]
+        if self._right[i]:
+            return max(_longest_word(self._columns[i]), *map(_width, cells), 1)
+        floor = TEXT if i and _is_text(cells) else NAME
+        word = max(map(_longest_word, (self._columns[i], *cells)))
+        return min(self._natural(i), max(_longest_word(self._columns[i]), min(word, floor), floor))
+
+    def _split(self, available: int) -> tuple[list[int], list[int]]:
+        """The columns of the table, and those that go below the rows: texts, the widest first."""
+        inside = list(range(len(self._columns)))
+        movable = [i for i in inside[1:] if self._columns[i]]
+        movable.sort(
+            key=lambda i: (
+                _is_text([row[i] for row in self._rows]),
+                not self._right[i],
+                self._natural(i),
+            )
+        )
+        while movable and self._total(inside) > available:
+            inside.remove(movable.pop())
+        return inside, [i for i in range(len(self._columns)) if i not in inside]
+
+    def _total(self, inside: Sequence[int]) -> int:
+        return sum(map(self._least, inside)) + GAP * (len(inside) - 1)
+
+    def _widths(self, inside: Sequence[int], available: int) -> list[int]:
+        """What each column gets: its least, and a fair part of the room that is left."""
+        widths = {i: self._least(i) for i in inside}
+        spare = max(available - self._total(inside), 0)
+        wanting = sorted(inside, key=lambda i: self._natural(i) - widths[i])
+        for done, i in enumerate(wanting):
+            more = min(self._natural(i) - widths[i], spare // (len(wanting) - done))
+            widths[i] += more
+            spare -= more
+        return [min(widths[i], max(available, 1)) for i in inside]
+
+    def _lines(
+        self,
+        console: Console,
+        cells: Sequence[str],
+        inside: Sequence[int],
+        widths: Sequence[int],
+        style: str = "",
+    ) -> Iterator[Text]:
+        """The lines of one row."""
+        from rich.text import Text
+
+        wrapped = [
+            Text(_shorten(cell, width), style).wrap(console, width, overflow="fold")
+            for cell, width in zip(cells, widths, strict=True)
+        ]
+        for number in range(max(map(len, wrapped))):
+            line = Text(" ")
+            for place, (i, lines, width) in enumerate(zip(inside, wrapped, widths, strict=True)):
+                part = lines[number] if number < len(lines) else Text()
+                part.rstrip()
+                part.align("right" if self._right[i] else "left", width)
+                line.append(" " * GAP if place else "").append_text(part)
+            yield line
+
+
+def _below(console: Console, heading: str, text: str, available: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    indent = "    "
+    for line in Text(f"{heading}: {text}").wrap(console, max(available - len(indent), 1)):
+        line.rstrip()
+        yield Text(indent).append_text(line)
+
+
+def _shorten(cell: str, width: int) -> str:
+    """A name of at most so many columns: its end, after an ellipsis."""
+    from rich.cells import cell_len
+
+    if cell_len(cell) <= width or len(cell.split()) > 1:
+        return cell
+    kept = ""
+    for character in reversed(cell):
+        if cell_len(kept) + cell_len(character) >= width:
+            break
+        kept = character + kept
+    return f"…{kept}"
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max((cell_len(line) for line in text.splitlines()), default=0)
+
+
+def _longest_word(text: str) -> int:
+    return max(map(_width, text.split()), default=0)
+
+
+def _is_text(cells: Sequence[str]) -> bool:
+    """Whether a column holds sentences rather than names and numbers."""
+    return any(len(cell.split()) > 3 for cell in cells)

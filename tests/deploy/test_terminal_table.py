@@ -1,0 +1,74 @@
+"""Tables fit any terminal: no line is too long, no word broken, no cell left out."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from edgeq.deploy.terminal_table import TerminalTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WORD = st.text("abcdefghijklmnop", min_size=1, max_size=12)
+SENTENCE = st.lists(WORD, min_size=1, max_size=12).map(" ".join)
+NUMBER = st.integers(0, 10**9).map(str)
+
+
+def rendered(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[str] = (),
+    width: int = 80,
+) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width).print(TerminalTable(columns, rows, numbers))
+    return file.getvalue()
+
+
+@given(
+    rows=st.lists(st.tuples(WORD, NUMBER, SENTENCE, NUMBER, SENTENCE), min_size=1, max_size=4),
+    width=st.integers(40, 200),
+)
+def test_every_word_is_whole_and_no_line_is_too_long(
+    rows: list[tuple[str, ...]], width: int
+) -> None:
+    columns = ("name", "kB", "why it is", "p50 ms", "hint")
+    text = rendered(columns, rows, ("kB", "p50 ms"), width)
+    assert max(map(len, text.splitlines())) <= width
+    told = set(re.findall(r"[a-z0-9]+", text))
+    assert {word for row in rows for cell in row for word in cell.split()} <= told
+
+
+def test_what_has_no_room_goes_below_its_row() -> None:
+    columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB", "why")
+    row = ("net.onnx @ ort-cpu", "87.50", "71.93 – 95.03", "100.00", "0", "172.9", "a b c " * 9)
+    lines = [line.rstrip() for line in rendered(columns, [row], columns[1:6]).splitlines()]
+    assert "    why: a b c a b c a b c a b c a b c a b c a b c a b c a b c" in lines
+    assert "why" not in lines[1]
+    assert all(heading in lines[1] for heading in columns[:6])
+
+
+@pytest.mark.parametrize("width", [20, 40])
+def test_a_terminal_narrower_than_any_row_still_shows_all(width: int) -> None:
+    text = rendered(("name", "kB", "LSB"), [("conv1", "1,234.5", "17")], ("kB", "LSB"), width)
+    assert {"conv1", "1,234.5", "17"} <= set(text.split())
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    name = f"{'model/' * 30}conv2d_17"
+    text = rendered(("tensor", "LSB"), [(name, "3")], ("LSB",), 60)
+    assert re.search(r"^ …\S{40,}conv2d_17 +3$", text, re.MULTILINE)
+    assert name in rendered(("tensor", "LSB"), [(name, "3")], ("LSB",), 10_000)
+
+
+def test_wide_characters_are_two_columns() -> None:
+    text = rendered(("名前", "kB"), [("量子化", "1"), ("net", "2")], ("kB",))
+    assert " 量子化    1" in text
+    assert " net       2" in text
