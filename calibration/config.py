@@ -11,6 +11,7 @@ from edgeq.calibration.method_options import configured
 from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
+from edgeq.checks import check_width
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.methods import Method
     from edgeq.calibration.observers import RangeObserver
     from edgeq.calibration.weight_methods import WeightQuantizer
+    from edgeq.network.layer_rules import LayerRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,15 @@ class CalibrationConfig:
         observer: how ranges are found: a name of ``edgeq.observers``, with settings behind a colon
             (``percentile:percent=99.9``), or what makes an observer.
         weight_method: how weights become integers: a name of ``edgeq.weight_methods``.
-        weight_bits: width of inner layers' weights, 2 to 8; the first and last layer have 8.
-        act_bits: width of what inner layers read, 2 to 8; everything else has 8.
+        weight_bits: width of inner layers' weights, 2 to 8.
+        act_bits: width of what inner layers read, 2 to 8, or 16.
+        boundary_bits: width of everything else that is stored, 2 to 8, or 16; the weights of the
+            first and last layer have no more than 8.
         per_channel: one weight scale for each output channel, where the method has that, or one for
             each layer.
         pair_safe: whether the scales of symmetric weights grow, where they have to, until no pair
             of products can saturate on x86 without VNNI.
+        layers: what is different for some layers, by the names of their nodes; a later rule wins.
         methods: names of ``edgeq.ptq_methods``, with settings behind a colon
             (``adaround:steps=2000``), in the order in which they are applied.
         method_samples: how many calibration samples such methods keep in memory, at most.
@@ -48,15 +53,18 @@ class CalibrationConfig:
     weight_method: str = "symmetric"
     weight_bits: int = 8
     act_bits: int = 8
+    boundary_bits: int = 8
     per_channel: bool = True
     pair_safe: bool = True
+    layers: tuple[LayerRule, ...] = ()
     methods: tuple[str, ...] = ()
     method_samples: int = 512
 
     def __post_init__(self) -> None:
-        for what, bits in (("weights", self.weight_bits), ("activations", self.act_bits)):
-            if not 2 <= bits <= 8:
-                raise UsageError(f"{what} of {bits} bits cannot be made", hint="choose 2 to 8")
+        for name in ("weight_bits", "act_bits", "boundary_bits"):
+            check_width(name, getattr(self, name), 2, wide=name != "weight_bits")
+        for rule in self.layers:
+            _check_rule(rule)
         self.observer_factory()
         self.weight_quantizer()
         self.made_methods()
@@ -67,9 +75,10 @@ class CalibrationConfig:
         made = configured(given, OBSERVERS) if isinstance(given, str) else given
         return partial(CheckedObserver, self.found_by, made)
 
-    def weight_quantizer(self) -> WeightQuantizer:
-        """The weight method, its answers checked."""
-        return CheckedMethod(self.weight_method, WEIGHT_METHODS.load(self.weight_method))
+    def weight_quantizer(self, name: str | None = None) -> WeightQuantizer:
+        """A weight method, its answers checked; by default that of all layers."""
+        chosen = name or self.weight_method
+        return CheckedMethod(chosen, WEIGHT_METHODS.load(chosen))
 
     def made_methods(self) -> dict[str, Method]:
         """The methods by what was asked for, in their order."""
@@ -85,4 +94,25 @@ class CalibrationConfig:
     def scheme(self) -> str:
         """The widths and the weight method, for a file's metadata."""
         method = "" if self.weight_method == "symmetric" else f", {self.weight_method} weights"
-        return f"{self.weight_bits}W/{self.act_bits}A integer{method}"
+        rules = f", {len(self.layers)} rule{'s' * (len(self.layers) > 1)}" if self.layers else ""
+        return f"{self.weight_bits}W/{self.act_bits}A integer{method}{rules}"
+
+
+def _check_rule(rule: LayerRule) -> None:
+    """Whether calibration can do what a rule asks.
+
+    Raises:
+        UsageError: it has no such choice, or not at one bit.
+        UnknownName: nothing is registered under the name of its weight method.
+    """
+    if rule.activations is not None:
+        raise UsageError(
+            f"a rule for the layers {rule.match!r} names a method of activations",
+            hint="calibration has one observer for all; --observer chooses it",
+        )
+    for name in ("weight_bits", "act_bits"):
+        if (bits := getattr(rule, name)) is not None:
+            field = f"{name} of the layers {rule.match!r}"
+            check_width(field, bits, 2, wide=name == "act_bits")
+    if rule.weights is not None:
+        WEIGHT_METHODS.load(rule.weights)

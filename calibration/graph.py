@@ -6,7 +6,7 @@ All operators that these do not know are refused in one error.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.calibration._nodes import (
     NOT_NEGATIVE,
@@ -24,6 +24,7 @@ from edgeq.calibration.normal_form.statics import static_nodes
 from edgeq.calibration.operators import KINDS, check
 from edgeq.calibration.tail import tail_of
 from edgeq.errors import ArtefactError
+from edgeq.network.layer_rules import resolve
 from edgeq.network.placement import Op
 from edgeq.qdq.nodes import merged_errors
 
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.network.layer_rules import LayerRule
     from edgeq.network.placement import OperatorKind
 
 HEADS = ("Softmax", "LogSoftmax", "ArgMax")
 """What may stay in float, or give places, between the last grid and an output of the graph."""
+
+_MAX_BITS = {"Softmax": 8, "LogSoftmax": 8, "PRelu": 8}
 
 _TAKE_CLIPS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu", "ReduceSum"))
 
@@ -68,6 +72,22 @@ def classify(graph: ir.Graph) -> Classified:
         ArtefactError: operators that no integer runtime of ours has a form for; names all of them.
     """
     return _Classifier(graph).run()
+
+
+def changes_of(classified: Classified, rules: Sequence[LayerRule]) -> dict[str, Mapping[str, Any]]:
+    """What rules say about each layer, by the tensor that it makes.
+
+    A layer is called like its node, and like the tensor where that has no name.
+
+    Raises:
+        UsageError: a rule matches no layer.
+    """
+    layers = {
+        name: classified.makers[name].name or name
+        for name in (op.name for op in classified.ops if op.kind == "layer")
+    }
+    changes = resolve(rules, layers.values())
+    return {name: changes[called] for name, called in layers.items() if called in changes}
 
 
 def _root(tensor: str, moved: Mapping[str, str]) -> str:
@@ -207,6 +227,7 @@ class _Classifier:
                 kind,
                 tuple(name_of(value) for value in inputs if value is not None),
                 not_negative=not_negative,
+                max_bits=_MAX_BITS.get(node.op_type),
             )
         )
         self.makers[name] = node

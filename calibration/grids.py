@@ -45,17 +45,20 @@ _BITS = 8
 
 
 def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:
-    """The uint8 grid of an activation whose values lie in a range.
+    """The grid of an activation whose values lie in a range.
 
-    Unsigned: zero point 0, step ``high / qmax``. Signed: the range is widened to hold zero, the
-    step is its width over ``qmax``, and the zero point is the integer nearest to ``-low / step``,
-    so that zero is exact.
+    Of up to 8 bits: uint8. Unsigned: zero point 0, step ``high / qmax``. Signed: the range is
+    widened to hold zero, the step is its width over ``qmax``, and the zero point is the integer
+    nearest to ``-low / step``, so that zero is exact. Of 16 bits: int16 around zero, the one that
+    integer kernels know.
 
     Args:
         spec: width and sign.
         low: its minimum.
         high: its maximum.
     """
+    if spec.bits > _BITS:
+        return _around_zero(max(abs(low), abs(high)))
     qmax = 2**spec.bits - 1
     bottom, top = (min(low, 0.0) if spec.signed else 0.0), max(high, 0.0)
     step = np.array(
@@ -63,6 +66,12 @@ def activation_grid(spec: GridSpec, low: float, high: float) -> QuantParams:
     )
     zero_point = int(np.clip(np.rint(-bottom / float(step)), 0, qmax))
     return QuantParams.of(step, zero_point, "uint8", 0, qmax)
+
+
+def _around_zero(most: float) -> QuantParams:
+    """The int16 grid that reaches a magnitude."""
+    steps = 2**15 - 1
+    return QuantParams.of(max(most / steps, MIN_STEP) if most else 1.0 / steps, 0, "int16")
 
 
 def prescribe(
@@ -110,14 +119,16 @@ def _finest_softmax(node: ir.Node) -> float:
     return max(_FINEST_SOFTMAX, smallest_scale(count or 1))
 
 
-def constant_grid(values: NDArray[np.generic]) -> QuantParams:
-    """The uint8 grid of a constant operand.
+def constant_grid(values: NDArray[np.generic], *, wide: bool = False) -> QuantParams:
+    """The grid of a constant operand: uint8, or int16 beside activations of 16 bits.
 
-    Of those that hold its range, the one that its numbers lie on best.
+    Of those of 8 bits that hold its range, the one that its numbers lie on best.
 
     Numbers that are multiples of one another, as the shares of windows are, lie on some grid
     exactly.
     """
+    if wide:
+        return _around_zero(float(np.abs(values).max(initial=0.0)))
     reals = np.unique(values.astype(np.float64))
     low, high = min(reals[0], 0.0), max(reals[-1], 0.0)
     if low == high:

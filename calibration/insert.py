@@ -7,7 +7,7 @@ Where a tensor of the model has such a name already, a number is put behind it.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # of weights that no network has learnt, whatever the width of the layers around them
 _HELPER_BITS = 8
+_BYTE = 255  # the largest integer of activations whose products kernels add in pairs
 
 _STORED_OPERANDS = frozenset(("Add", "Sub", "Mul", "MatMul", "PRelu"))
 """Operators whose constant operands are stored as integers.
@@ -51,6 +52,7 @@ def insert(
     placement: Placement,
     grids: Mapping[str, QuantParams],
     config: CalibrationConfig,
+    changes: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Turn a float graph into a QDQ graph, in place.
 
@@ -60,8 +62,9 @@ def insert(
         placement: where grids stand.
         grids: the grid of each quantiser of ``placement``.
         config: how weights are quantised.
+        changes: what is different for some layers, by the tensors that they make.
     """
-    _Inserter(draft, classified, placement, grids, config).run()
+    _Inserter(draft, classified, placement, grids, config, changes).run()
 
 
 class _Inserter:
@@ -72,17 +75,16 @@ class _Inserter:
         placement: Placement,
         grids: Mapping[str, QuantParams],
         config: CalibrationConfig,
+        changes: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.draft, self.graph, self.classified = draft, draft.graph, classified
         self.placement, self.grids = placement, grids
-        self.config, self.method = config, config.weight_quantizer()
+        self.config, self.changes = config, changes
         # tensor -> the grid it lies on; views join in as they are met
         self.behind = dict(placement.tensors)
 
     def run(self) -> None:
-        for node in tuple(self.graph):
-            if node.domain == "" and node.op_type in _STORED_OPERANDS:
-                self._store_operands(node)
+        operators = tuple(self.graph)
         inputs = {name_of(value): value for value in self.graph.inputs}
         for op in self.classified.ops:
             if op.kind == "input":
@@ -106,6 +108,9 @@ class _Inserter:
                 name = name_of(output(node))
                 self.behind[name] = grids.pop()
                 self._store(output(node), name, moved=True)
+        for node in operators:
+            if node.domain == "" and node.op_type in _STORED_OPERANDS:
+                self._store_operands(node)
 
     def _store(self, value: ir.Value, name: str, *, moved: bool) -> None:
         """Put a tensor onto its grid for all who read it."""
@@ -163,24 +168,28 @@ class _Inserter:
         weight, bias = _float(node, 1), _float(node, 2) if len(node.inputs) > 2 else None
         axis = channel_axis(node)
         helps = is_helper(node)
-        in_pairs = self.config.pair_safe and not _without_pairs(node, weight)
+        different = self.changes.get(op.name, {})
+        narrow = self.grids[grid].qmax <= _BYTE
+        in_pairs = self.config.pair_safe and narrow and not _without_pairs(node, weight)
         layer = FloatLayer(
             node.name or op.name,
             np.moveaxis(weight, axis, 0),
             bias,
             self.grids[grid].scale,
             bits=_HELPER_BITS if helps else self.placement.layers[op.name],
-            per_channel=self.config.per_channel or helps,
+            per_channel=helps or different.get("per_channel", self.config.per_channel),
             pair_limit=pair_limit(self.grids[grid].qmax) if in_pairs else None,
         )
-        integers = quantize_layer(layer, symmetric.method if helps else self.method)
+        method = self.config.weight_quantizer(different.get("weights"))
+        integers = quantize_layer(layer, symmetric.method if helps else method)
         stored = _turned(integers.weight, axis)
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", stored))
         if integers.bias is not None:
             node.replace_input_with(2, self._dequantized(node, f"{node.name}.bias", integers.bias))
 
     def _store_operands(self, node: ir.Node) -> None:
-        """Put constant operands on a grid of their own."""
+        """Put constant operands on a grid of their own, as wide as what they meet."""
+        wide = any(_holds_16_bits(value) for value in node.inputs)
         for index, value in enumerate(node.inputs):
             array = constant(value)
             if (
@@ -189,7 +198,7 @@ class _Inserter:
                 or (array.size == 1 and node.op_type not in ("MatMul", "PRelu"))
             ):
                 continue
-            params = constant_grid(array)
+            params = constant_grid(array, wide=wide)
             integers = QuantizedTensor(params.quantize(array.astype(np.float32)), params)
             node.replace_input_with(index, self._dequantized(node, name_of(value), integers))
 
@@ -224,6 +233,12 @@ class _Inserter:
     def _constant(self, name: str, array: NDArray[np.generic], key: Hashable = None) -> ir.Value:
         """An initialiser, made once for each name and owner."""
         return self.draft.constant(name, array, key=(name, key))
+
+
+def _holds_16_bits(value: ir.Value | None) -> bool:
+    reader = None if value is None else value.producer()
+    stored = reader.inputs[0] if reader is not None and reader.inputs else None
+    return stored is not None and stored.dtype == ir.DataType.INT16
 
 
 def _turned(tensor: QuantizedTensor, axis: int) -> QuantizedTensor:

@@ -7,14 +7,14 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 import edgeq
 from edgeq.calibration.config import CalibrationConfig
-from edgeq.calibration.graph import classify
+from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
@@ -43,7 +43,7 @@ from edgeq.calibration.samples import Kept, WholePixels, feeds
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.calibration.statistics.resume import Progress
 from edgeq.calibration.tail import share_like_grids
-from edgeq.network.placement import place
+from edgeq.network.placement import LayerWidths, place
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class _Plan:
     taps: Mapping[str, Sequence[str]]
     changing: Mapping[str, IntegerMethod]
     levels: Mapping[str, QuantParams]
+    changes: Mapping[str, Mapping[str, Any]]
 
     def origin(self, config: CalibrationConfig, data: str) -> Origin:
         """What statistics of its tensors belong to."""
@@ -157,17 +158,23 @@ def _planned(
         else:
             changing[name] = method
     classified = classify(quantized.graph)
+    changes = changes_of(classified, config.layers)
     placement = place(
         classified.ops,
         placement="integer",
         weight_bits=config.weight_bits,
         act_bits=config.act_bits,
+        boundary_bits=config.boundary_bits,
+        overrides={
+            name: LayerWidths(each.get("weight_bits"), each.get("act_bits"))
+            for name, each in changes.items()
+        },
     )
     for batch in opening:
         check_rewritten(model, quantized, batch)
     levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
     taps = _taps(classified.ops, placement)
-    return _Plan(quantized, draft, classified, placement, taps, changing, levels)
+    return _Plan(quantized, draft, classified, placement, taps, changing, levels, changes)
 
 
 def measure_onnx(
@@ -275,7 +282,7 @@ def quantize_onnx(
     prescribe(grids, plan.placement, classified.makers, fixed)
     placement = share_like_grids(plan.placement, grids, classified.stored_parts())
     before = quantized.clone() if changing else quantized
-    insert(plan.draft, classified, placement, grids, config)
+    insert(plan.draft, classified, placement, grids, config, plan.changes)
     passes.RemoveUnusedNodesPass()(quantized)
     inputs = tuple(quantized.graph.inputs)
     for name, method in changing.items():

@@ -10,6 +10,7 @@ from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, UserModel
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.deploy.scheme_check.options import Layers
 from edgeq.errors import TargetError
 from edgeq.registry import Registry
 
@@ -120,9 +121,18 @@ def command(
         typer.Option(
             "--act-bits",
             metavar="N",
-            help="Bits of the activations that inner layers read, 2 to 8.",
+            help="Bits of the activations that inner layers read, 2 to 8, or 16.",
         ),
     ] = 8,
+    boundary_bits: Annotated[
+        int,
+        typer.Option(
+            "--boundary-bits",
+            metavar="N",
+            help="Bits of all other tensors that are stored, 2 to 8, or 16.",
+        ),
+    ] = 8,
+    layers: Layers = None,
     per_channel: Annotated[
         bool | None,
         typer.Option(
@@ -192,6 +202,7 @@ def command(
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.shards import Shard
+    from edgeq.network.layer_rules import parse_rule
     from edgeq.targets.devices import find
 
     part = None if shard is None else Shard.parse(shard)
@@ -201,8 +212,10 @@ def command(
         weight_method,
         weight_bits,
         act_bits,
+        boundary_bits,
         per_channel is not False,
         pair_safe is not False,
+        tuple(map(parse_rule, layers or ())),
         tuple(method or ()),
     )
     known = find(device) if device else None

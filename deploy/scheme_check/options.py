@@ -166,7 +166,7 @@ def scheme_of(
     Raises:
         UsageError: flags contradict each other, or a value is none that can be.
     """
-    from edgeq.training.recipes.layer_rules import parse_rule
+    from edgeq.network.layer_rules import parse_rule
     from edgeq.training.recipes.scheme import Scheme
 
     given = {name: value for name, value in flags.items() if value is not None}

@@ -32,7 +32,6 @@ _FIXED = {
     "Softmax": (1 / 256, -128),
     "LogSoftmax": (1 / 16, 127),
 }
-_FIXED_WIDE = (2.0**-15, 0)
 _FINE_SOFTMAX = (2.0**-16, -(2**15))
 """The output grids that TFLite's specification of 8-bit quantisation prescribes, by operator."""
 
@@ -73,7 +72,7 @@ def derived_numbers(
     for op in graph.ops:
         name = op.output.name
         if f"{name}~fixed" in found:
-            scale, zero = _prescribed(op, storages[name])
+            scale, zero = _prescribed(op)
             yield TensorNumbers(
                 f"{name}~fixed",
                 "activation",
@@ -92,9 +91,7 @@ def derived_numbers(
             )
 
 
-def _prescribed(op: QdqOp, storage: Storage) -> tuple[float, int]:
-    if storage.dtype != "int8":
-        return _FIXED_WIDE
+def _prescribed(op: QdqOp) -> tuple[float, int]:
     return (
         _FINE_SOFTMAX
         if op.op_type == "Softmax" and op.output.scale < _FIXED["Softmax"][0]
@@ -103,29 +100,25 @@ def _prescribed(op: QdqOp, storage: Storage) -> tuple[float, int]:
 
 
 def _table(op: QdqOp, storages: Mapping[str, Storage]) -> TensorNumbers:
-    """The result for each int8 integer of the input, entry by entry."""
+    """The result for each integer that the input's element type holds, entry by entry."""
     source, given = op.inputs[0], op.inputs[1] if len(op.inputs) > 1 else None
     assert isinstance(source, QdqTensor)  # noqa: S101  # only functions of one tensor have tables
-    params = op.output.params
+    params, held = op.output.params, storages[source.name]
     low, high = STORAGE_RANGE[source.params.dtype]
-    centered = []
-    for stored in range(-128, 128):
-        integer = min(max(stored - storages[source.name].shift, low), high)
-        if isinstance(given, QdqConstant) and op.op_type == "Lookup":
-            value = given.values[integer - low : integer - low + 1].astype(np.float32)
-        else:
-            value = evaluate(
-                op.op_type, (source.params.dequantize(np.array([integer])),), op.attributes
-            )
-        level = min(max(int(params.quantize(value)[0]), op.output.low), op.output.high)
-        centered.append(level - op.output.zero_point)
+    integers = np.arange(held.smallest, held.largest + 1).clip(low + held.shift, high + held.shift)
+    integers -= held.shift
+    if isinstance(given, QdqConstant) and op.op_type == "Lookup":
+        values = given.values[integers - low].astype(np.float32)
+    else:
+        values = evaluate(op.op_type, (source.params.dequantize(integers),), op.attributes)
+    levels = params.quantize(values).astype(np.int64).clip(op.output.low, op.output.high)
     zero = np.array([op.output.zero_point + storages[op.output.name].shift], np.int64)
     return TensorNumbers(
         f"{op.output.name}/table",
         "weight",
         np.atleast_1d(params.scale),
         zero,
-        np.array(centered, np.int64),
+        levels - op.output.zero_point,
     )
 
 

@@ -251,6 +251,6 @@ def operators() -> tuple[OperatorSupport, ...]:
 
 def _function(name: str) -> OperatorSupport:
     if name not in KERNELS:
-        return OperatorSupport(name, _TABLE, "8-bit activations")
+        return OperatorSupport(name, _TABLE, _ANY)
     own = next(key for key, number in vars(Op).items() if number == KERNELS[name].builtin)
     return OperatorSupport(name, f"{own}; {_TABLE} where the grids ask for it", _ANY)

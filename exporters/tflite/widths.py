@@ -52,13 +52,14 @@ class _Widening:
         if not _is_narrow(op.output):
             self.ops.append(replace(op, inputs=inputs))
             return
-        output = self.wide[op.output.name] = _on_wide_grid(op.output, clipped=bool(op.activation))
+        output = self.wide[op.output.name] = _on_wide_grid(op.output, *_saturating(op))
         self.ops.append(replace(op, inputs=inputs, output=output))
         self.ops.append(_change(output, op.output))
 
     def _widened(self, tensor: QdqTensor) -> QdqTensor:
         if tensor.name not in self.wide:
-            self.wide[tensor.name] = _on_wide_grid(tensor, clipped=True)
+            low, high = (each - tensor.zero_point for each in (tensor.low, tensor.high))
+            self.wide[tensor.name] = _on_wide_grid(tensor, low, high)
             self.ops.append(_change(tensor, self.wide[tensor.name]))
         return self.wide[tensor.name]
 
@@ -67,25 +68,25 @@ def _is_narrow(tensor: QdqTensor) -> bool:
     return not tensor.is_float and tensor.params.dtype not in _WIDE
 
 
-def _on_wide_grid(tensor: QdqTensor, *, clipped: bool) -> QdqTensor:
-    """The tensor on the grid of 16 bits with its step.
-
-    Args:
-        tensor: of 8 bits.
-        clipped: whether its range holds there too; else it is what a kernel saturates at.
-    """
-    zero, params = tensor.zero_point, tensor.params
-    ends = STORAGE_RANGE[params.dtype]
-    low = tensor.low - zero if clipped and tensor.low > ends[0] else _LOW
-    high = tensor.high - zero if clipped and tensor.high < ends[1] else _HIGH
+def _on_wide_grid(tensor: QdqTensor, low: int, high: int) -> QdqTensor:
+    """The tensor on the grid of 16 bits with its step, between two integers of that grid."""
     return replace(
         tensor,
         name=f"{tensor.name}~wide",
-        params=QuantParams.of(params.scale, 0, "int16"),
+        params=QuantParams.of(tensor.params.scale, 0, "int16"),
         low=low,
         high=high,
         graph_input="",
     )
+
+
+def _saturating(op: QdqOp) -> tuple[int, int]:
+    """Between what an operator's result lies before it is narrowed: what clips it, if anything."""
+    output = op.output
+    ends = STORAGE_RANGE[output.params.dtype]
+    low = output.low - output.zero_point if op.activation and output.low > ends[0] else _LOW
+    high = output.high - output.zero_point if op.activation and output.high < ends[1] else _HIGH
+    return low, high
 
 
 def _change(source: QdqTensor, target: QdqTensor) -> QdqOp:

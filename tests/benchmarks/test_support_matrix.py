@@ -13,7 +13,7 @@ from benchmarks.support.matrix import COLUMNS, measure
 from benchmarks.support_matrix import page
 from tests.support.models.public.catalogue import FAMILIES
 
-from edgeq.training.recipes.layer_rules import LayerRule
+from edgeq.network.layer_rules import LayerRule
 from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:

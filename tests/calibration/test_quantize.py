@@ -386,9 +386,9 @@ def test_batches_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("bits", [0, 1, 9])
 def test_widths_that_cannot_be_are_refused(bits: int) -> None:
-    with pytest.raises(UsageError, match=f"weights of {bits} bits"):
+    with pytest.raises(UsageError, match=f"weight_bits is {bits}"):
         CalibrationConfig(weight_bits=bits)
-    with pytest.raises(UsageError, match=f"activations of {bits} bits"):
+    with pytest.raises(UsageError, match=f"act_bits is {bits}"):
         CalibrationConfig(act_bits=bits)
 
 

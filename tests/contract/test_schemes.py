@@ -27,9 +27,9 @@ from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
+from edgeq.network.layer_rules import LayerRule
 from edgeq.training.qat_transform import quantize
 from edgeq.training.quantizers.catalogue import METHODS, Method
-from edgeq.training.recipes.layer_rules import LayerRule
 from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from edgeq.errors import UsageError
-from edgeq.training.recipes.any_recipe import AnyRecipe
-from edgeq.training.recipes.checks import (
+from edgeq.checks import (
     check_choice,
     check_count,
     check_flag,
@@ -18,6 +16,8 @@ from edgeq.training.recipes.checks import (
     check_text,
     read_record,
 )
+from edgeq.errors import UsageError
+from edgeq.training.recipes.any_recipe import AnyRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
+from edgeq.network.layer_rules import resolve
 from edgeq.network.placement import FIRST_LAST, LayerWidths, place
 from edgeq.training.layers import WeightQuantizer, output_axis
 from edgeq.training.quantizers.catalogue import build_activation, build_weight, find
-from edgeq.training.recipes.layer_rules import resolve
 from edgeq.training.recipes.scheme import AUTO, check_method
 
 if TYPE_CHECKING:

@@ -69,6 +69,7 @@ _FUNCTIONS: Mapping[Any, OperatorKind] = {
     F.interpolate: "data_movement",
     F.pixel_shuffle: "data_movement",
 }
+_MAX_BITS: Mapping[Any, int] = {torch.softmax: 8, torch.log_softmax: 8}
 _HINTS: Mapping[str, str] = {
     "instance_norm": "use nn.InstanceNorm2d or nn.GroupNorm",
     "Conv3d": "use Conv2d layers",
@@ -131,7 +132,7 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
                 else node.name
             )
             shares = owner if owner != node.name else None
-            ops.append(Op(node.name, kind, inputs, positive, shares))
+            ops.append(Op(node.name, kind, inputs, positive, shares, _MAX_BITS.get(source.target)))
     return ops
 
 

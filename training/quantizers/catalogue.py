@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgeq.checks import WIDE
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ Role = Literal["weights", "activations"]
 
 _PACKAGE = "edgeq.training.quantizers"
 _WIDTHS = tuple(range(2, 9))
-WIDE = 16
-"""The one width above a byte: of activations beside weights of 8 bits, as integer kernels have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from edgeq.data import Augmentation
-from edgeq.errors import UsageError
-from edgeq.training.recipes.any_recipe import AnyRecipe
-from edgeq.training.recipes.checks import (
+from edgeq.checks import (
     check_choice,
     check_count,
     check_flag,
@@ -20,6 +17,9 @@ from edgeq.training.recipes.checks import (
     check_text,
     read_record,
 )
+from edgeq.data import Augmentation
+from edgeq.errors import UsageError
+from edgeq.training.recipes.any_recipe import AnyRecipe
 from edgeq.training.recipes.optimization import Group, Optimizer, Schedule
 from edgeq.training.recipes.scheme import Scheme
 

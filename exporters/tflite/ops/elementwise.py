@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.exporters.tflite.biases import input_ends
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.storage import check_rescale, clamps, refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import Operand, QdqConstant, QdqTensor
-from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
     from edgeq.exporters.tflite.context import LoweringContext
@@ -44,7 +45,7 @@ def lower_mul(op: QdqOp, context: LoweringContext) -> None:
     ]
     rescales_up = len(scales) == 2 and scales[0] * scales[1] >= float(op.output.scale)
     if rescales_up:
-        largest = max(map(abs, STORAGE_RANGE[op.output.params.dtype])) ** 2
+        largest = math.prod(max(map(abs, _ends(o))) for o in op.inputs[:2] if o is not None)
         check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
     if not context.is_float and len(scales) == 2 and context.element(op.output) is np.int8:
         _check_product(
@@ -138,6 +139,11 @@ def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
             "its output's scale is too small for its operands': kernels would overflow",
             "quantise its output with a larger scale",
         )
+
+
+def _ends(operand: Operand) -> tuple[int, int]:
+    """What an operand can be less its zero point, also one that is given to the graph."""
+    return input_ends(operand) if isinstance(operand, QdqTensor) else _centered(operand)
 
 
 def _centered(operand: Operand) -> tuple[int, int]:

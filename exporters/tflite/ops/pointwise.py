@@ -5,7 +5,8 @@ By TFLite's own operator where that is within a step of ONNX, else by a table.
 A table is exact on every runtime: GATHER from 256 stored results, its indices the integers
 themselves. It costs a CAST and an ADD on top, so an operator of TFLite's own comes first. LOGISTIC
 and TANH write one fixed grid; where the model has another, a QUANTIZE follows, if what both
-together give is within a step for each of the 256 integers that may come in.
+together give is within a step for each of the 256 integers that may come in. For 16 bits the table
+has 65,536 results (128 KiB): kernels of their own, but LEAKY_RELU, are up to three steps off.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.exporters.tflite.context import LoweringContext
+    from edgeq.exporters.tflite.storage import Storage
     from edgeq.qdq.ir import QdqOp, QdqTensor
 
-_OFFSET = 128
-WIDE_GRID = QuantParams.of(2.0**-15, 0, "int16")
-"""What the int16 kernels of functions write whose results lie between 0 and 1."""
+# what makes an index of the smallest integer of an element type
+_OFFSETS = {"int8": 2**7, "int16": 2**15}
 _DOUBT = 2.0**-10  # of a step: runtimes compute the function in float32, each in its own way
 _STEEPEST_HARD_SWISH = 100.0  # the kernel refuses input scales of 128 times the output's and more
 
@@ -63,23 +64,22 @@ class FunctionKernel:
         version: the first with int8 kernels.
         options: its options for an operator of the view.
         fixed: the one grid that it writes, if it does.
-        wide: whether its int16 kernel is right to the last bit or two; the grid that it writes is
-            then ``WIDE_GRID``.
+        wide: whether its int16 kernel is within a step.
     """
 
     builtin: int
     version: int
     options: Callable[[QdqOp], Any] = lambda _: None
     fixed: QuantParams | None = None
-    wide: bool = True
+    wide: bool = False
 
 
 KERNELS: Mapping[str, FunctionKernel] = {
     "Gelu": FunctionKernel(Op.GELU, 2, _gelu),
     "HardSwish": FunctionKernel(Op.HARD_SWISH, 1, lambda _: schema.HardSwishOptionsT()),
-    "LeakyRelu": FunctionKernel(Op.LEAKY_RELU, 2, _leaky_relu),
+    "LeakyRelu": FunctionKernel(Op.LEAKY_RELU, 2, _leaky_relu, wide=True),
     "Sigmoid": FunctionKernel(Op.LOGISTIC, 2, fixed=QuantParams.of(1 / 256, -128)),
-    "Tanh": FunctionKernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0), wide=False),
+    "Tanh": FunctionKernel(Op.TANH, 2, fixed=QuantParams.of(1 / 128, 0)),
 }
 
 
@@ -94,11 +94,7 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
                 op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits"
             )
         _direct(op, context, kernel)
-    elif {context.storages[tensor.name].dtype for tensor in (context.operand(op), op.output)} != {
-        "int8"
-    }:
-        _wide(op, context, kernel)
-    elif kernel is None or not _bearable(op, context):
+    elif kernel is None or not _fits(op, context, kernel):
         lower_lookup(op, context)
     elif kernel.fixed is None or context.is_on(op.output, kernel.fixed):
         _direct(op, context, kernel)
@@ -108,49 +104,25 @@ def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
         lower_lookup(op, context)
 
 
-def _wide(op: QdqOp, context: LoweringContext, kernel: FunctionKernel | None) -> None:
-    """A function on 16 bits, for which there are no tables."""
-    if (
-        kernel is None
-        or not kernel.wide
-        or context.storages[context.operand(op).name].dtype
-        != context.storages[op.output.name].dtype
-    ):
-        raise refused(
-            op,
-            "TFLite has no kernel for it that is exact on 16 bits",
-            "quantise what it reads and writes to 8 bits",
-        )
-    if kernel.fixed is None or context.is_on(op.output, WIDE_GRID):
-        _direct(op, context, kernel)
-    # so that both roundings together stay within a step
-    elif float(op.output.scale) >= 2 * float(WIDE_GRID.scale):
-        _through(op, context, kernel, WIDE_GRID)
-    else:
-        raise refused(
-            op,
-            "TFLite writes it with the scale 2^-15, and the model's is another",
-            "give it the scale 2^-15, or 2^-14 and more",
-        )
-
-
 def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     """Append a unary elementwise function as its table: CAST, ADD, GATHER."""
     source = context.operand(op)
     layout = context.layout(source)
     shape = stored_shape(op.output.shape, layout)
     cast = schema.CastOptionsT()
-    cast.inDataType, cast.outDataType = schema.TensorType.INT8, schema.TensorType.INT32
+    held = context.storages[source.name].dtype
+    cast.inDataType = schema.TensorType.INT16 if held == "int16" else schema.TensorType.INT8
+    cast.outDataType = schema.TensorType.INT32
     builder, name = context.builder, op.output.name
     integers = builder.activation(f"{name}~integers", shape, None, np.int32)
     builder.operator(Op.CAST, 1, [context.read(source, layout)], [integers], cast)
     indices = builder.activation(f"{name}~indices", shape, None, np.int32)
     builder.operator(
-        Op.ADD, 1, [integers, builder.numbers([_OFFSET])], [indices], schema.AddOptionsT()
+        Op.ADD, 1, [integers, builder.numbers([_OFFSETS[held]])], [indices], schema.AddOptionsT()
     )
     table = builder.constant(
         f"{name}~table",
-        table_of(op, context.storages[source.name].shift, context.storages[name].shift),
+        table_of(op, context.storages[source.name], context.storages[name]),
         context.grid(op.output),
     )
     target = context.tensor(op.output, layout)
@@ -158,22 +130,21 @@ def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     context.place(op.output, target, layout)
 
 
-def table_of(op: QdqOp, source_shift: int, shift: int) -> NDArray[np.signedinteger]:
-    """The result, as it is stored, for each int8 input from -128 on.
+def table_of(op: QdqOp, source: Storage, target: Storage) -> NDArray[np.signedinteger]:
+    """The result, as it is stored, for each integer that the input's element type holds.
 
     Args:
-        op: a function of one 8-bit tensor.
-        source_shift: what is added to the integers of the input.
-        shift: what is added to those of the output.
+        op: a function of one tensor.
+        source: how the input is held.
+        target: how the output is held.
     """
-    curve, integers = _curve(op), np.arange(-_OFFSET, _OFFSET)
+    curve, integers = _curve(op), np.arange(source.smallest, source.largest + 1)
     first = int(integers_of(activation(op))[0])
-    at = np.clip(integers - source_shift - first, 0, curve.size - 1)
+    at = np.clip(integers - source.shift - first, 0, curve.size - 1)
     centered = np.clip(
         op.output.params.quantize(curve).astype(np.int32), op.output.low, op.output.high
     )
-    wide = op.output.params.dtype.endswith("int16")
-    return (centered[at] + shift).astype(np.int16 if wide else np.int8)
+    return (centered[at] + target.shift).astype(np.dtype(target.dtype))
 
 
 def _curve(op: QdqOp) -> NDArray[np.float32]:
@@ -186,11 +157,15 @@ def _curve(op: QdqOp) -> NDArray[np.float32]:
     return evaluate(op.op_type, (reals,), op.attributes)
 
 
-def _bearable(op: QdqOp, context: LoweringContext) -> bool:
-    """Whether TFLite's kernel takes the grids."""
-    return op.op_type != "HardSwish" or float(
-        context.operand(op).scale
-    ) < _STEEPEST_HARD_SWISH * float(op.output.scale)
+def _fits(op: QdqOp, context: LoweringContext, kernel: FunctionKernel) -> bool:
+    """Whether TFLite's kernel takes the grids, and is exact on them."""
+    source, target = context.operand(op), op.output
+    dtypes = {context.storages[tensor.name].dtype for tensor in (source, target)}
+    if dtypes != {"int8"}:
+        return kernel.wide and dtypes == {"int16"}
+    return op.op_type != "HardSwish" or float(source.scale) < _STEEPEST_HARD_SWISH * float(
+        target.scale
+    )
 
 
 def _error_lsb(op: QdqOp, fixed: QuantParams) -> int:

@@ -22,6 +22,7 @@ integer runtime stores a grid of its own, so that nothing is left to compute in 
 - unary elementwise functions and products read and write 8-bit grids of their own, unless an inner
   layer reads the result: a function is then a table of 256 entries; LayerNorm does so too, and
   computes in float between them;
+- what no kernel computes in more bits, such as a softmax, reads a narrower grid on the way to it;
 - nothing stands between a layer, a sum or a normalisation and its ReLU or other clip.
 """
 
@@ -70,6 +71,7 @@ class Op:
         inputs: the activation tensors it reads.
         not_negative: a function or constant whose numbers cannot be.
         shares: the first layer that has a layer's weights, where that is another one.
+        max_bits: the most bits that integer kernels of it read and write; None for any.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Op:
     inputs: tuple[str, ...] = ()
     not_negative: bool = False
     shares: str | None = None
+    max_bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ class _Solver:
         self.leader = {name: name for name in bits}
         if self.integer:
             self._share_grids(bits)
-        self._narrow_for_layers({name: bits.get(name, _FLOAT_BITS) for name in stored})
+        self._narrow({name: bits.get(name, _FLOAT_BITS) for name in stored})
         tensors = {name: self._find(name) for name in bits}
         edges = {
             edge: (self.leader.get(grid) and self._find(grid)) or grid
@@ -295,7 +298,8 @@ class _Solver:
             read = [before[self._root(source)] for source in self.ops[tensor].inputs]
             return max(self.boundary_bits, self.wanted[tensor], *read)
         usual = max(self.boundary_bits, self.wanted[tensor])
-        return usual if self._is_number_too(tensor) else max(asked, default=usual)
+        width = usual if self._is_number_too(tensor) else max(asked, default=usual)
+        return min(width, self.ops[tensor].max_bits or width)
 
     def _is_number_too(self, tensor: str) -> bool:
         """Whether layers read a sign, the one bit, of something that others read as a number.
@@ -342,13 +346,14 @@ class _Solver:
                 else:
                     self.edges[op.name, index] = op.name
 
-    def _narrow_for_layers(self, bits: Mapping[str, int]) -> None:
-        """Bring a tensor onto a narrower grid where a layer reads fewer bits than are stored."""
+    def _narrow(self, bits: Mapping[str, int]) -> None:
+        """Bring a tensor onto a narrower grid where one reads fewer bits than are stored."""
         for tensor in bits:
             asked = self._asked(tensor)
+            asked |= {op.name: op.max_bits for op, _ in self._uses(tensor) if op.max_bits}
             several = len({width for width in asked.values() if width < bits[tensor]}) > 1
             for op, index in self._uses(tensor):
-                width = asked.get(op.name, bits[tensor]) if op.kind == "layer" else bits[tensor]
+                width = asked.get(op.name, bits[tensor])
                 if width < bits[tensor]:
                     name = f"{tensor}_narrowed_to_{width}" if several else f"{tensor}_narrowed"
                     self.narrowed[name] = tensor, width

@@ -310,8 +310,8 @@ def output_range(
     """The min and the max integer that an operator can give on a grid, before it is clipped.
 
     Moving and averaging integers cannot leave their range. Rescaling maps zero to zero exactly, in
-    any rounding, so what is not negative stays so; a bound other than zero is not relied on,
-    because kernels round it each in their own way.
+    any rounding, so what is not negative stays so; a bound other than zero is not relied on where
+    the scale changes, because kernels round it each in their own way.
     """
     low, high = params.qmin, params.qmax
     tensors = [operand for operand in inputs if isinstance(operand, QdqTensor)]
@@ -324,6 +324,9 @@ def output_range(
         return low, high
     if all(same_grid(tensor.params, params) for tensor in tensors):
         return max(low, min(t.low for t in tensors)), min(high, max(t.high for t in tensors))
+    if op_type == "Requantize" and np.array_equal(tensors[0].params.scale, params.scale):
+        shift = int(params.zero_point) - tensors[0].zero_point
+        return max(low, tensors[0].low + shift), min(high, tensors[0].high + shift)
     if all(tensor.per_tensor and tensor.low >= tensor.zero_point for tensor in tensors):
         return max(low, int(params.zero_point)), high
     return low, high

@@ -1,7 +1,7 @@
 """Functions of one quantised tensor that a file writes as several float nodes, as one table.
 
 ``x * Sigmoid(x)``, ``x * HardSigmoid(x)``, Gelu in terms of Erf, ``x / 6``: where no quantiser
-stands between the nodes, the result still depends on one integer of at most 8 bits only, so it is a
+stands between the nodes, the result still depends on one integer of 16 bits at most, so it is a
 table, and a table is exact.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeq.numerics.attributes import AttributeValue
     from edgeq.qdq.symbolic import SymbolicValue
 
-_NARROW = frozenset(("int4", "uint4", "int8", "uint8"))
+_DTYPES = frozenset(("int4", "uint4", "int8", "uint8", "int16", "uint16"))
 
 
 def integers_of(tensor: QdqTensor) -> NDArray[np.int32]:
@@ -121,7 +121,7 @@ def _source(operand: SymbolicValue | None) -> QdqTensor | None:
     if (
         isinstance(operand, Dequantized)
         and operand.tensor.per_tensor
-        and operand.tensor.params.dtype in _NARROW
+        and operand.tensor.params.dtype in _DTYPES
         and not operand.tensor.is_float
     ):
         return operand.tensor

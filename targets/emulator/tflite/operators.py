@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,15 +32,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.numerics.multipliers import Multiplier
-    from edgeq.targets.emulator.hardware.machine import Rounding
+    from edgeq.targets.emulator.hardware.machine import HardwareProfile, Rounding
     from edgeq.targets.emulator.program import StepKernel
     from edgeq.targets.emulator.tflite.op import TfliteOp
 
 _SAME = 0  # of the schema's Padding
 _WIDEST_ONCE = 2**32  # of a sum that is multiplied by 31 bits at once
+_NARROW_SUM, _WIDE_SUM = 32, 64  # bits of the accumulators of kernels for 8 and for 16 bits
 
 
 # ---- sums of products ----------------------------------------------------------------------------
+
+
+def _summing(profile: HardwareProfile, *, wide: bool) -> HardwareProfile:
+    """The machine for sums: kernels of 16 bits add in 64 where those of 8 add in 32."""
+    if not wide or profile.accumulator_bits != _NARROW_SUM:
+        return profile
+    return replace(profile, accumulator_bits=_WIDE_SUM)
 
 
 def _weighted(
@@ -60,10 +69,13 @@ def _weighted(
         None if given is None else torch.from_numpy(op.numbers(bias).astype(np.float64).reshape(-1))
     )
     operands = Operands(weights.movedim(1, -1).flatten(1), op.range(source))
-    accumulator = Accumulator.of(
-        op.name, op.profile, largest_sum(weights, start, op.range(source).largest), operands
-    )
     wide = given is not None and given.kind == "INT64"
+    accumulator = Accumulator.of(
+        op.name,
+        _summing(op.profile, wide=wide),
+        largest_sum(weights, start, op.range(source).largest),
+        operands,
+    )
     if wide and rounding == "single-half-away" and accumulator.largest >= _WIDEST_ONCE:
         raise op.refused("its sums need more than 32 bits")
     finish = Finish(
@@ -160,7 +172,7 @@ def _product(op: TfliteOp) -> KernelSetup:
     transposed = (bool(options.adjX), bool(options.adjY))
     taps = op.operand(0).shape[-2 if transposed[0] else -1]
     largest = taps * op.range(0).largest * op.range(1).largest
-    accumulator = Accumulator.of(op.name, op.profile, largest)
+    accumulator = Accumulator.of(op.name, _summing(op.profile, wide=op.is_wide()), largest)
     (factor,) = convolution_multipliers(
         step_of(op.grid(0)), np.atleast_1d(op.grid(1).scale), step_of(op.output_grid)
     )

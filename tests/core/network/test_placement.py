@@ -451,3 +451,19 @@ class TestFunctionsAndProducts:
     def test_the_published_placement_leaves_them_in_float(self) -> None:
         placement = place(self.OPS, placement="paper", weight_bits=4, act_bits=4)
         assert set(placement.tensors) == {"mean", "relu"}
+
+
+def test_what_has_no_wider_kernel_reads_and_writes_narrow_grids() -> None:
+    ops = [
+        Op("image", "input"),
+        Op("stem", "layer", ("image",)),
+        Op("shares", "function", ("stem",), not_negative=True, max_bits=8),
+        Op("both", "mul", ("shares", "stem")),
+        Op("logits", "layer", ("both",)),
+    ]
+    made = integer(ops, act_bits=16, weight_bits=8, boundary_bits=16)
+    bits = {name: made.grids[grid].bits for name, grid in made.tensors.items()}
+    assert bits == {"image": 16, "stem": 16, "shares": 8, "both": 16, "logits": 16}
+    assert [(edge, made.grids[grid].bits) for edge, grid in made.edges.items()] == [
+        (("shares", 0), 8)
+    ]

@@ -13,9 +13,9 @@ from edgeq.deploy.cli import run
 from edgeq.deploy.scheme_check.check import TargetCheck, check_scheme, require, target_names
 from edgeq.deploy.scheme_check.findings import Finding, brief
 from edgeq.errors import GateFailed, TargetError, UnknownName, UsageError
+from edgeq.network.layer_rules import LayerRule
 from edgeq.training.qat_transform import quantize
 from edgeq.training.quantizers.catalogue import find
-from edgeq.training.recipes.layer_rules import LayerRule
 from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeq.deploy.scheme_check.options import on_graphs, required, scheme_of
 from edgeq.errors import UsageError
-from edgeq.training.recipes.layer_rules import LayerRule
+from edgeq.network.layer_rules import LayerRule
 from edgeq.training.recipes.scheme import Scheme
 
 NONE: dict[str, Any] = {"weight_bits": None, "weights": None, "per_channel": None}

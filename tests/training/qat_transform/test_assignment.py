@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeq.errors import UsageError
+from edgeq.network.layer_rules import LayerRule
 from edgeq.training.layers import QuantLayer
 from edgeq.training.qat_transform import ASSIGNMENT, quantize
 from edgeq.training.quantizers.fitted import Fitted
@@ -21,7 +22,6 @@ from edgeq.training.quantizers.max_abs import MaxAbs
 from edgeq.training.quantizers.power_of_two import PowerOfTwo
 from edgeq.training.quantizers.tracked_clip import TrackedClip
 from edgeq.training.quantizers.tracked_range import TrackedRange
-from edgeq.training.recipes.layer_rules import LayerRule
 from edgeq.training.recipes.scheme import Scheme
 
 

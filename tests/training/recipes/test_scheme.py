@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edgeq.errors import UnknownName, UsageError
+from edgeq.network.layer_rules import LayerRule
 from edgeq.training.quantizers.catalogue import METHODS
-from edgeq.training.recipes.layer_rules import LayerRule
 from edgeq.training.recipes.scheme import Scheme
 
 FULL = Scheme(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes
-from edgeq.training.quantizers.catalogue import WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
     from _typeshed import DataclassInstance
 
+WIDE = 16
+"""The one width above a byte: of activations beside weights of 8 bits, as integer kernels have."""
 _BYTE = 8  # bits
 Record = TypeVar("Record", bound="DataclassInstance")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from edgeq.errors import UsageError
-from edgeq.training.recipes.layer_rules import LayerRule, parse_rule, resolve
+from edgeq.network.layer_rules import LayerRule, parse_rule, resolve
 
 PATHS = ("conv1", "stages.0.0.conv1", "stages.0.0.conv2", "stages.1.0.conv1", "fc")
 
