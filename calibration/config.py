@@ -11,8 +11,8 @@ from edgeq.calibration.method_options import configured
 from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
-from edgeq.checks import check_width
 from edgeq.errors import UsageError
+from edgeq.network.checks import check_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable

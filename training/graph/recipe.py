@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from edgeq.checks import (
+from edgeq.errors import UsageError
+from edgeq.network.checks import (
     check_choice,
     check_count,
     check_flag,
@@ -16,7 +17,6 @@ from edgeq.checks import (
     check_text,
     read_record,
 )
-from edgeq.errors import UsageError
 from edgeq.training.recipes.any_recipe import AnyRecipe
 
 if TYPE_CHECKING:

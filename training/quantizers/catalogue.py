@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeq.checks import WIDE
 from edgeq.errors import UnknownName, UsageError
+from edgeq.network.checks import WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

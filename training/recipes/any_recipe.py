@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from edgeq.checks import read_toml
+from edgeq.network.checks import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeq.checks import check_choice, check_number
 from edgeq.errors import UsageError
+from edgeq.network.checks import check_choice, check_number
 
 OptimizerName = Literal["sgd", "adam", "rmsprop"]
 ScheduleName = Literal["cosine", "step", "exponential", "constant"]

@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from edgeq.checks import (
+from edgeq.data import Augmentation
+from edgeq.errors import UsageError
+from edgeq.network.checks import (
     check_choice,
     check_count,
     check_flag,
@@ -17,8 +19,6 @@ from edgeq.checks import (
     check_text,
     read_record,
 )
-from edgeq.data import Augmentation
-from edgeq.errors import UsageError
 from edgeq.training.recipes.any_recipe import AnyRecipe
 from edgeq.training.recipes.optimization import Group, Optimizer, Schedule
 from edgeq.training.recipes.scheme import Scheme

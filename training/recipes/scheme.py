@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from edgeq.checks import check_choice, check_flag, check_width, read_record
 from edgeq.errors import UnknownName, UsageError
+from edgeq.network.checks import check_choice, check_flag, check_width, read_record
 from edgeq.network.layer_rules import LayerRule
 from edgeq.network.placement import FIRST_LAST, FirstLast, PlacementName
 from edgeq.training.quantizers.catalogue import Role, find, methods

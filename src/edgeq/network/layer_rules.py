@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from edgeq.checks import check_flag, check_width, read_record
 from edgeq.errors import UsageError
+from edgeq.network.checks import check_flag, check_width, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

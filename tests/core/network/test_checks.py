@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from edgeq.checks import check_choice, check_count, check_number, read_record
 from edgeq.errors import UsageError
+from edgeq.network.checks import check_choice, check_count, check_number, read_record
 
 
 @dataclass(frozen=True)
