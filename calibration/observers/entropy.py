@@ -48,18 +48,19 @@ def _divergence(
 ) -> float:
     """Of the clipped histogram from the merged one, in nats."""
     low, high = ends
-    inside = (values >= low) & (values <= high)
-    if not inside.any():
+    first, last = np.searchsorted(values, low), np.searchsorted(values, high, side="right")
+    if first == last:
         return np.inf
-    place = (values - low) / (high - low) * _BINS
-    bins = np.clip(place.astype(np.int64), 0, _BINS - 1)
-    clipped = np.bincount(bins, counts, _BINS)
-    kept = np.bincount(bins[inside], counts[inside], _BINS)
-    group = np.arange(_BINS) * groups // _BINS
+    place = ((values[first:last] - low) / (high - low) * _BINS).astype(np.intp)
+    kept = np.bincount(np.minimum(place, _BINS - 1), counts[first:last], _BINS)
+    clipped = kept.copy()
+    clipped[0] += counts[:first].sum()
+    clipped[-1] += counts[last:].sum()
     filled = kept > 0
-    mean = np.bincount(group, kept, groups) / np.maximum(np.bincount(group, filled, groups), 1)
-    merged = np.where(filled, mean[group], 0.0)
-    p, q = clipped / clipped.sum(), merged / merged.sum()
-    where = p > 0
+    each = np.reshape(kept, (min(groups, _BINS), -1))
+    many = np.maximum(filled.reshape(each.shape).sum(axis=1), 1)
+    merged = np.where(filled, np.repeat(each.sum(axis=1) / many, each.shape[1]), 0.0)
+    where = clipped > 0
+    p, q = clipped[where] / clipped.sum(), merged[where] / merged.sum()
     # a bin that only clipped values fall into has no share of its own
-    return float(p[where] @ np.log(p[where] / np.maximum(q[where], 1e-9)))
+    return float(p @ np.log(p / np.maximum(q, 1e-9)))

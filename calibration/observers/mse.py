@@ -25,7 +25,8 @@ class MSE(Histogram):
     def range(self, bits: int) -> tuple[float, float]:
         """The best range of those searched; never beyond the extremes."""
         low, high = self.extremes()
-        values, counts = self.used()
+        values, found = self.used()
+        counts = found.astype(np.float64)
         low, high = min(low, 0.0), max(high, 0.0)
         if low == high:
             return low, high
@@ -41,7 +42,7 @@ class MSE(Histogram):
 
 
 def _squared_error(
-    values: NDArray[np.float64], counts: NDArray[np.int64], ends: tuple[float, float], steps: int
+    values: NDArray[np.float64], counts: NDArray[np.float64], ends: tuple[float, float], steps: int
 ) -> float:
     """The sum of squared errors of values on the grid of a range, its zero point an integer."""
     low, high = ends
@@ -49,5 +50,10 @@ def _squared_error(
     if scale <= 0.0:
         return np.inf
     zero = np.rint(-low / scale)
-    on_grid = (np.clip(np.rint(values / scale) + zero, 0, steps) - zero) * scale
-    return float(counts @ (values - on_grid) ** 2)
+    error = np.rint(values / scale)
+    np.maximum(error, -zero, out=error)
+    np.minimum(error, steps - zero, out=error)
+    error *= scale
+    error -= values
+    error *= error
+    return float(counts @ error)

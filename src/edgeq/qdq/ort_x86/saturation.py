@@ -145,34 +145,43 @@ def pair_safe_scale(
     Returns:
         float32, of the shape of ``scale``.
     """
-    found = np.atleast_1d(scale).astype(np.float32).copy()
-    groups = rows[None] if scale.ndim == 0 else rows[:, None]
-    for i, group in enumerate(groups):
-        if _greatest_pair(group, found[i]) <= limit:
-            continue
-        found[i] = max(found[i], _greatest_pair(group, None) / (limit + 1))
-        while _greatest_pair(group, found[i]) > limit:
-            found[i] *= np.float32(_FINER)
+    found = np.atleast_1d(scale).astype(np.float32)
+    groups = rows.reshape(len(found), -1, rows.shape[1])
+    wide = np.flatnonzero(_greatest_pairs(groups, found) > limit)
+    least = _greatest_pairs(groups[wide], None) / (limit + 1)
+    found[wide] = np.maximum(found[wide], least)
+    while wide.size:
+        wide = wide[_greatest_pairs(groups[wide], found[wide]) > limit]
+        found[wide] *= np.float32(_FINER)
     return found.reshape(scale.shape)
 
 
-def _greatest_pair(rows: NDArray[np.float32], scale: np.float32 | None) -> float:
+def _greatest_pairs(
+    groups: NDArray[np.float32], scale: NDArray[np.float32] | None
+) -> NDArray[np.float64]:
     """The largest magnitude that the positive or the negative numbers of a pair add up to.
 
-    Rounded on a scale, or as they are.
+    Args:
+        groups: (groups, rows, columns).
+        scale: that each group is rounded on, (groups,); None for the numbers as they are.
+
+    Returns:
+        Of each group: (groups,).
     """
-    values = rows if scale is None else np.rint(rows / scale)
+    values = groups if scale is None else np.rint(groups / scale[:, None, None])
     sums = [np.add(*neighbours(np.maximum(sign * values, 0))) for sign in (1, -1)]
-    return float(max(each.max(initial=0) for each in sums))
+    largest = np.maximum(*(each.max(axis=(1, 2), initial=0) for each in sums))
+    return np.asarray(largest, np.float64)
 
 
 def neighbours(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The first and the second of each two columns, (rows, pairs).
+    """The first and the second of each two columns, (..., pairs).
 
     An odd last column stands beside zeros.
     """
-    full = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
-    return full[:, ::2], full[:, 1::2]
+    odd = rows.shape[-1] % 2
+    full = np.pad(rows, [*[(0, 0)] * (rows.ndim - 1), (0, 1)]) if odd else rows
+    return full[..., ::2], full[..., 1::2]
 
 
 def in_kernel_order(weights: NDArray[Any], order: Order = "either") -> NDArray[Any]:
