@@ -82,6 +82,22 @@ class Evidence:
         return None if first is None else self.places[first.tensor]
 
     @property
+    def suspects(self) -> list[Place]:
+        """The first wrong operator, after those before it that the recording does not show."""
+        if self.first is None:
+            return []
+        found, todo = {}, [self.first]
+        while todo:
+            place = todo.pop()
+            found[place.operator.tensor] = place
+            todo += [
+                self.places[name]
+                for name in place.operator.inputs
+                if name in self.places and name not in self.meter.meters and name not in found
+            ]
+        return sorted(found.values(), key=lambda place: place.operator.number)
+
+    @property
     def kept(self) -> WrongSamples | None:
         """A few samples on which it is."""
         return self.meter.kept

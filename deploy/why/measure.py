@@ -40,12 +40,14 @@ class WrongSamples:
         expected: what it should give.
         seen: what it gave.
         recorded: all tensors of the stage on the first of them, by the first file's names.
+        indices: which of all samples they are.
     """
 
     inputs: Mapping[str, NDArray[np.float32]]
     expected: NDArray[np.float32]
     seen: NDArray[np.float32]
     recorded: Mapping[str, Recorded]
+    indices: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -190,8 +192,17 @@ class StageMeter:
     first: Operator | None = None
     samples: int = 0
 
-    def add(self, program: Replaying, batch: Batch, recorded: Mapping[str, Recorded]) -> None:
-        """Judge each operator by the numbers that the stage itself gave it."""
+    def add(
+        self, program: Replaying, batch: Batch, recorded: Mapping[str, Recorded], before: int
+    ) -> None:
+        """Judge each operator by the numbers that the stage itself gave it.
+
+        Args:
+            program: computes the operators.
+            batch: the samples.
+            recorded: what the stage shows of its tensors.
+            before: how many samples came before this batch.
+        """
         begun: dict[str, int] = {}  # samples of each operator, as they come in rounds
         for found in program.replay(batch, recorded):
             operator = found.operator
@@ -212,6 +223,7 @@ class StageMeter:
                     found.expected[where],
                     found.seen[where],
                     _sample(recorded, start + int(where[0])),
+                    before + start + where,
                 )
 
     def accumulate(self, reference: Mapping[str, Recorded], seen: Mapping[str, Recorded]) -> None:

@@ -162,7 +162,7 @@ class _Chain:
                     meter.samples += samples_in(images)
                     if self._is_itself(stage):
                         continue
-                    meter.add(program, images, recorded[stage.pair])
+                    meter.add(program, images, recorded[stage.pair], done)
                     if stage.against in recorded:
                         meter.accumulate(recorded[stage.against], recorded[stage.pair])
                 done += samples_in(images)
@@ -273,7 +273,10 @@ class _Chain:
             saturation_here(
                 stage.pair,
                 stage.pair.artefact.name,
-                samples=Samples(self.source, self.part),
+                samples=Samples(
+                    self.source,
+                    self.part if meter.kept is None else self.part.take(meter.kept.indices),
+                ),
                 threads=self.threads,
             ),
             _plan(target, stage.pair.artefact, self.threads) if meter.wrong else None,

@@ -10,16 +10,18 @@ if TYPE_CHECKING:
 
 
 def find(evidence: Evidence) -> list[Cause]:
-    """Where the first wrong operator is a layer whose pairs saturate there."""
-    first, saturation = evidence.first, evidence.saturation
-    if first is None or saturation is None:
+    """Where the first wrong operator, or a hidden one before it, has pairs that saturate there."""
+    saturation = evidence.saturation
+    if saturation is None:
         return []
     hit = [layer for layer in saturation.layers if layer.wrong_sums or not layer.sums]
-    layer = next((each for each in hit if each.tensor == first.operator.tensor), None)
-    if layer is None:
+    by_tensor = {layer.tensor: layer for layer in hit}
+    place = next((each for each in evidence.suspects if each.operator.tensor in by_tensor), None)
+    if place is None:
         return []
+    layer = by_tensor[place.operator.tensor]
     sums = (
-        f": {layer.wrong_sums:,} of {layer.sums:,} sums are wrong on the first samples"
+        f": {layer.wrong_sums:,} of {layer.sums:,} sums are wrong on samples that it changes"
         if layer.sums
         else f": a pair can come to {layer.extreme:,}, and 16 bits hold 32,767"
     )
@@ -30,5 +32,6 @@ def find(evidence: Evidence) -> list[Cause]:
             "pair saturation",
             f"pairs of products saturate at 16 bits, as on x86 without VNNI{sums}{others}",
             saturation.hint,
+            place=place,
         )
     ]
