@@ -23,6 +23,8 @@ from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_p
 MAX_TENSORS = 25  # lines of a table; --json has all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.results import Comparison, Drift, Hop, Stage
 
 
@@ -164,9 +166,37 @@ def _show(found: "Comparison", split: str) -> None:
         rows,
         numbers=("SQNR dB", "RMSE", "largest", *further, "its SQNR dB"),
     )
+    for hop in found.hops:
+        if hop.without_tensors:
+            console.note(f"{hop.stage}: no tensors inside are compared: {hop.without_tensors}")
+    _show_outputs(found.hops)
     show_saturation(found.saturating)
     for hop in found.hops:
         _show_tensors(hop)
+
+
+def _show_outputs(hops: "Sequence[Hop]") -> None:
+    """Each output of networks with several, hop by hop."""
+    from edgeq.deploy import console
+    from edgeq.deploy.report.values import decibels, general
+
+    numbers = ("SQNR dB", "RMSE", "largest")
+    rows = [
+        (
+            hop.source,
+            hop.stage,
+            drift.tensor,
+            decibels(drift.sqnr_db),
+            general(drift.rmse),
+            general(drift.max_abs),
+        )
+        for hop in hops
+        for drift in hop.outputs
+    ]
+    if rows:
+        console.write_table(
+            "Drift of each output", ("from", "to", "output", *numbers), rows, numbers=numbers
+        )
 
 
 def _show_tensors(hop: "Hop") -> None:

@@ -79,7 +79,7 @@ def command(
 
 def _show(found: "Emulation") -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.report.values import count, percent, score
+    from edgeq.deploy.report.values import count, decibels, general, percent, score
     from edgeq.deploy.tables import show_remarks
 
     console.write(f"{found.artefact} on {found.hardware}: {found.summary}")
@@ -102,6 +102,11 @@ def _show(found: "Emulation") -> None:
             else f"{count(answers.changed)} answered differently"
         )
         console.write(f"{answers.data}, {count(answers.samples)} samples: {right}{changed}")
+        for drift in answers.outputs:
+            console.write(
+                f"output {drift.tensor}: {decibels(drift.sqnr_db)} dB SQNR against exact "
+                f"arithmetic, {general(drift.max_abs)} at most"
+            )
         show_remarks(answers.remarks)
     columns = (
         "layer",

@@ -123,9 +123,13 @@ def compare(
             with ExitStack() as stack:
                 opened = open_all(left.pairs, stack, threads=threads, tensors=tensors)
                 judge = Judge(task or AskedTask(), source, part, len(opened))
-                run = _Run(opened, names, source, judge)
+                run = _Run(opened, names, source, judge, inside=tensors)
                 for seen in observe(
-                    opened, part, source, tensor_samples=TENSOR_SAMPLES if tensors else 0
+                    opened,
+                    part,
+                    source,
+                    tensor_samples=TENSOR_SAMPLES if tensors else 0,
+                    tell=run.guesses.append,
                 ):
                     run.add(seen)
                     progress(run.samples, len(part))
@@ -159,6 +163,7 @@ class _HopMeter:
     def __init__(self, source: int, stage: int) -> None:
         self.source, self.stage = source, stage
         self.output = DriftMeter("output")
+        self.outputs: dict[str, DriftMeter] = {}
         self.tensors: dict[str, DriftMeter] | None = None
 
     def add(self, seen: Sequence[StageOutput]) -> None:
@@ -167,6 +172,12 @@ class _HopMeter:
             before.output.reshape(len(before.output), -1),
             after.output.reshape(len(after.output), -1),
         )
+        common = [name for name in before.matched if name in after.matched]
+        if len(before.outputs) > 1:
+            for depth, name in enumerate(common):
+                meter = self.outputs.setdefault(name, DriftMeter(name, depth))
+                one, other = before.matched[name], after.matched[name]
+                meter.update(one.reshape(len(one), -1), other.reshape(len(other), -1))
         if before.tensors is None or after.tensors is None:
             return
         if self.tensors is None:
@@ -199,7 +210,10 @@ class _Run:
         names: Mapping[Path, str],
         source: DataSource,
         judge: Judge,
+        *,
+        inside: bool,
     ) -> None:
+        self.inside = inside
         self.opened, self.names, self.source, self.judge = opened, names, source, judge
         self.hops = [_HopMeter(i, i + 1) for i in range(len(opened) - 1)]
         self.from_first = [
@@ -208,6 +222,7 @@ class _Run:
         self.answering: list[Answering] = []
         self.answers = [Gathered() for _ in opened]
         self.samples = 0
+        self.guesses: list[str] = []
 
     def add(self, seen: Sequence[StageOutput]) -> None:
         for meter in {id(meter): meter for meter in (*self.hops, *self.from_first)}.values():
@@ -253,9 +268,16 @@ class _Run:
             hops=tuple(self._hop(meter, stages, lost) for meter in self.hops),
             from_reference=tuple(self._hop(meter, stages, lost) for meter in self.from_first),
             failures=tuple(failures),
-            remarks=told(known)
-            if known
-            else remarks(scored, self.source, lambda name: self._tried(names.index(name), part)),
+            remarks=(
+                *self.guesses,
+                *(
+                    told(known)
+                    if known
+                    else remarks(
+                        scored, self.source, lambda name: self._tried(names.index(name), part)
+                    )
+                ),
+            ),
             saturating=tuple(found for found in lost.values() if found is not None),
         )
         classes = {
@@ -303,8 +325,20 @@ class _Run:
         self, meter: _HopMeter, stages: Sequence[Stage], lost: Mapping[Pair, PairSaturation | None]
     ) -> Hop:
         output, tensors = meter.drifts()
+        outputs = tuple(each.result() for each in meter.outputs.values())
         ends = self.opened[meter.source].pair, self.opened[meter.stage].pair
         why = cause(*ends)
-        if any(drift.mse > 0 for drift in (output, *tensors)):
+        if any(drift.mse > 0 for drift in (output, *tensors, *outputs)):
             why = named_cause(why, [(pair, lost[pair]) for pair in ends])
-        return Hop(stages[meter.source].name, stages[meter.stage].name, why, output, tensors)
+        names = stages[meter.source].name, stages[meter.stage].name
+        without = "" if tensors or not self.inside else self._without(meter)
+        return Hop(*names, why, output, tensors, outputs, without)
+
+    def _without(self, meter: _HopMeter) -> str:
+        """Why no tensors inside two stages are compared."""
+        for place in (meter.source, meter.stage):
+            opened = self.opened[place]
+            unreadable = getattr(opened.session, "unreadable", None)
+            if not opened.intermediates and unreadable:
+                return f"{unreadable[0]}; {unreadable[1]}"
+        return "no tensor inside has the same name and size in both"

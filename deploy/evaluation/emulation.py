@@ -14,6 +14,7 @@ from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
 from edgeq.deploy.evaluation.plausibility import tried
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.formats.artefact import resolve
+from edgeq.metrics.drift import DriftMeter
 from edgeq.tabular import Table, Tabular
 from edgeq.target import TARGETS
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
-    from edgeq.results import Accuracy, Score
+    from edgeq.results import Accuracy, Drift, Score
     from edgeq.target import Session
     from edgeq.targets.emulator.hardware.costs import LayerCost
     from edgeq.targets.emulator.hardware.machine import HardwareProfile
@@ -69,6 +70,7 @@ class Answers:
         score: how well the machine does the task; None where that is top-1 accuracy, or where the
             data have no labels.
         exact_score: how well the reference arithmetic does it, likewise.
+        outputs: how far each output is from the reference arithmetic's.
     """
 
     data: str
@@ -79,6 +81,7 @@ class Answers:
     remarks: tuple[str, ...] = ()
     score: Score | None = None
     exact_score: Score | None = None
+    outputs: tuple[Drift, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -212,12 +215,17 @@ def _compare(
 ) -> Answers:
     read = judge.answering(path, hardware.output, hardware.output.shape, source)
     given, wanted = Gathered(), Gathered()
+    names = [spec.name for spec in hardware.outputs]
+    drifts = {name: DriftMeter(name, depth) for depth, name in enumerate(names)}
     done = 0
     for images, _ in fed(part, source, BATCH):
         outputs = [session.run_all(images) for session in (hardware, exact)]
         judge.add(outputs)
         for kept, one in zip((given, wanted), outputs, strict=True):
             kept.append(read.of(one[hardware.output.name]))
+        for name, meter in drifts.items():
+            here, there = (one[name].reshape(len(one[name]), -1) for one in outputs)
+            meter.update(there, here)
         done += samples_in(images)
         progress(done, len(part))
     mine, reference = given.all(), wanted.all()
@@ -237,6 +245,7 @@ def _compare(
         ),
         score,
         exact_score,
+        tuple(meter.result() for meter in drifts.values()),
     )
 
 

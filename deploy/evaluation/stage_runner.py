@@ -5,7 +5,7 @@ So memory does not grow with the samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +14,12 @@ from edgeq.brief import brief
 from edgeq.data.batching import fed, samples_in
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
-from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
-from edgeq.errors import UnknownName, UsageError
+from edgeq.deploy.evaluation.outputs.matching import Match, match
+from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
+from edgeq.errors import ArtefactError, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
     from numpy.typing import NDArray
@@ -57,12 +58,15 @@ class StageOutput:
         output: float32, (samples, ...); the dimensions in the order that the first stage has them
             in.
         outputs: all its outputs by name, as they are.
+        matched: those that the first stage has too, by its names and in its order, likewise with
+            its order of dimensions.
         tensors: its inner tensors by name, in graph order; None where they are not read.
     """
 
     output: NDArray[np.float32]
     outputs: Mapping[str, NDArray[np.float32]]
     tensors: Tensors | None
+    matched: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -90,7 +94,12 @@ def open_all(
 
 
 def observe(
-    opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int
+    opened: Sequence[Opened],
+    part: Split,
+    source: DataSource,
+    *,
+    tensor_samples: int,
+    tell: Callable[[str], None] = lambda _guess: None,
 ) -> Iterator[list[StageOutput]]:
     """Feed a split through all stages, a batch at a time.
 
@@ -99,6 +108,7 @@ def observe(
         part: the samples.
         source: how they are normalised.
         tensor_samples: how many samples, from the first, inner tensors are read for.
+        tell: called with what was guessed about which output is which.
 
     Yields:
         What each stage computed, in the order given.
@@ -107,21 +117,61 @@ def observe(
         ArtefactError: two stages answer with what cannot be matched value by value.
         StagesFailed: some could not compute a batch; holds all of those.
     """
-    done, orders = 0, None
+    done, matches = 0, None
     for images, _ in fed(part, source, BATCH):
         read = done < tensor_samples
         seen = _see(opened, images, read=read)
-        if orders is None:
-            outputs = [
-                FirstOutput(stage.pair.artefact, one.output.shape[1:])
-                for stage, one in zip(opened, seen, strict=True)
-            ]
-            orders = [order_like(outputs[0], output) for output in outputs]
+        if matches is None:
+            matches = _matches(opened, seen)
+            for line in _doubtful(opened, seen[0], matches):
+                tell(line)
         yield [
-            replace(one, output=in_order(one.output, order))
-            for one, order in zip(seen, orders, strict=True)
+            _as_first(one, found, opened[0].session.output.name)
+            for one, found in zip(seen, matches, strict=True)
         ]
         done += samples_in(images)
+
+
+def _matches(opened: Sequence[Opened], seen: Sequence[StageOutput]) -> list[list[Match]]:
+    """For each stage, which of its outputs is which of the first stage's.
+
+    Raises:
+        ArtefactError: a stage has none that could be what the first stage answers with.
+    """
+    ends = [(stage.pair.artefact, one.outputs) for stage, one in zip(opened, seen, strict=True)]
+    found = [match(ends[0], end) for end in ends]
+    main = opened[0].session.output.name
+    for stage, one, matches in zip(opened, seen, found, strict=True):
+        if all(each.name != main for each in matches):  # which tells how they differ
+            order_like(
+                Output(ends[0][0], seen[0].output.shape[1:]),
+                Output(stage.pair.artefact, one.output.shape[1:]),
+            )
+            raise ArtefactError(
+                f"{stage.pair.artefact} has no output that could be {main!r} of {ends[0][0]}",
+                hint="compare artefacts of one network",
+            )
+    return found
+
+
+def _doubtful(
+    opened: Sequence[Opened], first: StageOutput, matches: Sequence[Sequence[Match]]
+) -> Iterator[str]:
+    """What was guessed about outputs, and those without a counterpart, once for each file."""
+    lines: dict[str, None] = {}
+    for stage, found in zip(opened, matches, strict=True):
+        lines |= dict.fromkeys(each.guess for each in found if each.guess)
+        missing = [name for name in first.outputs if all(each.name != name for each in found)]
+        if missing:
+            names = ", ".join(map(repr, missing))
+            lines[f"{stage.pair.artefact.name} has no output that could be {names}"] = None
+    yield from lines
+
+
+def _as_first(one: StageOutput, matches: Sequence[Match], main: str) -> StageOutput:
+    """What a stage computed, with its outputs as the first stage has them."""
+    matched = {each.name: in_order(one.outputs[each.other], each.order) for each in matches}
+    return replace(one, output=matched[main], matched=matched)
 
 
 def select(source: DataSource, split: str, limit: int | None) -> Split:

@@ -19,7 +19,7 @@ from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import Pair, asked_for, files_of, require_targets, usable_targets
 from edgeq.deploy.evaluation.failures import told
 from edgeq.deploy.evaluation.outputs.answers import agreement, remarks
-from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
+from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge
 from edgeq.deploy.evaluation.outputs.scoring import told as told_scores
 from edgeq.deploy.evaluation.plausibility import tried_on_reference
@@ -157,9 +157,7 @@ class _Ran:
 
     def like(self, other: _Ran) -> _Ran:
         """The same with its outputs in the order of axes of another's."""
-        first, mine = (
-            FirstOutput(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self)
-        )
+        first, mine = (Output(ran.pair.artefact, ran.outputs.shape[1:]) for ran in (other, self))
         return replace(
             self,
             outputs=in_order(self.outputs, order_like(first, mine)).reshape(other.outputs.shape),

@@ -180,6 +180,9 @@ class Hop:
             rounding, pairs of products that saturate.
         output: drift of the network's result.
         tensors: drift of each tensor both stages show, in graph order; empty where one shows none.
+        outputs: drift of each output of a network with several, by the names of the first stage.
+        without_tensors: why ``tensors`` is empty, a sentence; empty where it is not, or where none
+            were asked for.
     """
 
     source: str
@@ -187,6 +190,8 @@ class Hop:
     cause: str
     output: Drift
     tensors: tuple[Drift, ...]
+    outputs: tuple[Drift, ...] = ()
+    without_tensors: str = ""
 
 
 @dataclass(frozen=True, slots=True)

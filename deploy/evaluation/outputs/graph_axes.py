@@ -51,8 +51,8 @@ _TFLITE_SAME = frozenset((
 _NHWC = (0, 2, 3, 1)
 
 
-def meaning_in_onnx(artefact: Path) -> Axes | None:
-    """The meaning of the first output of an ONNX file, or of a checkpoint as ONNX.
+def meaning_in_onnx(artefact: Path, index: int = 0) -> Axes | None:
+    """The meaning of an output of an ONNX file, or of a checkpoint as ONNX.
 
     None where no operator tells.
     """
@@ -60,16 +60,16 @@ def meaning_in_onnx(artefact: Path) -> Axes | None:
     from edgeq.qdq.qoperator.convert import read_as_qdq
 
     model = read_as_qdq(artefact) if detect(artefact) == "onnx" else canonical(artefact)
-    return _OnnxAxes(model).of(model.graph.outputs[0])
+    return _OnnxAxes(model).of(model.graph.outputs[index])
 
 
-def meaning_in_tflite(artefact: Path) -> Axes | None:
-    """The meaning of the first output of a TFLite file; None where no operator tells."""
+def meaning_in_tflite(artefact: Path, index: int = 0) -> Axes | None:
+    """The meaning of an output of a TFLite file; None where no operator tells."""
     from edgeq.files import read_bytes
     from edgeq.formats.tflite_file import graph_of
 
     graph = graph_of(read_bytes(artefact, "TFLite model"))
-    return _TfliteAxes(graph).of(graph.outputs[0])
+    return _TfliteAxes(graph).of(graph.outputs[index])
 
 
 def _is_spatial(node: ir.Node) -> bool:

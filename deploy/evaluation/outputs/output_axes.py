@@ -30,16 +30,18 @@ _NHWC = (0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class FirstOutput:
-    """The first output of an artefact.
+class Output:
+    """An output of an artefact.
 
     Attributes:
         artefact: the file.
         shape: the dimensions of one sample, as the file has them, without the batch.
+        index: its place among the outputs.
     """
 
     artefact: Path
     shape: tuple[int, ...]
+    index: int = 0
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -47,7 +49,7 @@ class FirstOutput:
         return tuple(i for i, size in enumerate(self.shape) if size != 1)
 
 
-def order_like(first: FirstOutput, other: FirstOutput) -> tuple[int, ...]:
+def order_like(first: Output, other: Output) -> tuple[int, ...]:
     """The permutation of an output's dimensions that makes it read like another one.
 
     Args:
@@ -69,7 +71,8 @@ def order_like(first: FirstOutput, other: FirstOutput) -> tuple[int, ...]:
             hint="compare artefacts of the same task",
         )
     as_it_is = tuple(range(len(other.shape)))
-    if first.artefact == other.artefact or max(len(first.kept), len(other.kept)) < 2:
+    same = first.artefact == other.artefact and first.index == other.index
+    if same or max(len(first.kept), len(other.kept)) < 2:
         return as_it_is
     if len(first.kept) != len(other.kept):
         return _flattened(first, other)
@@ -88,7 +91,7 @@ def in_order(values: NDArray[np.float32], order: tuple[int, ...]) -> NDArray[np.
     return values.transpose(0, *(1 + axis for axis in order))
 
 
-def _flattened(first: FirstOutput, other: FirstOutput) -> Axes:
+def _flattened(first: Output, other: Output) -> Axes:
     """The order of an output whose counterpart has its axes joined.
 
     That of the network, which joining keeps.
@@ -100,7 +103,7 @@ def _flattened(first: FirstOutput, other: FirstOutput) -> Axes:
 
 
 def _matched(
-    first: FirstOutput, first_axes: Axes | None, other: FirstOutput, other_axes: Axes | None
+    first: Output, first_axes: Axes | None, other: Output, other_axes: Axes | None
 ) -> Axes | None:
     """The order that puts equal axes in equal places.
 
@@ -121,13 +124,13 @@ def _matched(
     return turn if _same_sizes(first, other, turn) else None
 
 
-def _same_sizes(first: FirstOutput, other: FirstOutput, turn: Axes) -> bool:
+def _same_sizes(first: Output, other: Output, turn: Axes) -> bool:
     return [first.shape[i] for i in first.kept] == [
         other.shape[i] for i in turn if other.shape[i] != 1
     ]
 
 
-def _turns(other: FirstOutput) -> Iterator[Axes]:
+def _turns(other: Output) -> Iterator[Axes]:
     """The orders that converters write: as it is, the last axis first, the first axis last."""
     flat = tuple(i for i in range(len(other.shape)) if other.shape[i] == 1)
     kept = other.kept
@@ -135,7 +138,7 @@ def _turns(other: FirstOutput) -> Iterator[Axes]:
         yield (*turn, *flat)
 
 
-def _unknown(first: FirstOutput, other: FirstOutput) -> ArtefactError:
+def _unknown(first: Output, other: Output) -> ArtefactError:
     return ArtefactError(
         f"{first.artefact} answers with {first.shape} a sample, {other.artefact} with "
         f"{other.shape}, and neither tells which axis is which",
@@ -144,7 +147,7 @@ def _unknown(first: FirstOutput, other: FirstOutput) -> ArtefactError:
     )
 
 
-def _meaning(output: FirstOutput) -> Axes | None:
+def _meaning(output: Output) -> Axes | None:
     """For each dimension, 0 for the batch, 1 for channels, 2 and more for an image's sides.
 
     None where no operator tells.
@@ -152,15 +155,15 @@ def _meaning(output: FirstOutput) -> Axes | None:
     kind = detect(output.artefact)
     found = _readable(
         lambda: (
-            meaning_in_tflite(output.artefact)
+            meaning_in_tflite(output.artefact, output.index)
             if kind == "tflite"
-            else meaning_in_onnx(output.artefact)
+            else meaning_in_onnx(output.artefact, output.index)
         )
     )
     return found if found is not None and len(found) == 1 + len(output.shape) else None
 
 
-def _network_axes(output: FirstOutput) -> Axes | None:
+def _network_axes(output: Output) -> Axes | None:
     """For each dimension, the axis of the network's own output.
 
     None for a TFLite file of another tool.
@@ -168,25 +171,27 @@ def _network_axes(output: FirstOutput) -> Axes | None:
     rank = 1 + len(output.shape)
     if detect(output.artefact) != "tflite":
         return tuple(range(rank))
-    noted = _readable(lambda: _noted(output.artefact, rank))
+    noted = _readable(lambda: _noted(output, rank))
     return noted if noted is not None and sorted(noted) == list(range(rank)) else None
 
 
-def _noted(artefact: Path, rank: int) -> Axes | None:
-    """What a file of ours says of its first output."""
+def _noted(output: Output, rank: int) -> Axes | None:
+    """What a file of ours says of an output."""
     from edgeq.files import read_bytes
     from edgeq.formats.tflite_file import graph_of, notes_of
 
-    content = read_bytes(artefact, "TFLite model")
+    content = read_bytes(output.artefact, "TFLite model")
     notes = notes_of(content)
     if notes is None:
         return None
     graph = graph_of(content)
     ends = list(notes["io"]["axes"].values())
     if len(ends) == len(graph.inputs) + len(graph.outputs):
-        return tuple(ends[len(graph.inputs)])
+        return tuple(ends[len(graph.inputs) + output.index])
     return tuple(
-        notes["axes"].get(graph.outputs[0].name, _NHWC if rank == len(_NHWC) else range(rank))
+        notes["axes"].get(
+            graph.outputs[output.index].name, _NHWC if rank == len(_NHWC) else range(rank)
+        )
     )
 
 

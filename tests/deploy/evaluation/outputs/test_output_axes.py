@@ -17,7 +17,7 @@ from edgeq.data import DataSource, Preprocessing, Split
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.outputs.graph_axes import meaning_in_onnx, meaning_in_tflite
-from edgeq.deploy.evaluation.outputs.output_axes import FirstOutput, in_order, order_like
+from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.deploy.evaluation.survey import survey
 from edgeq.deploy.pipeline.export import export
 from edgeq.errors import ArtefactError
@@ -143,7 +143,7 @@ def _without_note(path: Path) -> Path:
 def _in_order(
     first: Path, one: NDArray[np.float32], other: Path, two: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    order = order_like(FirstOutput(first, one.shape[1:]), FirstOutput(other, two.shape[1:]))
+    order = order_like(Output(first, one.shape[1:]), Output(other, two.shape[1:]))
     return in_order(two, order).reshape(one.shape)
 
 
@@ -195,30 +195,30 @@ def test_where_nothing_tells_and_sizes_leave_one_order_it_is_taken(tmp_path: Pat
     onnx, tflite = _files(tmp_path, _regrouped)
     plain = _without_note(tflite)
     ours = _run(onnx, "ort-cpu-ref")
-    ends = FirstOutput(onnx, ours.shape[1:]), FirstOutput(plain, ours.shape[1:])
+    ends = Output(onnx, ours.shape[1:]), Output(plain, ours.shape[1:])
     assert order_like(*ends) == (0, 1, 2)
-    assert order_like(FirstOutput(onnx, (4, 4, 8)), FirstOutput(plain, (8, 4, 4))) == (1, 2, 0)
+    assert order_like(Output(onnx, (4, 4, 8)), Output(plain, (8, 4, 4))) == (1, 2, 0)
 
 
 def test_where_nothing_tells_and_sizes_leave_two_orders_it_is_refused(tmp_path: Path) -> None:
     onnx, tflite = _files(tmp_path, _positions)
     with pytest.raises(ArtefactError, match="neither tells which axis is which"):
-        order_like(FirstOutput(onnx, (16, 16)), FirstOutput(_without_note(tflite), (16, 16)))
+        order_like(Output(onnx, (16, 16)), Output(_without_note(tflite), (16, 16)))
     with pytest.raises(ArtefactError, match="answers with 4 values a sample"):
-        order_like(FirstOutput(onnx, (2, 4)), FirstOutput(tflite, (4,)))
+        order_like(Output(onnx, (2, 4)), Output(tflite, (4,)))
 
 
 def test_dimensions_of_one_element_do_not_count(tmp_path: Path) -> None:
     onnx, tflite = _files(tmp_path, _positions)
     plain = _without_note(tflite)
-    assert order_like(FirstOutput(onnx, (10,)), FirstOutput(plain, (1, 1, 10))) == (0, 1, 2)
-    assert order_like(FirstOutput(onnx, (10, 1, 1)), FirstOutput(plain, (1, 1, 10))) == (0, 1, 2)
+    assert order_like(Output(onnx, (10,)), Output(plain, (1, 1, 10))) == (0, 1, 2)
+    assert order_like(Output(onnx, (10, 1, 1)), Output(plain, (1, 1, 10))) == (0, 1, 2)
 
 
 def test_an_image_of_one_row_or_one_channel(tmp_path: Path) -> None:
     onnx, tflite = _files(tmp_path, _plain)
-    assert order_like(FirstOutput(onnx, (4, 1, 4)), FirstOutput(tflite, (1, 4, 4)))[:2] == (2, 1)
-    assert order_like(FirstOutput(onnx, (1, 4, 4)), FirstOutput(tflite, (4, 4, 1)))[:2] == (0, 1)
+    assert order_like(Output(onnx, (4, 1, 4)), Output(tflite, (1, 4, 4)))[:2] == (2, 1)
+    assert order_like(Output(onnx, (1, 4, 4)), Output(tflite, (4, 4, 1)))[:2] == (0, 1)
 
 
 @pytest.mark.parametrize("tail", [_plain, _positions, _joined])
@@ -246,5 +246,5 @@ def test_a_note_that_is_no_order_is_not_believed(tmp_path: Path) -> None:
     assert wrong != content
     broken = tflite.with_name("broken.tflite")
     broken.write_bytes(wrong)
-    square = FirstOutput(tflite, (4, 4, 4))
-    assert order_like(square, FirstOutput(broken, (4, 4, 4))) == (0, 1, 2)
+    square = Output(tflite, (4, 4, 4))
+    assert order_like(square, Output(broken, (4, 4, 4))) == (0, 1, 2)
