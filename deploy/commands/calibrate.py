@@ -73,25 +73,42 @@ def command(
         ),
     ] = None,
     data_dir: DataDir = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE",
+            help="A TOML file of all that follows, or a file that was calibrated, to do the same; "
+            "flags beside it take precedence.",
+        ),
+    ] = None,
+    write_recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-recipe",
+            metavar="FILE",
+            help="Write what is asked for, recipe and flags together, as a TOML recipe.",
+        ),
+    ] = None,
     observer: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--observer",
             metavar="NAME",
             autocompletion=OBSERVERS.names,
-            help="How ranges are measured; --list-methods lists the names. Settings stand behind a "
-            "colon: percentile:percent=99.9.",
+            help="How ranges are measured (minmax); --list-methods lists the names. Settings stand "
+            "behind a colon: percentile:percent=99.9.",
         ),
-    ] = "minmax",
+    ] = None,
     weight_method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--weight-method",
             metavar="NAME",
             autocompletion=WEIGHT_METHODS.names,
-            help="How weights become integers; --list-methods lists the names.",
+            help="How weights become integers (symmetric); --list-methods lists the names.",
         ),
-    ] = "symmetric",
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,34 +121,36 @@ def command(
         ),
     ] = None,
     samples: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--samples",
             metavar="N",
             min=1,
-            help="Calibrate on this many training samples, evenly spread.",
+            help="Calibrate on this many training samples, evenly spread (500).",
         ),
-    ] = 500,
+    ] = None,
     weight_bits: Annotated[
-        int,
-        typer.Option("--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8."),
-    ] = 8,
+        int | None,
+        typer.Option(
+            "--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8 (8)."
+        ),
+    ] = None,
     act_bits: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--act-bits",
             metavar="N",
-            help="Bits of the activations that inner layers read, 2 to 8, or 16.",
+            help="Bits of the activations that inner layers read, 2 to 8, or 16 (8).",
         ),
-    ] = 8,
+    ] = None,
     boundary_bits: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--boundary-bits",
             metavar="N",
-            help="Bits of all other tensors that are stored, 2 to 8, or 16.",
+            help="Bits of all other tensors that are stored, 2 to 8, or 16 (8).",
         ),
-    ] = 8,
+    ] = None,
     layers: Layers = None,
     per_channel: Annotated[
         bool | None,
@@ -201,34 +220,43 @@ def command(
     from edgeq.deploy.device_advice import choices, suited
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import Job
+    from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
     from edgeq.deploy.pipeline.shards import Shard
+    from edgeq.files import write_bytes
     from edgeq.network.layer_rules import parse_rule
     from edgeq.targets.devices import find
 
     part = None if shard is None else Shard.parse(shard)
     _check_places(output, statistics, part is not None, overwrite=overwrite)
-    config = CalibrationConfig(
-        observer,
-        weight_method,
-        weight_bits,
-        act_bits,
-        boundary_bits,
-        per_channel is not False,
-        pair_safe is not False,
-        tuple(map(parse_rule, layers or ())),
-        tuple(method or ()),
+    base = (
+        CalibrationRecipe(CalibrationConfig()) if recipe is None else CalibrationRecipe.read(recipe)
+    )
+    asked = base.changed(
+        samples,
+        observer=observer,
+        weight_method=weight_method,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        boundary_bits=boundary_bits,
+        per_channel=per_channel,
+        pair_safe=pair_safe,
+        layers=tuple(map(parse_rule, layers)) if layers else None,
+        methods=tuple(method) if method else None,
     )
     known = find(device) if device else None
     if known is not None:
-        config = suited(config, known, per_channel=per_channel, pair_safe=pair_safe)
+        config = suited(asked.config, known, per_channel=per_channel, pair_safe=pair_safe)
         console.note("\n".join(choices(config, known)))
+        asked = CalibrationRecipe(config, asked.samples)
+    if write_recipe is not None:
+        write_bytes(write_recipe, asked.to_toml().encode(), overwrite=overwrite)
     given = [] if source is None else [source]
     loaded = load_data(data, data_dir, preprocess, given)
     with (
         with_model(given, user_model, loaded) as files,
         console.progress("calibrating") as advance,
     ):
-        job = Job(only(files), loaded, config, samples, outputs or ())
+        job = Job(only(files), loaded, asked.config, asked.samples, outputs or ())
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)
         elif output is not None:

@@ -6,12 +6,14 @@ no other.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.data.batching import fed
+from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.errors import ArtefactError, OutputError, UsageError
 from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect, resolve
@@ -151,6 +153,8 @@ def calibrate(
         resume=resume,
     )
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
+    recipe = CalibrationRecipe(job.config, job.samples)
+    model.metadata_props[NOTE] = json.dumps(recipe.to_dict(), sort_keys=True)
     content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)
     resume.finish()

@@ -16,7 +16,9 @@ import pytest
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.statistics import resume
 from edgeq.data import load
+from edgeq.deploy.cli import run
 from edgeq.deploy.pipeline.calibrate import BATCH, Job, calibrate
+from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
 from edgeq.deploy.pipeline.shards import Shard, gathered, measure
 from edgeq.errors import ArtefactError, OutputError, UsageError
 
@@ -229,3 +231,18 @@ def test_a_full_disk_is_told_and_loses_nothing(
     assert not list(tmp_path.glob(".*"))
     calibrate(asked, made)
     assert made.read_bytes() == written(asked, tmp_path)
+
+
+def test_a_calibrated_file_is_a_recipe(
+    network: Path, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    written(job(weight_bits=4, methods=("equalize",)), tmp_path)
+    again, toml = tmp_path / "again.onnx", tmp_path / "recipe.toml"
+    common = ["calibrate", str(network), "--data", "digits", "-o"]
+    more = ["--recipe", str(tmp_path / "whole.onnx"), "--write-recipe", str(toml)]
+    assert run([*common, str(again), *more]) == 0
+    assert again.read_bytes() == (tmp_path / "whole.onnx").read_bytes()
+    assert run([*common, str(again), "--overwrite", "--recipe", str(toml), "--act-bits", "4"]) == 0
+    found = CalibrationRecipe.read(again)
+    assert (found.config.weight_bits, found.config.act_bits, found.samples) == (4, 4, SAMPLES)
+    assert run([*common, str(tmp_path / "x.onnx"), "--recipe", str(network)]) == 2

@@ -1,0 +1,117 @@
+"""What decides a calibration, as a TOML file, and as a calibrated file notes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.formats.artefact import detect
+from edgeq.network.checks import as_tuples, check_count, check_flag, check_text, read_toml
+from edgeq.network.layer_rules import LayerRule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+NOTE = "calibration_recipe"
+"""Where a calibrated file notes its recipe, as JSON."""
+SAMPLES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRecipe:
+    """How a network is calibrated, whatever the network and the data.
+
+    Attributes:
+        config: how ranges are found and weights become integers.
+        samples: how many samples are used, at most.
+    """
+
+    config: CalibrationConfig
+    samples: int = SAMPLES
+
+    @classmethod
+    def read(cls, path: Path) -> CalibrationRecipe:
+        """A recipe from a TOML file, or from the file that a calibration wrote.
+
+        Raises:
+            ArtefactError: the file is missing, broken, or notes no recipe.
+            UsageError: a field is unknown, of another type, or out of range.
+        """
+        if path.suffix == ".toml":
+            return cls.from_dict(read_toml(path))
+        if detect(path) != "onnx":
+            raise ArtefactError(
+                f"{path} is no recipe", hint="name a TOML file, or an ONNX file of edgeq calibrate"
+            )
+        from edgeq.formats.onnx_io import read
+
+        noted = read(path).metadata_props.get(NOTE)
+        if noted is None:
+            raise ArtefactError(
+                f"{path} does not say how it was calibrated",
+                hint="name a TOML file, or an ONNX file of edgeq calibrate",
+            )
+        return cls.from_dict(json.loads(noted))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> CalibrationRecipe:
+        """The inverse of :meth:`to_dict`; what is left out is as by default.
+
+        Raises:
+            UsageError: a field is unknown, of another type, or out of range.
+        """
+        known = [*(field.name for field in fields(CalibrationConfig)), "samples"]
+        if unknown := sorted(set(content) - set(known)):
+            raise UsageError(
+                f"a recipe of calibration has no field {', '.join(unknown)}",
+                hint=f"use {', '.join(known)}",
+            )
+        values = dict(content)
+        samples = values.pop("samples", SAMPLES)
+        check_count("samples", samples, 1)
+        for name in ("observer", "weight_method"):
+            if name in values:
+                check_text(name, values[name])
+        for name in ("per_channel", "pair_safe"):
+            if name in values:
+                check_flag(name, values[name])
+        if "method_samples" in values:
+            check_count("method_samples", values["method_samples"], 1)
+        for name in ("methods", "layers"):
+            if not isinstance(values.get(name, []), list):
+                raise UsageError(f"{name} is {values[name]!r}", hint="give a list in brackets")
+        for method in values.get("methods", []):
+            check_text("methods", method)
+        values["layers"] = [LayerRule.from_dict(rule) for rule in values.get("layers", [])]
+        return cls(CalibrationConfig(**as_tuples(values)), samples)
+
+    def changed(self, samples: int | None, **said: Any) -> CalibrationRecipe:
+        """The recipe with what a person says beside it; None says nothing."""
+        config = replace(
+            self.config, **{name: value for name, value in said.items() if value is not None}
+        )
+        return CalibrationRecipe(config, self.samples if samples is None else samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON; an observer of one's own by its name."""
+        content = asdict(self.config) | {"observer": self.config.found_by}
+        rules = [{"match": rule.match, **rule.changes()} for rule in self.config.layers]
+        return {**content, "layers": rules, "samples": self.samples}
+
+    def to_toml(self) -> str:
+        """The recipe as a file that :meth:`read` takes."""
+        content = self.to_dict()
+        rules = content.pop("layers")
+        tables = [("", content), *(("[[layers]]", rule) for rule in rules)]
+        return "\n".join(
+            "\n".join([*([head] if head else []), *map(_line, table, table.values()), ""])
+            for head, table in tables
+        )
+
+
+def _line(name: str, value: object) -> str:
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}"

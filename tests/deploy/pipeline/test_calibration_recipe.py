@@ -1,0 +1,73 @@
+"""A calibration as a file: what is written is read back, and what cannot be is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
+from edgeq.errors import ArtefactError, UsageError
+from edgeq.network.layer_rules import LayerRule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECIPE = CalibrationRecipe(
+    CalibrationConfig(
+        "percentile:percent=99.9",
+        "mse",
+        4,
+        8,
+        per_channel=False,
+        layers=(LayerRule("stem*", weight_bits=8), LayerRule("Ä\\b", act_bits=16)),
+        methods=("equalize", "adaround:steps=20"),
+    ),
+    64,
+)
+
+
+def test_a_recipe_that_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.to_toml(), encoding="utf-8")
+    assert CalibrationRecipe.read(path) == RECIPE
+    path.write_text('observer = "mse"\n')
+    assert CalibrationRecipe.read(path).config == CalibrationConfig("mse")
+
+
+def test_flags_take_precedence() -> None:
+    changed = RECIPE.changed(None, observer="minmax", weight_bits=None, per_channel=True)
+    assert changed.config.observer == "minmax"
+    assert changed.config.weight_bits == 4
+    assert changed.config.per_channel
+    assert changed.samples == 64
+    assert RECIPE.changed(7).samples == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"observers": "mse"}, "no field observers"),
+        ({"observer": 3}, "observer is 3"),
+        ({"observer": "mean"}, "no observer is called 'mean'"),
+        ({"per_channel": "yes"}, "per_channel is 'yes'"),
+        ({"samples": 0}, "samples is 0"),
+        ({"weight_bits": 1}, "weight_bits is 1"),
+        ({"methods": "gptq"}, "methods is 'gptq'"),
+        ({"methods": [3]}, "methods is 3"),
+        ({"layers": [{"weight_bits": 4}]}, "does not say which"),
+        ({"method_samples": 1.5}, "method_samples is 1.5"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(content: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        CalibrationRecipe.from_dict(content)
+
+
+def test_a_file_without_a_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("observer =")
+    with pytest.raises(ArtefactError, match="is no TOML file"):
+        CalibrationRecipe.read(tmp_path / "recipe.toml")
+    with pytest.raises(ArtefactError):
+        CalibrationRecipe.read(tmp_path / "none.onnx")
