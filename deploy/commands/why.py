@@ -47,6 +47,14 @@ def command(
             help="Write the smallest files that fail, an input, and a script that shows it.",
         ),
     ] = None,
+    tensor: Annotated[
+        str | None,
+        typer.Option(
+            "--tensor",
+            metavar="NAME",
+            help="Show the error of this tensor by channel, row, column and class, too.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say at which step a network goes wrong, in which operator, and why.
@@ -60,6 +68,7 @@ def command(
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.why.detail import details_of
     from edgeq.deploy.why.reduce import write_reproducer
     from edgeq.deploy.why.run import why
     from edgeq.errors import GateFailed
@@ -80,10 +89,18 @@ def command(
             progress=advance,
         )
         written = None if reduce is None else write_reproducer(findings, reduce)
+        details = (
+            []
+            if tensor is None
+            else details_of(tensor, findings, source, split=split, limit=limit, threads=threads)
+        )
     found = findings.why
     if as_json:
-        console.write_json("why", {"exact": found.exact, "why": found})
+        console.write_json("why", {"exact": found.exact, "why": found, "tensor": details})
     else:
+        for each in details:
+            table = each.table()
+            console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
         _show(found, split)
     if written is not None:
         console.note(f"python {written} shows it")
@@ -102,6 +119,7 @@ def _show(found: "Why", split: str) -> None:
     for stage in found.stages:
         if stage.state == "WRONG":
             _show_operators(stage)
+    _show_growth(found)
     show_remarks(found.remarks)
     show_failures(found.failures)
     for cause in found.causes:
@@ -129,6 +147,26 @@ def _show_operators(stage: "StageVerdict") -> None:
         [_operator_cells(each) for each in wrong[:MAX_OPERATORS]],
         numbers=columns[2:],
     )
+
+
+def _show_growth(found: "Why") -> None:
+    """What a block costs, of each stage whose error can be told block by block."""
+    from edgeq.deploy import console
+
+    rows = [
+        (
+            stage.name,
+            stage.against,
+            f"{stage.growth.rate_db:+.2f}",
+            f"{stage.growth.low_db:+.2f} to {stage.growth.high_db:+.2f}",
+            str(stage.growth.blocks),
+        )
+        for stage in found.stages
+        if stage.growth is not None
+    ]
+    if rows:
+        columns = ("stage", "against", "dB a block", "95 % interval", "blocks")
+        console.write_table("How the error grows with depth", columns, rows, numbers=columns[2:])
 
 
 def _operator_cells(error: "OperatorError") -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
-from edgeq.metrics.drift import StepMeter
+from edgeq.metrics.drift import LSB_LIMIT
+from edgeq.metrics.lsb import LsbHistogram
 from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class _Pieces:
     shown: Mapping[str, tuple[int, ...]]
     segments: Segments
     runtime: onnxruntime.InferenceSession
-    meters: dict[str, StepMeter]
+    meters: dict[str, LsbHistogram]
 
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
@@ -264,7 +265,7 @@ class _Pieces:
         segments = cut(
             model, at={value for value, name in graph.integers.items() if name in places}
         )
-        meters = {graph.integers[piece.output]: StepMeter() for piece in segments.cuts}
+        meters = {graph.integers[piece.output]: LsbHistogram() for piece in segments.cuts}
         return cls(
             graph,
             channel_axes(graph),
@@ -354,8 +355,8 @@ class _Pieces:
         )
 
 
-def _checked(tensor: str, operator: str, depth: int, meter: StepMeter) -> TensorCheck:
-    lsb = meter.histogram
+def _checked(tensor: str, operator: str, depth: int, meter: LsbHistogram) -> TensorCheck:
+    lsb = meter.clipped(LSB_LIMIT)
     total = sum(lsb.values())
     return TensorCheck(tensor, operator, depth, total, total - lsb.get(0, 0), meter.largest, lsb)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.deploy.why.records import OperatorError
+from edgeq.metrics.lsb import LsbHistogram
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class OperatorMeter:
     Attributes:
         operator: which.
         elements: values compared.
-        lsb: difference in steps to number of values.
+        lsb: differences in steps.
         wrong: values that differ by more than rounding can.
         clipped: the squared error of values beyond the grid, in squared steps.
         noise: the squared local error, in squared steps.
@@ -67,7 +68,7 @@ class OperatorMeter:
 
     operator: Operator
     elements: int = 0
-    lsb: dict[int, int] = field(default_factory=dict)
+    lsb: LsbHistogram = field(default_factory=LsbHistogram)
     wrong: int = 0
     wrong_channels: NDArray[np.int64] | None = None
     clipped: float = 0.0
@@ -90,7 +91,7 @@ class OperatorMeter:
         self.rounded = rounded
         self.signal += _squares(found.seen)
         if not error.any():
-            self.lsb[0] = self.lsb.get(0, 0) + error.size
+            self.lsb.update(error)
             return None
         self.noise += _squares(error)
         if not rounded:
@@ -100,7 +101,7 @@ class OperatorMeter:
             limit = _FLOAT * max(float(np.abs(found.expected).max()), 1e-12)
         else:
             limit = float(ROUNDING + found.hidden)
-            self._count_steps(error)
+            self.lsb.update(error)
         wrong = np.abs(error) > limit
         if not wrong.any():
             return None
@@ -139,7 +140,7 @@ class OperatorMeter:
             self.operator.op_type,
             self.operator.number,
             self.elements,
-            dict(sorted(self.lsb.items())) if self.rounded else {},
+            dict(sorted(self.lsb.counts.items())) if self.rounded else {},
             self.max_lsb if self.rounded else None,
             self.wrong,
             self.channels,
@@ -152,7 +153,7 @@ class OperatorMeter:
     @property
     def max_lsb(self) -> int:
         """The largest local error, in steps."""
-        return max(map(abs, self.lsb), default=0)
+        return self.lsb.largest
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -161,11 +162,6 @@ class OperatorMeter:
             return ()
         found = tuple(int(i) for i in np.flatnonzero(self.wrong_channels))
         return () if len(found) == self.wrong_channels.size else found
-
-    def _count_steps(self, error: NDArray[np.float32]) -> None:
-        steps, counts = np.unique(np.rint(error).astype(np.int64), return_counts=True)
-        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
-            self.lsb[step] = self.lsb.get(step, 0) + count
 
     def _count_clipped(self, found: Replayed, error: NDArray[np.float32]) -> None:
         params = self.operator.params

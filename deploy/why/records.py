@@ -11,6 +11,7 @@ from edgeq.tabular import Table, Tabular
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeq.metrics.growth import Growth
     from edgeq.results import Accuracy, Failure, Score
 
 CauseKind = Literal[
@@ -129,6 +130,8 @@ class StageVerdict:
         causes: the places of its causes in :attr:`Why.causes`.
         operators: how far each operator is off, in the order of execution; empty where the target
             shows no tensors.
+        growth: what a block costs of the accumulated SQNR; None where there is no error, or there
+            are too few blocks.
     """
 
     artefact: str
@@ -144,6 +147,7 @@ class StageVerdict:
     flipped: tuple[int, ...] = ()
     causes: tuple[int, ...] = ()
     operators: tuple[OperatorError, ...] = ()
+    growth: Growth | None = None
 
     @property
     def name(self) -> str:

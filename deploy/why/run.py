@@ -14,11 +14,12 @@ from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturati
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.why.causes import causes_of, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence
+from edgeq.deploy.why.exposing import ExposedSession, exposed
 from edgeq.deploy.why.file_faults import faults_in
 from edgeq.deploy.why.measure import StageMeter, by_names_of
 from edgeq.deploy.why.places import places_of
 from edgeq.deploy.why.records import Why
-from edgeq.deploy.why.stages import judged, with_reference
+from edgeq.deploy.why.stages import is_quantized, judged, with_reference
 from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
 from edgeq.diffing.replay import Replaying
 from edgeq.errors import EdgeqError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.stages import Judged
     from edgeq.target import Session
 
+_FEW = 4
 BATCH = 16
 """Samples whose inner tensors are held at once."""
 
@@ -85,7 +87,8 @@ def why(
         ArtefactError: no artefact is whole or fits the data.
         TargetError: the runtime of every stage is absent or failed.
     """
-    pairs, part = with_reference(stages), select(source, split, limit)
+    rounded, part = is_quantized(stages), select(source, split, limit)
+    pairs = with_reference(stages, rounded)
     total = 2 * len(part)
     observed = compare(
         pairs,
@@ -98,7 +101,7 @@ def why(
         progress=lambda done, _: progress(done, total),
     )
     left = _left(pairs, observed)
-    chain = judged(list(left.values()))
+    chain = judged(list(left.values()), rounded)
     run = _Chain(chain, source, part, threads)
     run.measure(lambda done: progress(len(part) + done, total))
     return run.finish(observed, {pair: name for name, pair in left.items()})
@@ -169,7 +172,7 @@ class _Chain:
                 progress(done)
             for pair, session in sessions.items():
                 if load_target(pair.target).capabilities.replays:
-                    reports = session.layers()  # type: ignore[attr-defined]
+                    reports = session.layers()  # type: ignore[union-attr]
                     self.overflows[pair] = {each.work.name: each.stats for each in reports}
 
     def _program(self, stack: ExitStack) -> Replaying | None:
@@ -196,15 +199,21 @@ class _Chain:
             and stage.against is None
         )
 
-    def _sessions(self, stack: ExitStack) -> dict[Pair, Session]:
-        found: dict[Pair, Session] = {}
+    def _sessions(self, stack: ExitStack) -> dict[Pair, Session | ExposedSession]:
+        found: dict[Pair, Session | ExposedSession] = {}
+        few = next(images for images, _ in fed(self.part, self.source, _FEW))
         for stage in self.stages:
-            target = load_target(stage.pair.target)
-            if not target.capabilities.intermediates:
-                self.remarks.append(f"{stage.pair.target} shows no tensors inside the graph")
-                continue
-            session = target.open(stage.pair.artefact, threads=self.threads, intermediates=True)
-            found[stage.pair] = stack.enter_context(session)
+            path, target = stage.pair.artefact, load_target(stage.pair.target)
+            if target.capabilities.intermediates:
+                session = target.open(path, threads=self.threads, intermediates=True)
+                found[stage.pair] = stack.enter_context(session)
+            elif stage.quantized:
+                try:
+                    found[stage.pair] = exposed(target, path, few, stack, threads=self.threads)
+                except EdgeqError as error:
+                    self.remarks.append(
+                        f"{stage.pair.target} shows no tensors of {path.name}: {error.what}"
+                    )
         return found
 
     # ---- what it means -------------------------------------------------------------------------

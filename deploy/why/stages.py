@@ -34,9 +34,13 @@ class Judged:
     against: Pair | None
 
 
-def with_reference(pairs: Sequence[Pair]) -> list[Pair]:
-    """The stages, and the first quantised file on the reference of its format in front of them."""
-    rounded = is_quantized(pairs)
+def with_reference(pairs: Sequence[Pair], rounded: Mapping[Pair, bool]) -> list[Pair]:
+    """The stages, and the first quantised file on the reference of its format in front of them.
+
+    Args:
+        pairs: what was asked for, in the order of the chain.
+        rounded: which of them round; see :func:`is_quantized`.
+    """
     first = next(
         (pair for pair in pairs if rounded[pair] and detect(pair.artefact) != "checkpoint"), None
     )
@@ -51,9 +55,14 @@ def with_reference(pairs: Sequence[Pair]) -> list[Pair]:
     return [*pairs[:place], reference, *pairs[place:]]
 
 
-def judged(pairs: Sequence[Pair]) -> list[Judged]:
-    """The stages in their order, each with what it is judged by."""
-    rounded = is_quantized(pairs)
+def judged(pairs: Sequence[Pair], asked: Mapping[Pair, bool]) -> list[Judged]:
+    """The stages in their order, each with what it is judged by.
+
+    Args:
+        pairs: those that ran, the reference among them.
+        asked: which of those that were asked for round.
+    """
+    rounded = {pair: asked.get(pair, True) for pair in pairs}
     floats = [pair for pair in pairs if not rounded[pair]]
     integers = [pair for pair in pairs if rounded[pair]]
     first = _reference_among(integers)
@@ -99,15 +108,3 @@ def _file_is_quantized(path: Path) -> bool:
         return view_of(path).is_quantized
     except EdgeqError:  # its own runtime tells what is wrong with it
         return True
-
-
-def first_file(stages: Mapping[Pair, Judged]) -> Pair | None:
-    """The first quantised file, whose operators all recordings are replayed through."""
-    return next(
-        (
-            each.pair
-            for each in stages.values()
-            if each.quantized and detect(each.pair.artefact) != "checkpoint"
-        ),
-        None,
-    )

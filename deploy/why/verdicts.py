@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.why.records import StageVerdict
 from edgeq.metrics.accuracy import mcnemar
+from edgeq.metrics.growth import FEWEST, growth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.measure import StageMeter
     from edgeq.deploy.why.records import Cause, OperatorError, State
     from edgeq.deploy.why.stages import Judged
+    from edgeq.metrics.growth import Growth
     from edgeq.results import Stage
 
 SIGNIFICANT = 0.05
@@ -65,7 +67,17 @@ def verdict_of(
         answers.flipped,
         causes,
         operators,
+        _growth(operators),
     )
+
+
+def _growth(operators: Sequence[OperatorError]) -> Growth | None:
+    """Over residual blocks, whose ends are additions; over all operators where there are few."""
+    known = [each for each in operators if each.accumulated_db is not None]
+    blocks = [each for each in known if each.op_type.upper() == "ADD"]
+    if len(blocks) < FEWEST:
+        blocks = known
+    return growth([each.accumulated_db for each in blocks if each.accumulated_db is not None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.metrics import METRICS, TensorPair, metric_names
+from edgeq.metrics.lsb import LsbHistogram
 from edgeq.quant import QuantizedTensor
 from edgeq.results import Drift
 
@@ -35,30 +36,6 @@ def pooled_mse(drifts: Iterable[Drift]) -> float:
     return math.fsum(mse * count for mse, count in parts) / elements if elements else 0.0
 
 
-class StepMeter:
-    """Counts differences in quantisation steps.
-
-    A histogram that ends at ``LSB_LIMIT``, and the largest, as large as it is.
-    """
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(2 * LSB_LIMIT + 1, np.int64)
-        self.largest = 0
-
-    def update(self, steps: NDArray[np.integer]) -> None:
-        """Add differences, of any shape."""
-        steps = steps.astype(np.int64, copy=False)
-        self.largest = max(self.largest, int(np.abs(steps).max(initial=0)))
-        self._counts += np.bincount(
-            np.clip(steps, -LSB_LIMIT, LSB_LIMIT).ravel() + LSB_LIMIT, minlength=len(self._counts)
-        )
-
-    @property
-    def histogram(self) -> dict[int, int]:
-        """Difference to number of values; those beyond ``LSB_LIMIT`` are counted there."""
-        return {step - LSB_LIMIT: int(count) for step, count in enumerate(self._counts) if count}
-
-
 class DriftMeter:
     """Accumulates every metric of the difference between one tensor of two stages.
 
@@ -72,7 +49,7 @@ class DriftMeter:
         self.depth = depth
         self._elements = 0
         self._metrics = {name: METRICS.load(name)() for name in metric_names()}
-        self._steps = StepMeter()
+        self._steps = LsbHistogram()
         self._common_grid = True
 
     def update(self, reference: Tensor, other: Tensor) -> None:
@@ -113,7 +90,7 @@ class DriftMeter:
             depth=self.depth,
             elements=self._elements,
             metrics={name: metric.result() for name, metric in self._metrics.items()},
-            lsb=self._steps.histogram if self._common_grid else {},
+            lsb=self._steps.clipped(LSB_LIMIT) if self._common_grid else {},
             max_lsb=self._steps.largest if self._common_grid and self._elements else None,
         )
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
+from tests.support.faults.networks import SHAPES, small
 from tests.support.faults.planting import Planting, layers_of
 from tests.support.faults.running import asked
-from tests.support.models.qdq_models import Graph, Grid
 
 import edgeq
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation.chain import Pair
+from edgeq.deploy.why.detail import detail_of
+from edgeq.errors import UnknownName
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.machine import adds_pairs, fingerprint
@@ -25,24 +28,8 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
 
-SHAPE = (4, 8, 8)
+SHAPE = SHAPES["small"]
 SAMPLES = 6
-
-
-def network(*, levels: int = 64) -> onnx.ModelProto:
-    """Four convolutions, an addition and a classifier."""
-    graph = Graph()
-    x = graph.input("x", [1, *SHAPE], Grid(0.03, 120))
-    pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "per_channel": True}
-    a = graph.weighted("Conv", x, "a", (8, 4, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
-    b = graph.weighted("Conv", a, "b", (8, 8, 3, 3), Grid(0.06, 100), levels=levels, **pads)
-    c = graph.op("Add", [a, b], "c", Grid(0.08, 90))
-    d = graph.weighted("Conv", c, "d", (8, 8, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
-    p = graph.op("GlobalAveragePool", [d], "p", Grid(0.05))
-    graph.node("Flatten", [p], "f")
-    f = graph.quantize("f", Grid(0.05))
-    graph.weighted("Gemm", f, "y", (5, 8), Grid(0.1, 128), channel_axis=0, levels=levels, transB=1)
-    return graph.proto("y_dequantized")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +40,7 @@ def source() -> DataSource:
 
 @pytest.fixture(scope="module")
 def clean() -> onnx.ModelProto:
-    return network()
+    return small()
 
 
 @pytest.mark.parametrize(
@@ -93,13 +80,10 @@ def test_a_planted_fault_is_told(
 ) -> None:
     planting = Planting(clean)
     planting.change(name, change)  # type: ignore[arg-type]
-    found = asked(clean, planting.model, source, tmp_path)
-    (cause,) = found.causes
+    ((cause,),) = asked(clean, [planting.model], source, tmp_path)
     assert (cause.kind, cause.tensor, cause.channels) == (kind, tensor, channels)
     assert told in cause.what
     assert cause.place.endswith(f"(operator {'abcdp'.index(tensor) + 1} of 7)")
-    assert found.stages[-1].state == "WRONG"
-    assert not found.exact
 
 
 def test_integers_read_on_another_grid(
@@ -107,10 +91,9 @@ def test_integers_read_on_another_grid(
 ) -> None:
     planting = Planting(clean)
     planting.own(planting.dequantizer("c_dequantized"), 2, lambda a: a + 1)
-    found = asked(clean, planting.model, source, tmp_path)
-    assert found.causes[0].kind == "grid"
-    assert found.causes[0].tensor == "d"
-    assert "than they were written on: the zero point +1" in found.causes[0].what
+    ((cause, *_),) = asked(clean, [planting.model], source, tmp_path)
+    assert (cause.kind, cause.tensor) == ("grid", "d")
+    assert "than they were written on: the zero point +1" in cause.what
 
 
 def test_a_correct_conversion_is_exact(
@@ -135,7 +118,7 @@ def test_a_correct_conversion_is_exact(
 @pytest.mark.skipif(not adds_pairs(fingerprint()), reason="this processor adds products in 32 bits")
 def test_pairs_that_saturate_are_named(source: DataSource, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    path.write_bytes(network(levels=127).SerializeToString())
+    path.write_bytes(small(levels=127).SerializeToString())
     found = edgeq.why([path], source, targets=["ort-cpu", "emulator"])
     cause = next(each for each in found.causes if each.kind == "pair saturation")
     assert cause.number == 1
@@ -146,7 +129,7 @@ def test_pairs_that_saturate_are_named(source: DataSource, tmp_path: Path) -> No
 
 def test_pairs_that_an_emulator_saturates(source: DataSource, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    path.write_bytes(network(levels=127).SerializeToString())
+    path.write_bytes(small(levels=127).SerializeToString())
     found = edgeq.why([path], source, targets=["emulator:avx2"])
     assert found.stages[-1].verdict == "WRONG: pair saturation"
 
@@ -158,7 +141,7 @@ def test_sums_that_leave_an_accumulator(source: DataSource, tmp_path: Path) -> N
         'accumulator_bits = 12\noverflow = "saturate"\nsource = "this test"\n'
     )
     path = tmp_path / "net.onnx"
-    path.write_bytes(network().SerializeToString())
+    path.write_bytes(small().SerializeToString())
     found = edgeq.why([path], source, targets=[f"emulator:{machine}"])
     assert found.causes[0].kind == "accumulator"
 
@@ -192,3 +175,32 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     document = json.loads(capsys.readouterr().out)
     assert document["exact"] is False
     assert document["why"]["causes"][0]["kind"] == "conversion"
+
+
+def test_one_tensor_by_channel_and_row(
+    clean: onnx.ModelProto, source: DataSource, tmp_path: Path
+) -> None:
+    planting = Planting(clean)
+    planting.change("d.bias_quantized", lambda a: a + 900 * (np.arange(a.size) == 3))
+    paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for path, model in zip(paths, (clean, planting.model), strict=True):
+        path.write_bytes(model.SerializeToString())
+    pairs = [Pair(path, "ort-cpu-ref") for path in paths]
+    found = detail_of("d", pairs[1], pairs[0], source)
+    by_channel = found.sqnr_db["channel"]
+    assert [i for i, db in enumerate(by_channel) if db != float("inf")] == [3]
+    assert set(found.sqnr_db) == {"channel", "row", "column", "class"}
+    assert found.qmse > 0
+    assert found.qkl > 0
+    assert max(found.lsb) > 1
+    with pytest.raises(UnknownName, match="did you mean"):
+        detail_of("dd", pairs[1], pairs[0], source)
+
+
+def test_growth_of_the_error_is_told_with_its_interval(source: DataSource, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(small(levels=127).SerializeToString())
+    found = edgeq.why([path], source, targets=["emulator:avx2"])
+    line = found.stages[-1].growth
+    assert line is not None
+    assert line.low_db <= line.rate_db <= line.high_db

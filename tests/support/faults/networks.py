@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import torch
 from tests.support.checks.exactness import roughen
+from tests.support.models.qdq_models import Graph, Grid
 
 import edgeq
 from edgeq.exporters.torch.lower import lower
@@ -20,7 +21,8 @@ from edgeq.training.recipes.scheme import Scheme
 if TYPE_CHECKING:
     from edgeq.data import DataSource
 
-SHAPES = {
+SHAPES: dict[str, tuple[int, ...]] = {
+    "small": (4, 8, 8),
     "resnet8": (3, 16, 16),
     "stable-resnet8": (3, 16, 16),
     "mobilenetv2": (3, 16, 16),
@@ -31,13 +33,31 @@ SHAPES = {
 """The shape of a sample of each network."""
 
 
+def small(*, levels: int = 64) -> onnx.ModelProto:
+    """Four convolutions, an addition and a classifier."""
+    graph = Graph()
+    x = graph.input("x", [1, *SHAPES["small"]], Grid(0.03, 120))
+    pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "per_channel": True}
+    a = graph.weighted("Conv", x, "a", (8, 4, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
+    b = graph.weighted("Conv", a, "b", (8, 8, 3, 3), Grid(0.06, 100), levels=levels, **pads)
+    c = graph.op("Add", [a, b], "c", Grid(0.08, 90))
+    d = graph.weighted("Conv", c, "d", (8, 8, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
+    p = graph.op("GlobalAveragePool", [d], "p", Grid(0.05))
+    graph.node("Flatten", [p], "f")
+    f = graph.quantize("f", Grid(0.05))
+    graph.weighted("Gemm", f, "y", (5, 8), Grid(0.1, 128), channel_axis=0, levels=levels, transB=1)
+    return graph.proto("y_dequantized")
+
+
 @lru_cache
 def network(name: str, weight_bits: int = 8, act_bits: int = 8) -> onnx.ModelProto:
     """A network of the zoo as a QDQ file whose pairs of products cannot saturate."""
+    if name == "small":
+        return small()
     torch.manual_seed(0)
     shape = SHAPES[name]
     classes = 12 if name.startswith("gru") else 10
-    made = zoo.build(name, classes=classes, in_channels=shape[0], image_size=shape[1:])
+    made = zoo.build(name, classes=classes, in_channels=shape[0], image_size=(shape[1], shape[2]))
     trained = roughen(quantize(made, Scheme(weight_bits, act_bits), torch.randn(4, *shape)), shape)
     return onnx.load_from_string(serialize(lower(trained, shape)))
 

@@ -11,6 +11,7 @@ from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.why.run import why
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import onnx
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.faults.planting import Layer
 
     from edgeq.data import DataSource
-    from edgeq.deploy.why.records import Why
+    from edgeq.deploy.why.records import Cause
 
 REFERENCE = ("ort-cpu-ref",)
 
@@ -45,24 +46,28 @@ def places(model: onnx.ModelProto, kind: str, most: int) -> list[Layer]:
 
 def asked(
     clean: onnx.ModelProto,
-    other: onnx.ModelProto,
+    others: Sequence[onnx.ModelProto],
     source: DataSource,
     folder: Path,
     targets: tuple[str, ...] = REFERENCE,
-) -> Why:
-    """Why two files differ."""
-    paths = []
-    for name, model in (("clean", clean), ("faulty", other)):
-        paths.append(folder / f"{name}.onnx")
-        paths[-1].write_bytes(model.SerializeToString())
-    return why(chain(paths, targets), source).why
+) -> list[list[Cause]]:
+    """Why each of some files differs from a clean one: its causes."""
+    clean_path = folder / "clean.onnx"
+    clean_path.write_bytes(clean.SerializeToString())
+    paths = [folder / f"faulty-{i:03}.onnx" for i in range(len(others))]
+    for path, model in zip(paths, others, strict=True):
+        path.write_bytes(model.SerializeToString())
+    found = why(chain([clean_path, *paths], targets), source).why
+    assert not found.failures, found.failures
+    stages = {stage.artefact: stage for stage in found.stages}
+    return [[found.causes[i] for i in stages[path.name].causes] for path in paths]
 
 
-def complaint(found: Why, told: Planted) -> str:
+def complaint(causes: Sequence[Cause], told: Planted) -> str:
     """What is wrong with an answer, in words; empty where it is right."""
-    if not found.causes:
+    if not causes:
         return "no cause was found"
-    cause = found.causes[0]
+    cause = causes[0]
     if cause.tensor not in told.tensors:
         return f"{cause.kind} at {cause.tensor!r}, not at {sorted(told.tensors)}: {cause.what}"
     if cause.kind not in told.causes:

@@ -1,0 +1,56 @@
+"""``edgeq why`` finds every planted fault at its place, and nothing where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.faults.kinds import KINDS
+from tests.support.faults.networks import SHAPES, network, samples
+from tests.support.faults.running import asked, complaint, places, planted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLACES = {
+    "small": 3,
+    "resnet8": 3,
+    "stable-resnet8": 2,
+    "yolo-tiny": 1,
+    "gru-denoiser": 1,
+    "mobilenetv2": 1,
+    "mobilenetv3-small": 1,
+}
+"""In how many places of a network each kind is planted: 12 in all."""
+
+
+def complaints(name: str, most: int, folder: Path) -> tuple[int, list[str]]:
+    """How many faults were planted in a network, and what is wrong with the answers."""
+    clean, source = network(name), samples(SHAPES[name])
+    cases = [
+        (kind, layer.node, made)
+        for kind in KINDS
+        for layer in places(clean, kind, most)
+        if (made := planted(clean, kind, layer)) is not None
+    ]
+    causes = asked(clean, [model for _, _, (model, _) in cases], source, folder)
+    found = [
+        f"{name}, {kind}, {node}: {wrong}"
+        for (kind, node, (_, told)), each in zip(cases, causes, strict=True)
+        if (wrong := complaint(each, told))
+    ]
+    return len(cases), found
+
+
+def test_each_kind_in_one_place(tmp_path: Path) -> None:
+    count, wrong = complaints("small", 1, tmp_path)
+    assert not wrong
+    assert count >= 45
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLACES)
+def test_each_kind_in_many_places(name: str, tmp_path: Path) -> None:
+    count, wrong = complaints(name, PLACES[name], tmp_path)
+    assert not wrong
+    assert count >= 40 * PLACES[name]
