@@ -61,12 +61,8 @@ _HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {
 _INTEGERS = {6: "int32", 7: "int64"}  # by ONNX's number of the type
 _FLOAT32 = 1
 _TAKES_SHAPES = frozenset(("Resize", "GatherND", "Expand", "Tile"))
-_WAITS = (
-    frozenset(("QuantizeLinear", "DequantizeLinear", "Split", "Cast"))
-    | _TRANSPARENT
-    | _SHAPE_OF
-    | _ACTIVATIONS
-)
+_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+_WAITS = _QUANTIZERS | frozenset(("Split", "Cast")) | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
 
 
 @dataclass(slots=True)
@@ -102,6 +98,11 @@ class Reader:
             self._visit(node)
         outputs = tuple(self._output(value) for value in self.model.graph.outputs)
         if self._graph.blocked and not self.float_fallback:
+            if not any(node.op_type in _QUANTIZERS for node in self.model.graph):
+                raise ArtefactError(
+                    "nothing in it is quantised: it is a float model",
+                    hint="edgeq calibrate writes a quantised one",
+                )
             raise merged_errors(self._graph.blocked)
         graph_inputs = [value for value in self.model.graph.inputs if value in self._graph.inputs]
         return QdqGraph(

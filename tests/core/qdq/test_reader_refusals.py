@@ -100,12 +100,18 @@ def blocked(graph: Graph) -> None:
     graph.op("Gemm", [x, weight], "y", S8)
 
 
+def unquantized(graph: Graph) -> None:
+    graph.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE))
+    graph.node("Sigmoid", ["x"], "y")
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (fallback, "the result of Conv 'sum/Conv' stays in float"),
         (float_output, "the result of Sigmoid 'y/Sigmoid' stays in float"),
         (float_input, "the input 'x' is used in float"),
+        (unquantized, "it is a float model"),
         (other_grid, "on another grid than it was written on"),
         (two_input_grids, "the input 'x' is quantised on two grids"),
         (dynamic_scale, "computes its scale at run time"),
