@@ -1,13 +1,20 @@
 """The support matrix: families of networks, and what holds for each of them everywhere.
 
-``python -m benchmarks.support_matrix`` measures every family and writes
-docs/results/support-matrix.md; names after it measure those only, and print. timm and torchvision
-have to be there for the families that come from them.
+``python -m benchmarks.support_matrix`` measures every family, each in a process of its own that
+yields to other work, and writes docs/results/support-matrix.md; names after it measure those only,
+and print. Each row is kept in build/support-matrix until that folder is deleted, so that a run
+which was stopped goes on; families that are named are measured again. timm and torchvision have to
+be there for the families that come from them.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import fill
@@ -15,13 +22,14 @@ from typing import TYPE_CHECKING
 
 from tests.support.models.public.catalogue import FAMILIES
 
-from benchmarks.support.matrix import COLUMNS, measured
+from benchmarks.support.matrix import COLUMNS, Cell, Row, measure
+from edgeq.files import write_bytes
 from edgeq.machine import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.support.matrix import Row
+    from tests.support.models.public.catalogue import Family
 
 _PAGE = Path(__file__).parent.parent / "docs" / "results" / "support-matrix.md"
 _INTRODUCTION = """# Support matrix
@@ -51,6 +59,9 @@ emulator computes no float.
 
 """
 _WIDTH = 100  # columns of prose
+_KEPT = Path(__file__).parent.parent / "build" / "support-matrix"
+_ALONE = "--alone"
+_NICE = 10
 
 
 def main(names: Sequence[str]) -> None:
@@ -60,11 +71,35 @@ def main(names: Sequence[str]) -> None:
         for family in FAMILIES
         if not names or any(name.lower() in family.name.lower() for name in names)
     )
-    rows = measured(chosen)
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    for family in chosen:
+        if names or not _place(family).exists():
+            command = [sys.executable, "-m", "benchmarks.support_matrix", _ALONE, family.name]
+            subprocess.run(command, check=True)
+    rows = [_kept(family) for family in chosen]
     if names:
         sys.stdout.write(_table(rows))
     else:
         _PAGE.write_text(page(rows))
+
+
+def _alone(name: str) -> None:
+    """Measure one family in this process, and keep its row."""
+    os.nice(_NICE)
+    (family,) = (each for each in FAMILIES if each.name == name)
+    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        row = measure(family, Path(folder))
+    cells = {column: asdict(cell) for column, cell in row.cells.items()}
+    write_bytes(_place(family), json.dumps([cells, row.in_float]).encode(), overwrite=True)
+
+
+def _place(family: Family) -> Path:
+    return _KEPT / f"{family.name.lower().replace(' ', '-').replace(',', '')}.json"
+
+
+def _kept(family: Family) -> Row:
+    cells, in_float = json.loads(_place(family).read_text())
+    return Row(family, {column: Cell(**cell) for column, cell in cells.items()}, in_float)
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -111,4 +146,7 @@ def _refusals(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == [_ALONE]:
+        _alone(sys.argv[2])
+    else:
+        main(sys.argv[1:])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from tests.support.models.public.catalogue import Family
@@ -230,12 +229,3 @@ def _on_targets(
     _told(found, "tflite-ref", on_tflite, lambda both: f"{both[0]} of {both[1]:,}")
     _told(found, "tflm", on_tflm, lambda _: "0")
     _told(found, "emulator", on_emulator, lambda _: "0")
-
-
-def measured(families: tuple[Family, ...]) -> list[Row]:
-    """A row for each family, in order."""
-    rows = []
-    for family in families:
-        with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-            rows.append(measure(family, Path(folder)))
-    return rows
