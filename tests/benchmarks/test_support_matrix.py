@@ -27,8 +27,6 @@ FAST = ("DS-CNN", "TCN", "Autoencoder of images", "GRU", "ViT", "MobileViT")
 NOT_WHOLE = {family.name: {"tflm", "emulator"} for family in FAMILIES if family.in_float} | {
     "EfficientViT": {"PTQ", "export", "tflite-ref", "tflm", "emulator"},
     "TextCNN": set(COLUMNS),
-    # ONNX Runtime's optimised softmax is far off there
-    "ViT-tiny, fused attention": {"PTQ", "ort-cpu-ref", "tflm", "emulator"},
 }
 WIDE = ("DS-CNN", "U-Net, transposed convolutions", "Autoencoder of features")
 BY_NAME = {family.name: family for family in FAMILIES}

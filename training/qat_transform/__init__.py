@@ -23,6 +23,7 @@ from edgeq.training.qat_transform.normal_form.functional_to_module import path_o
 from edgeq.training.qat_transform.normal_form.unshare_calls import separate_calls
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
+from edgeq.training.qat_transform.softmax_grids import hold_softmax
 from edgeq.training.qat_transform.stability_bounds import bounded_steps, enforce_bounds
 from edgeq.training.qat_transform.standalone_norms import insert_norms
 from edgeq.training.qat_transform.tracing import trace
@@ -203,6 +204,8 @@ def _insert_quantizers(
     }
     graph_module.add_submodule("quantizers", nn.ModuleDict(made))
     nodes = {node.name: node for node in graph_module.graph.nodes}
+    for tensor, grid in placement.tensors.items():
+        hold_softmax(nodes[tensor], made[grid])
     onto_grid: dict[tuple[fx.Node, str], fx.Node] = {}
     for (reader, index), grid in placement.edges.items():
         source = nodes[reader].all_input_nodes[index]

@@ -41,12 +41,13 @@ class TrackedClip(UniformGrid):
     ) -> None:
         super().__init__(bits, signed=signed, narrow_range=narrow_range)
         self.decay = decay
+        self.least = SMALLEST_BOUND  # what integer kernels of the operator in front can write
         self.register_buffer("alpha", torch.tensor(float(bound)))
 
     @property
     def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
-        return self.alpha.clamp(min=SMALLEST_BOUND) / self.qmax
+        return self.alpha.clamp(min=self.least) / self.qmax
 
     @property
     def waits(self) -> bool:
