@@ -88,25 +88,27 @@ class _Inserter:
         inputs = {name_of(value): value for value in self.graph.inputs}
         for op in self.classified.ops:
             if op.kind == "input":
-                self._store(inputs[op.name], op.name, moved=False)
+                if op.name in self.behind:
+                    self._store(inputs[op.name], op.name, moved=False)
                 continue
             if op.name not in self.classified.makers:
                 continue  # a part of an output
             node = self.classified.makers[op.name]
             self._requantize_inputs(op, node)
-            if node.op_type in LAYERS:
+            if node.op_type in LAYERS and (is_helper(node) or op.name in self.placement.layers):
                 self._store_parameters(op, node)
-            if op.kind == "relu":
+            if op.kind == "relu" and op.name in self.behind:
                 node = self._without_bound(op, node)
-            if op.kind == "data_movement":
+            if op.kind == "data_movement" and op.inputs[0] in self.behind:
                 self.behind[op.name] = self.behind[op.inputs[0]]
             if op.name in self.behind:
                 self._store(output(node), op.name, moved=op.kind == "data_movement")
         for node, parts in self.classified.tail.items():
-            grids = {self.behind[part] for part in parts}
-            if len(grids) == 1:
+            grids = {self.behind.get(part) for part in parts}
+            shared = grids.pop()
+            if shared is not None and not grids:
                 name = name_of(output(node))
-                self.behind[name] = grids.pop()
+                self.behind[name] = shared
                 self._store(output(node), name, moved=True)
         for node in operators:
             if node.domain == "" and node.op_type in _STORED_OPERANDS:
@@ -179,6 +181,7 @@ class _Inserter:
             bits=_HELPER_BITS if helps else self.placement.layers[op.name],
             per_channel=helps or different.get("per_channel", self.config.per_channel),
             pair_limit=pair_limit(self.grids[grid].qmax) if in_pairs else None,
+            channel_bits=self.placement.channel_bits.get(op.name, ()),
         )
         method = self.config.weight_quantizer(different.get("weights"))
         integers = quantize_layer(layer, symmetric.method if helps else method)

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.graph import Classified
     from edgeq.calibration.methods import IntegerMethod
+    from edgeq.calibration.observers import RangeObserver
     from edgeq.network.placement import Op, Placement
     from edgeq.quant import QuantParams
     from edgeq.target import Batch
@@ -110,6 +112,25 @@ def _together(graph: ir.Graph) -> set[ir.Node]:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A network in the form that is quantised.
+
+    Attributes:
+        model: it, still in float.
+        draft: its graph.
+        classified: its operators.
+        changing: the methods that change integers, by name.
+        levels: the grids that pixels have.
+    """
+
+    model: ir.Model
+    draft: Draft
+    classified: Classified
+    changing: Mapping[str, IntegerMethod]
+    levels: Mapping[str, QuantParams]
+
+
+@dataclass(frozen=True, slots=True)
 class _Plan:
     """What is known of a network before any range is."""
 
@@ -136,10 +157,41 @@ def _planned(
     whole: WholePixels,
     tell: Callable[[str], None],
 ) -> _Plan:
+    """What becomes of a network, in single precision; see :func:`prepared`."""
+    found = prepared(model, config, opening, whole, tell)
+    changes = changes_of(found.classified, config.layers)
+    placement = place(
+        found.classified.ops,
+        placement="integer",
+        weight_bits=config.weight_bits,
+        act_bits=config.act_bits,
+        boundary_bits=config.boundary_bits,
+        overrides={name: LayerWidths.of(each) for name, each in changes.items()},
+    )
+    taps = taps_of(found.classified.ops, placement)
+    return _Plan(
+        found.model,
+        found.draft,
+        found.classified,
+        placement,
+        taps,
+        found.changing,
+        found.levels,
+        changes,
+    )
+
+
+def prepared(
+    model: ir.Model,
+    config: CalibrationConfig,
+    opening: Iterable[Batch],
+    whole: WholePixels,
+    tell: Callable[[str], None],
+) -> Prepared:
     """Bring a network, in single precision, to the form that is quantised.
 
     Args:
-        model: the network.
+        model: the network; left as it is.
         config: how it is quantised.
         opening: the first of all batches, on which the two forms are compared.
         whole: which inputs are pixels in it.
@@ -158,23 +210,10 @@ def _planned(
         else:
             changing[name] = method
     classified = classify(quantized.graph)
-    changes = changes_of(classified, config.layers)
-    placement = place(
-        classified.ops,
-        placement="integer",
-        weight_bits=config.weight_bits,
-        act_bits=config.act_bits,
-        boundary_bits=config.boundary_bits,
-        overrides={
-            name: LayerWidths(each.get("weight_bits"), each.get("act_bits"))
-            for name, each in changes.items()
-        },
-    )
     for batch in opening:
         check_rewritten(model, quantized, batch)
     levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
-    taps = _taps(classified.ops, placement)
-    return _Plan(quantized, draft, classified, placement, taps, changing, levels, changes)
+    return Prepared(quantized, draft, classified, changing, levels)
 
 
 def measure_onnx(
@@ -274,15 +313,11 @@ def quantize_onnx(
         progress,
         work.seen,
     )
-    grids = {
-        name: activation_grid(spec, *statistics.observers[name].range(spec.bits))
-        for name, spec in plan.placement.grids.items()
-    }
     fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.levels}
-    prescribe(grids, plan.placement, classified.makers, fixed)
-    placement = share_like_grids(plan.placement, grids, classified.stored_parts())
     before = quantized.clone() if changing else quantized
-    insert(plan.draft, classified, placement, grids, config, plan.changes)
+    into_integers(
+        plan.draft, classified, plan.placement, statistics.observers, fixed, config, plan.changes
+    )
     passes.RemoveUnusedNodesPass()(quantized)
     inputs = tuple(quantized.graph.inputs)
     for name, method in changing.items():
@@ -293,11 +328,43 @@ def quantize_onnx(
         fed = [part for batch in kept.batches for part in feeds(batch, inputs)]
         tell(f"{name}: {method.apply(LayerPairs(before, quantized, fed, layers, done))}")
         done.finish()
-    read_qdq(quantized)  # as an exporter will: what it does not take for integers is told now
+    floats = any(each.get("keep_float") for each in plan.changes.values())
+    read_qdq(
+        quantized, float_fallback=floats
+    )  # as an exporter will: what it does not take for integers is told now
     _describe(quantized, config, statistics)
     for line in _judged(*output_sqnr(model, quantized, kept.batches)):
         tell(line)
     return quantized
+
+
+def into_integers(
+    draft: Draft,
+    classified: Classified,
+    placement: Placement,
+    observers: Mapping[str, RangeObserver],
+    fixed: Mapping[str, QuantParams],
+    config: CalibrationConfig,
+    changes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """Write the grids that observers found into a graph, in place.
+
+    Args:
+        draft: the graph.
+        classified: its operators.
+        placement: where grids stand.
+        observers: what saw the tensors of each grid.
+        fixed: the grids that pixels have.
+        config: how weights are quantised.
+        changes: what is different for some layers, by the tensors that they make.
+    """
+    grids = {
+        name: activation_grid(spec, *observers[name].range(spec.bits))
+        for name, spec in placement.grids.items()
+    }
+    prescribe(grids, placement, classified.makers, fixed)
+    placement = share_like_grids(placement, grids, classified.stored_parts())
+    insert(draft, classified, placement, grids, config, changes)
 
 
 def _judged(found: Mapping[str, float], samples: int) -> Iterator[str]:
@@ -313,7 +380,7 @@ def _judged(found: Mapping[str, float], samples: int) -> Iterator[str]:
         )
 
 
-def _taps(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
+def taps_of(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
     """Each grid with the tensors that are put onto it."""
     inputs = {op.name: op.inputs for op in ops}
     taps: dict[str, list[str]] = {grid: [] for grid in placement.grids}

@@ -39,6 +39,11 @@ USES = {
         "edgeq calibrate float.onnx --data digits -o calibrated.onnx",
         "calibrate",
     ),
+    "search": (
+        "to find how many bits each layer needs, within a loss or a budget",
+        "edgeq search float.onnx --data digits --max-drop 0.5 -o searched.onnx",
+        "search-precisions",
+    ),
     "export": (
         "to write the files that a runtime opens, with proof that no number changed",
         "edgeq export runs/first -o exported --name digits",

@@ -25,6 +25,7 @@ class FloatLayer:
         bits: width of the weights.
         per_channel: whether each output channel may have a scale of its own.
         pair_limit: what two weights that a kernel adds in pairs may add up to; None for any sum.
+        channel_bits: the width of each output channel, ``bits`` at most; empty where all have it.
     """
 
     name: str
@@ -34,8 +35,13 @@ class FloatLayer:
     bits: int
     per_channel: bool = True
     pair_limit: int | None = None
+    channel_bits: tuple[int, ...] = ()
 
     __repr__ = brief
+
+    def largest(self) -> NDArray[np.float64]:
+        """The largest integer of symmetric weights: (), or (out,) where channels differ."""
+        return 2.0 ** (np.asarray(self.channel_bits or self.bits, np.float64) - 1) - 1
 
     def bias_magnitudes(self) -> NDArray[np.float64]:
         """The magnitude of each channel's bias, (out,); zero without a bias."""

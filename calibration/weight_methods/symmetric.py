@@ -25,10 +25,10 @@ class Symmetric:
 
     def scale(self, layer: FloatLayer) -> NDArray[np.float64]:
         """The largest magnitude over the largest integer: (out,), or () for the whole layer."""
-        qmax = 2 ** (layer.bits - 1) - 1
+        qmax = layer.largest()
         magnitudes = np.abs(np.float64(layer.weight)).reshape(len(layer.weight), -1).max(axis=1)
         scale = (magnitudes if layer.per_channel else magnitudes.max()) / qmax
-        return layer.without_zeros(np.asarray(scale), otherwise=1.0 / qmax)
+        return layer.without_zeros(np.asarray(scale), otherwise=1.0 / float(qmax.max()))
 
     def quantize(self, layer: FloatLayer, scale: NDArray[np.float32]) -> QuantizedTensor:
         """The nearest integers, as int8."""

@@ -81,7 +81,7 @@ class Job:
         Raises:
             UsageError: there are none.
         """
-        return _spread(len(getattr(self.source, self.split)), self.samples)
+        return spread(len(getattr(self.source, self.split)), self.samples)
 
     def model(self) -> ir.Model:
         """The float network.
@@ -91,7 +91,7 @@ class Job:
         """
         from edgeq.formats.subgraph import cut
 
-        return cut(_float_model(resolve(self.path)), self.outputs)
+        return cut(float_model(resolve(self.path)), self.outputs)
 
     def batches(self, first: int = 0, last: int | None = None) -> Iterator[Batch]:
         """The samples as the network is fed them, from one batch to before another."""
@@ -173,7 +173,12 @@ def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int],
     return count
 
 
-def _float_model(path: Path) -> ir.Model:
+def float_model(path: Path) -> ir.Model:
+    """The float network of a file or checkpoint.
+
+    Raises:
+        ArtefactError: it is broken, or quantised already.
+    """
     if detect(path) != "checkpoint":
         from edgeq.formats.onnx_io import read
 
@@ -189,7 +194,7 @@ def _float_model(path: Path) -> ir.Model:
     return lower(loaded.module, loaded.input_shape, metadata=loaded.metadata)
 
 
-def _spread(available: int, wanted: int) -> NDArray[np.int64]:
+def spread(available: int, wanted: int) -> NDArray[np.int64]:
     """Which samples to use: evenly spread over the split, whose files may be sorted by class."""
     if available == 0 or wanted < 1:
         raise UsageError(

@@ -3,9 +3,9 @@
 For a network and a training loop of one's own: ``quantize`` with a ``Scheme``,
 ``post_optimizer_step`` behind each step of the optimiser, ``sync_statistics`` where several
 processes share its batches, ``export`` and ``compare``. What the commands do is here under their
-names: ``calibrate``, ``lint``, ``diff``, ``bounds``, ``profile``, ``audit``, ``emulate``,
-``survey``, ``gate``, ``why``. All are imported when they are first asked for, since they need torch
-and ``import edgeq`` does not.
+names: ``calibrate``, ``search``, ``lint``, ``diff``, ``bounds``, ``profile``, ``audit``,
+``emulate``, ``survey``, ``gate``, ``why``. All are imported when they are first asked for, since
+they need torch and ``import edgeq`` does not.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _HOMES = {
     "lint": "edgeq.deploy.api.files",
     "load_data": "edgeq.deploy.api.files",
     "profile": "edgeq.deploy.api.runs",
+    "search": "edgeq.deploy.api.searching",
     "quantize": "edgeq.training.kept_function",
     "set_bits": "edgeq.training.qat_transform",
     "survey": "edgeq.deploy.api.runs",

@@ -16,6 +16,7 @@ from edgeq.deploy.api.runs import gate as gate
 from edgeq.deploy.api.runs import profile as profile
 from edgeq.deploy.api.runs import survey as survey
 from edgeq.deploy.api.runs import why as why
+from edgeq.deploy.api.searching import search as search
 from edgeq.exporter import ExportOptions as ExportOptions
 from edgeq.training.distributed_stats import sync_statistics as sync_statistics
 from edgeq.training.kept_function import quantize as quantize

@@ -202,7 +202,9 @@ def assign(
         UsageError: a rule matches no layer, or one that stays in float.
     """
     changes = resolve(scheme.layers, paths.values())
-    overrides = {name: _widths(changes[path]) for name, path in paths.items() if path in changes}
+    overrides = {
+        name: LayerWidths.of(changes[path]) for name, path in paths.items() if path in changes
+    }
     placement = place(
         ops,
         placement=scheme.placement,
@@ -213,6 +215,8 @@ def assign(
         overrides=overrides,
     )
     for name in overrides.keys() - placement.layers.keys():
+        if overrides[name].is_float:
+            continue
         raise UsageError(
             f"a rule matches {paths[name]}, which stays in float as the first or last layer",
             hint="give its weight_bits there too, or choose another first_last",
@@ -221,10 +225,6 @@ def assign(
     found = Assignment(placement, scheme, schemes, paths, frozenset(normed))
     _check_ends(found)
     return found
-
-
-def _widths(changes: Mapping[str, Any]) -> LayerWidths:
-    return LayerWidths(changes.get("weight_bits"), changes.get("act_bits"))
 
 
 def _check_ends(found: Assignment) -> None:

@@ -141,7 +141,8 @@ class Scheme:
 
     def under(self, changes: Mapping[str, Any]) -> Scheme:
         """What holds for layers that a rule changes this about."""
-        return replace(self, layers=(), **changes)
+        own = {name: value for name, value in changes.items() if name != "keep_float"}
+        return replace(self, layers=(), **own)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _BITS = ("weight_bits", "act_bits")
 _METHODS = ("weights", "activations")
+_FLAGS = ("per_channel", "keep_float")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class LayerRule:
         weights: method of their weights.
         activations: method of what they read.
         per_channel: whether their weights have a scale for each output channel.
+        keep_float: whether they stay in float, with what only they read and make.
     """
 
     match: str
@@ -40,6 +42,7 @@ class LayerRule:
     weights: str | None = None
     activations: str | None = None
     per_channel: bool | None = None
+    keep_float: bool | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.match, str) or not self.match:
@@ -57,8 +60,14 @@ class LayerRule:
                     f"{name} of the layers {self.match!r} is {getattr(self, name)!r}",
                     hint="give a method's name in quotes",
                 )
-        if self.per_channel is not None:
-            check_flag(f"per_channel of the layers {self.match!r}", self.per_channel)
+        for name in _FLAGS:
+            if (flag := getattr(self, name)) is not None:
+                check_flag(f"{name} of the layers {self.match!r}", flag)
+        if self.keep_float and len(self.changes()) > 1:
+            raise UsageError(
+                f"the rule for the layers {self.match!r} keeps them in float and says more",
+                hint="leave out keep_float, or everything else",
+            )
         if not self.changes():
             raise UsageError(
                 f"the rule for the layers {self.match!r} says nothing",
@@ -148,10 +157,10 @@ def parse_rule(text: str) -> LayerRule:
 def _value(name: str, value: str, text: str) -> str | int | bool:
     if name in _METHODS:
         return value
-    if name == "per_channel":
+    if name in _FLAGS:
         if value not in ("true", "false"):
             raise UsageError(
-                f"per_channel is {value!r} in the rule {text!r}", hint="write true or false"
+                f"{name} is {value!r} in the rule {text!r}", hint="write true or false"
             )
         return value == "true"
     if not value.isdecimal():

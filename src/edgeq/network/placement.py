@@ -28,8 +28,8 @@ integer runtime stores a grid of its own, so that nothing is left to compute in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,10 +90,19 @@ class LayerWidths:
         weight_bits: of its weights; None where nothing is said, or for weights in float.
         act_bits: of what it reads; None where nothing is said: the width of everything that no
             inner layer reads.
+        is_float: whether the layer is left in float.
     """
 
     weight_bits: int | None = None
     act_bits: int | None = None
+    is_float: bool = False
+
+    @classmethod
+    def of(cls, changes: Mapping[str, Any]) -> LayerWidths:
+        """What :class:`edgeq.network.layer_rules.LayerRule` says about a layer, by name."""
+        return cls(
+            changes.get("weight_bits"), changes.get("act_bits"), changes.get("keep_float", False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,7 @@ class Placement:
         edges: (operator, input index) to the quantiser that stands on this edge only.
         layers: the layers whose weights are quantised, with their width.
         ends: the first and the last of all layers.
+        channel_bits: the width of each output channel's weights, of layers where they differ.
     """
 
     grids: Mapping[str, GridSpec]
@@ -132,6 +142,7 @@ class Placement:
     edges: Mapping[tuple[str, int], str]
     layers: Mapping[str, int]
     ends: frozenset[str] = frozenset()
+    channel_bits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def place(
@@ -191,8 +202,10 @@ def _widths(
     ends, found = ends_of(ops), {}
     for name in (op.name for op in ops if op.kind == "layer"):
         usual, own = outer if name in ends else inner, overrides.get(name, LayerWidths())
-        found[name] = LayerWidths(
-            own.weight_bits or usual.weight_bits, own.act_bits or usual.act_bits
+        found[name] = (
+            LayerWidths()
+            if own.is_float
+            else LayerWidths(own.weight_bits or usual.weight_bits, own.act_bits or usual.act_bits)
         )
     return found
 

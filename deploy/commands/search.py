@@ -1,0 +1,269 @@
+"""``edgeq search``: which layers need how many bits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeq.calibration.observers import OBSERVERS
+from edgeq.deploy.options import (
+    AsJson,
+    CutOutputs,
+    Data,
+    DataDir,
+    Overwrite,
+    Task,
+    TaskOptions,
+    UserModel,
+)
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+
+if TYPE_CHECKING:
+    from edgeq.calibration.search.precision import Precision
+    from edgeq.deploy.search.result import SearchResult
+    from edgeq.device import Device
+
+
+@with_preprocessing
+def command(
+    *,
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A float ONNX file, or a checkpoint or training folder of FP32 training; none "
+            "with --model.",
+            show_default=False,
+        ),
+    ] = None,
+    user_model: UserModel = None,
+    data: Data,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The QDQ ONNX file to write; the trials are kept beside it.",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            metavar="POINTS",
+            help="Find the least cost that loses at most so much: points of accuracy, or of the "
+            "task's figure.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="COST=VALUE",
+            help="Find the best answers within a cost: bytes=200k, macs=60%, latency=2.5 (ms) or "
+            "cycles=1.5M. A share is one of the cost with all layers in 8 bits.",
+        ),
+    ] = None,
+    cost: Annotated[
+        str,
+        typer.Option(
+            "--cost",
+            metavar="bytes|macs|latency|cycles",
+            help="What is least within --max-drop.",
+        ),
+    ] = "bytes",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="NAME",
+            help="Where latency is measured, or cycles are estimated.",
+        ),
+    ] = "",
+    precisions: Annotated[
+        str,
+        typer.Option(
+            "--precisions",
+            metavar="NAME,NAME",
+            help="What a layer can have: w4a8 is weights of 4 bits that read 8 (the device's, or "
+            "w4a8,w8a8,float).",
+        ),
+    ] = "",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            "--strategy",
+            metavar="optuna|path|network|layer|neuron|keep-float",
+            help="What is tried next.",
+        ),
+    ] = "optuna",
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", min=1, help="Try at most so many.")
+    ] = 60,
+    time_budget: Annotated[
+        float | None,
+        typer.Option("--time-budget", metavar="SECONDS", help="Search for at most so long."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of what Optuna asks.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the trials that are kept beside -o.")
+    ] = False,
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=1,
+            help="Calibrate on this many training samples, evenly spread.",
+        ),
+    ] = 500,
+    eval_samples: Annotated[
+        int,
+        typer.Option(
+            "--eval-samples",
+            metavar="N",
+            min=1,
+            help="Judge trials on this many validation samples, evenly spread.",
+        ),
+    ] = 500,
+    observer: Annotated[
+        str,
+        typer.Option(
+            "--observer",
+            metavar="NAME",
+            autocompletion=OBSERVERS.names,
+            help="How ranges are measured; edgeq calibrate --list-methods lists the names.",
+        ),
+    ] = "minmax",
+    per_channel: Annotated[
+        bool | None,
+        typer.Option(
+            "--per-channel/--per-tensor",
+            help="A weight scale for each output channel (the default), or one for each layer.",
+            show_default=False,
+        ),
+    ] = None,
+    pair_safe: Annotated[
+        bool | None,
+        typer.Option(
+            "--pair-safe/--no-pair-safe",
+            help="Choose weight scales with which no pair of products saturates on x86 without "
+            "VNNI (the default).",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="Choose among what is fast on this device: a name of `edgeq targets devices`, or "
+            "a TOML file like those.",
+        ),
+    ] = "",
+    task: Task = None,
+    task_options: TaskOptions = None,
+    outputs: CutOutputs = None,
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find how many bits each layer needs.
+
+    First each layer is quantised alone, which shows what it costs the answers. With --max-drop or
+    --budget, precisions are then searched for; the result is a scheme for `edgeq train`,
+    `edgeq.quantize` and `edgeq calibrate`, and with -o the quantised file.
+
+    Trials are judged on the validation split; the result is judged once on test samples that no
+    trial has seen. `optuna` needs `pip install 'edgeq[search]'`; `path` needs nothing; `network`,
+    `layer` and `neuron` take bits away as long as the loss allows it; `keep-float` gives the most
+    sensitive layers back. The exit status is 1 if nothing is within the limit.
+    """
+    from edgeq.calibration.config import CalibrationConfig
+    from edgeq.deploy import console
+    from edgeq.deploy.api.networks import only, with_model
+    from edgeq.deploy.device_advice import choices, suited
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.inputs import choose, load_data
+    from edgeq.deploy.search.costs import COSTS, parse_budget
+    from edgeq.deploy.search.run import SearchOptions, on_device, search
+    from edgeq.targets.devices import find
+
+    known = find(device) if device else None
+    config = CalibrationConfig(
+        observer, per_channel=per_channel is not False, pair_safe=pair_safe is not False
+    )
+    if known is not None:
+        config = suited(config, known, per_channel=per_channel, pair_safe=pair_safe)
+        console.note("\n".join(choices(config, known)))
+    options = SearchOptions(
+        max_drop=max_drop,
+        budget=None if budget is None else parse_budget(budget),
+        cost=COSTS[COSTS.index(choose("cost", cost, COSTS))],
+        target=target,
+        precisions=_precisions(precisions, known),
+        strategy=strategy,
+        trials=trials,
+        seconds=float("inf") if time_budget is None else time_budget,
+        seed=seed,
+        samples=samples,
+        eval_samples=eval_samples,
+        outputs=tuple(outputs or ()),
+        resume=resume,
+    )
+    if known is not None:
+        options = on_device(options, known)
+    given = [] if source is None else [source]
+    loaded = load_data(data, data_dir, preprocess, given)
+    with (
+        with_model(given, user_model, loaded) as files,
+        console.progress("searching") as advance,
+    ):
+        found = search(
+            only(files),
+            loaded,
+            output,
+            config,
+            options,
+            task=AskedTask.parse(task, task_options),
+            overwrite=overwrite,
+            progress=advance,
+            tell=console.note,
+        )
+    if as_json:
+        console.write_json("search", found.content())
+    else:
+        _show(found, source)
+    if options.searches and found.best is None:
+        from edgeq.errors import GateFailed
+
+        nearest = found.nearest()
+        raise GateFailed(
+            f"none of {len(found.trials)} trials is within {found.limit}: the nearest has a score "
+            f"of {nearest.figures.score:.2f} at {found.amount(nearest)}",
+            hint="allow more, name wider --precisions, or try more with --trials",
+        )
+
+
+def _precisions(text: str, device: "Device | None") -> "tuple[Precision, ...]":
+    from edgeq.calibration.search.precision import parse
+    from edgeq.deploy.search.run import usual
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return tuple(map(parse, names)) or usual(device)
+
+
+def _show(found: "SearchResult", source: Path | None) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.search.result import told
+
+    if found.sensitivities:
+        table = found.sensitivity_table()
+        console.write_table(table.title, table.columns, table.rows, numbers=table.columns[2:])
+    if found.trials:
+        table = found.table()
+        console.write_table(table.title, table.columns, table.rows, numbers=table.columns[2:5])
+    for line in told(found, source):
+        console.write(line)
