@@ -34,10 +34,10 @@ from edgeq.calibration.normal_form.moves import plain_moves
 from edgeq.calibration.normal_form.norms import norms_as_means
 from edgeq.calibration.normal_form.pools import averages_as_layers, plain_pools
 from edgeq.calibration.normal_form.prepare import prepare
-from edgeq.calibration.normal_form.recurrent import unroll
 from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_products
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.normal_form.turning import shuffles_as_blocks
+from edgeq.calibration.normal_form.unrolling.recurrent import unroll
 from edgeq.calibration.observe import check_rewritten, observe, output_sqnr
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.samples import Kept, WholePixels, feeds

@@ -28,6 +28,7 @@ from edgeq.calibration.blockers import OUT_OF_SCOPE, check_scope, with_what_rema
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.norms import groups_as_instances
 from edgeq.calibration.normal_form.statics import fold_static, static_nodes
+from edgeq.calibration.normal_form.unrolling.control_flow import without_control_flow
 from edgeq.calibration.precision import FLOATS, in_single_precision
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import merged_errors
@@ -50,8 +51,9 @@ def prepare(model: ir.Model) -> ir.Model:
         ArtefactError: it has no operators, is quantised already, or is too old to be converted.
     """
     single = in_single_precision(model)
-    _check_operators(single)
     given = _without_initializer_inputs(single)
+    without_control_flow(given)
+    _check_operators(given)
     prepared = ir.from_proto(_convert(_to_proto(given)))
     _keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)

@@ -95,13 +95,38 @@ def static_nodes(graph: ir.Graph) -> dict[ir.Node, bool]:
             for value in node.inputs
             if value is not None and constant(value) is None
         ]
-        if node.domain != "" or node.op_type in _BY_CHANCE:
+        if node.domain != "" or node.op_type in _BY_CHANCE or _holds_graph(node):
             continue
         if node.op_type in _SIZES:
             static[node] = True
         elif all(producer in static for producer in producers):
             static[node] = any(static[producer] for producer in producers if producer is not None)
     return static
+
+
+def known_values(
+    model: ir.Model, values: Sequence[ir.Value]
+) -> dict[ir.Value, NDArray[np.generic]]:
+    """Those of some values that neither what a model is given nor its batch decides.
+
+    Raises:
+        ArtefactError: the model cannot be run.
+    """
+    known = {value: array for value in values if (array := constant(value)) is not None}
+    static = static_nodes(model.graph)
+    computed = [value for value in values if value not in known and value.producer() in static]
+    measured = _measure(model, static) if computed else None
+    if measured is None:
+        return known
+    for value in computed:
+        found = [run[name_of(value)] for run in measured.runs if name_of(value) in run]
+        if found and all(np.array_equal(each, found[0]) for each in found):
+            known[value] = found[0]
+    return known
+
+
+def _holds_graph(node: ir.Node) -> bool:
+    return any(each.type == ir.AttributeType.GRAPH for each in node.attributes.values())
 
 
 def _all_known(graph: ir.Graph) -> bool:

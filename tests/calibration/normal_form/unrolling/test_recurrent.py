@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tests.support.checks.calibrated import sqnr_db, weights
 
-from edgeq.calibration.normal_form.recurrent import GATES
+from edgeq.calibration.normal_form.unrolling.recurrent import GATES
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
