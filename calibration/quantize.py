@@ -18,6 +18,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, prescribe
 from edgeq.calibration.insert import insert
+from edgeq.calibration.inspection.layer_costs import LayerCost, layer_costs
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.affine import (
     Preprocessings,
@@ -268,6 +269,7 @@ def quantize_onnx(
     tell: Callable[[str], None] = lambda _done: None,
     statistics: Statistics | None = None,
     resume: Progress | None = None,
+    inspect: Callable[[tuple[LayerCost, ...]], None] | None = None,
 ) -> ir.Model:
     """Quantise a float model after training, in the ``integer`` placement.
 
@@ -282,6 +284,7 @@ def quantize_onnx(
         tell: called with what each method did, and with how near each output is to float.
         statistics: what was seen of these batches elsewhere; they are not run again.
         resume: what keeps the work in a file, and goes on where an interruption left it.
+        inspect: called at the end with what each layer costs.
 
     Returns:
         The canonical QDQ model.
@@ -314,7 +317,7 @@ def quantize_onnx(
         work.seen,
     )
     fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.levels}
-    before = quantized.clone() if changing else quantized
+    before = quantized.clone() if changing or inspect else quantized
     into_integers(
         plan.draft, classified, plan.placement, statistics.observers, fixed, config, plan.changes
     )
@@ -335,6 +338,8 @@ def quantize_onnx(
     _describe(quantized, config, statistics)
     for line in _judged(*output_sqnr(model, quantized, kept.batches)):
         tell(line)
+    if inspect is not None:
+        inspect(layer_costs(before, quantized, kept.batches))
     return quantized
 
 

@@ -16,9 +16,12 @@ from edgeq.registry import Registry
 
 if TYPE_CHECKING:
     from edgeq.deploy.console import Advance
+    from edgeq.deploy.evaluation.calibrated import Outcome
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.shards import Shard
     from edgeq.device import Device
+
+_WORST = 5  # layers that the table shows; --json has all
 
 
 def _list_methods(asked: bool) -> None:
@@ -196,6 +199,16 @@ def command(
             "them.",
         ),
     ] = None,
+    held_back: Annotated[
+        int,
+        typer.Option(
+            "--held-back",
+            metavar="N",
+            min=0,
+            help="Judge the float and the calibrated network on so many samples that calibration "
+            "has not seen; 0 judges nothing.",
+        ),
+    ] = 200,
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -260,9 +273,10 @@ def command(
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)
         elif output is not None:
-            _calibrate(
-                job, output, statistics, known, advance, overwrite=overwrite, as_json=as_json
+            outcome = _calibrate(
+                job, output, statistics, advance, held_back, overwrite=overwrite
             )
+            _show(outcome, job, known, as_json=as_json)
 
 
 def _check_places(
@@ -314,18 +328,16 @@ def _calibrate(
     job: "Job",
     output: Path,
     statistics: Path | None,
-    device: "Device | None",
     advance: "Advance",
+    held_back: int,
     *,
     overwrite: bool,
-    as_json: bool,
-) -> None:
+) -> "Outcome":
     from edgeq.deploy import console
-    from edgeq.deploy.device_advice import afterwards
+    from edgeq.deploy.evaluation.calibrated import judged
     from edgeq.deploy.evaluation.plausibility import doubts
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.pipeline.shards import gathered
-    from edgeq.deploy.report.values import kilobytes
 
     if told := doubts(job.path, job.source):
         console.note(told)
@@ -337,6 +349,15 @@ def _calibrate(
         progress=advance,
         tell=console.note,
     )
+    return judged(job, output, done, held_back, advance)
+
+
+def _show(outcome: "Outcome", job: "Job", device: "Device | None", *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.device_advice import afterwards
+    from edgeq.deploy.report.values import kilobytes
+
+    done, output = outcome.done, outcome.path
     if as_json:
         console.write_json(
             "calibrate",
@@ -350,6 +371,12 @@ def _calibrate(
                 "per_channel": job.config.per_channel,
                 "pair_safe": job.config.pair_safe,
                 "device": device,
+                "held_back": outcome.held_back,
+                "not_judged": outcome.not_judged,
+                "collapsed": outcome.collapsed,
+                "layers": done.layers,
+                "told": done.told,
+                "next": outcome.next_command,
             },
         )
     else:
@@ -358,5 +385,40 @@ def _calibrate(
             f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
             f"{job.source.name}{'' if done.split == 'train' else ', which has no training split'}"
         )
+        _show_outcome(outcome)
+    if outcome.collapsed:
+        console.note(f"warning: {outcome.collapsed}")
     if device is not None:
         console.note("\n".join(afterwards(output, device)))
+
+
+def _show_outcome(outcome: "Outcome") -> None:
+    """Accuracy before and after, and the layers that cost most."""
+    from edgeq.deploy import console
+    from edgeq.deploy.evaluation.calibrated import rows_of
+
+    if outcome.not_judged:
+        console.write(f"not judged: {outcome.not_judged}")
+    elif rows := rows_of(outcome):
+        console.write_table(
+            f"On {outcome.held_back.samples if outcome.held_back else 0:,} samples held back",
+            ("network", "figure", "95 % interval", "as float %", "kB"),
+            rows,
+            numbers=("figure", "95 % interval", "as float %", "kB"),
+        )
+    worst = outcome.done.layers[:_WORST]
+    console.write_table(
+        f"The {len(worst)} layers that cost most of {len(outcome.done.layers)}",
+        ("layer", "SQNR dB", "weights dB", "activations dB", "why"),
+        [
+            (
+                each.layer,
+                *(f"{db:.1f}" for db in (each.sqnr_db, each.weight_sqnr_db)),
+                f"{each.activation_sqnr_db:.1f}" if each.tensor else "",
+                each.reason,
+            )
+            for each in worst
+        ],
+        numbers=("SQNR dB", "weights dB", "activations dB"),
+    )
+    console.write(f"next: {outcome.next_command}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.calibration.config import CalibrationConfig
+    from edgeq.calibration.inspection.layer_costs import LayerCost
     from edgeq.calibration.statistics import Statistics
     from edgeq.data import DataSource, Split
     from edgeq.target import Batch
@@ -43,11 +44,15 @@ class Calibrated:
         size_bytes: of the file.
         samples: how many it was calibrated on.
         split: whose samples they are.
+        layers: what each layer costs, the most costly first.
+        told: what was said on the way: what methods did, and how near the outputs are to float.
     """
 
     size_bytes: int
     samples: int
     split: str
+    layers: tuple[LayerCost, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,13 @@ def calibrate(
             f"{output} is what is being calibrated", hint="choose another place with -o/--output"
         )
     count = len(job.chosen)
+    layers: list[LayerCost] = []
+    said: list[str] = []
+
+    def telling(line: str) -> None:
+        said.append(line)
+        tell(line)
+
     resume = Progress(output.with_name(f"{output.name}.resume"), tell=tell)
     model = quantize_onnx(
         job.model(),
@@ -148,9 +160,10 @@ def calibrate(
         data=job.source.name,
         progress=counted(progress, count),
         layers=progress,
-        tell=tell,
+        tell=telling,
         statistics=statistics,
         resume=resume,
+        inspect=layers.extend,
     )
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
     recipe = CalibrationRecipe(job.config, job.samples)
@@ -158,7 +171,7 @@ def calibrate(
     content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)
     resume.finish()
-    return Calibrated(len(content), count, job.split)
+    return Calibrated(len(content), count, job.split, tuple(layers), tuple(said))
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

@@ -1,0 +1,1 @@
+"""What a calibration cost each layer, and why."""

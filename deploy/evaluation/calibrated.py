@@ -1,0 +1,151 @@
+"""What a calibration came to: accuracy on held-back samples, the layers that cost most, what next."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.deploy.evaluation.chain import Pair, reference_name
+from edgeq.deploy.evaluation.compare import compare
+from edgeq.deploy.pipeline.calibrate import calibrate
+from edgeq.errors import EdgeqError
+from edgeq.formats.artefact import detect, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeq.data import DataSource, Split
+    from edgeq.deploy.pipeline.calibrate import Calibrated, Job
+    from edgeq.results import Comparison, Stage
+
+HELD_BACK = 200
+_WORSE = 0.005  # of the share that is right: half a point
+_MIN_MAX = "minmax"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A calibrated file beside the float network that it was made of.
+
+    Attributes:
+        path: the file.
+        done: what was calibrated, and what each layer costs.
+        held_back: both on samples that calibration has not seen; None where they cannot be judged.
+        not_judged: why not, in words; empty where they were.
+        collapsed: what min-max ranges do better on the samples of the calibration, in words; empty
+            for nothing, and for min-max.
+    """
+
+    path: Path
+    done: Calibrated
+    held_back: Comparison | None
+    not_judged: str
+    collapsed: str
+
+    @property
+    def stages(self) -> tuple[Stage, Stage] | None:
+        """The float network and the calibrated one; None where they were not judged."""
+        if self.held_back is None:
+            return None
+        first, second = self.held_back.stages
+        return first, second
+
+    @property
+    def next_command(self) -> str:
+        """What to type next."""
+        stages = self.stages
+        if stages is not None and stages[0].accuracy and stages[1].accuracy:
+            lost = stages[0].accuracy.fraction - stages[1].accuracy.fraction
+            if lost > _WORSE:
+                return f"edgeq compare FLOAT {self.path} --data DATA  # which tensor is off first"
+        return f"edgeq export {self.path} -o exported"
+
+
+def judged(
+    job: Job,
+    path: Path,
+    done: Calibrated,
+    samples: int = HELD_BACK,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Outcome:
+    """Judge a calibrated file beside the float network.
+
+    Args:
+        job: what was calibrated.
+        path: the calibrated file.
+        done: what was said of it.
+        samples: how many held-back samples are used, at most; 0 judges nothing.
+        progress: called with the samples done and the samples in all.
+    """
+    if samples < 1:
+        return Outcome(path, done, None, "no samples were asked for", "")
+    found, why = None, ""
+    part = _held_back(job, samples)
+    if job.outputs:
+        why = "the network was cut, so the float file answers something else"
+    elif not len(part):
+        why = f"no sample of {job.source.name} is held back: all were calibrated on"
+    else:
+        try:
+            found = _compared(job, path, part, progress)
+        except EdgeqError as error:
+            why = error.what
+    collapsed = ""
+    if job.config.found_by != _MIN_MAX and not job.outputs:
+        with suppress(EdgeqError):
+            collapsed = _beside_min_max(job, path, samples)
+    return Outcome(path, done, found, why, collapsed)
+
+
+def _held_back(job: Job, samples: int) -> Split:
+    """Test samples that calibration has not seen, evenly spread."""
+    test = job.source.test
+    free = np.arange(len(test))
+    if job.split == "test":
+        free = np.setdiff1d(free, job.chosen)
+    return test.take(_spread(free, samples))
+
+
+def _spread(of: np.ndarray, count: int) -> np.ndarray:
+    if not len(of):
+        return of
+    return of[np.linspace(0, len(of) - 1, min(count, len(of))).astype(np.int64)]
+
+
+def _compared(
+    job: Job,
+    path: Path,
+    part: Split,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Comparison:
+    source: DataSource = replace(job.source, test=part)
+    given = resolve(job.path)
+    stages = [Pair(file, reference_name(detect(file))) for file in (given, path)]
+    return compare(stages, source, tensors=False, progress=progress).comparison
+
+
+def _beside_min_max(job: Job, path: Path, samples: int) -> str:
+    """Whether plain min-max ranges are right more often on the samples of the calibration."""
+    part: Split = getattr(job.source, job.split)
+    seen = part.take(_spread(job.chosen, samples))
+    first, mine = _compared(job, path, seen).stages
+    if first.accuracy is None or mine.accuracy is None:
+        return ""
+    if first.accuracy.fraction - mine.accuracy.fraction <= _WORSE:
+        return ""  # it is not worth another calibration
+    with tempfile.TemporaryDirectory() as folder:
+        other = Path(folder) / "minmax.onnx"
+        calibrate(replace(job, config=replace(job.config, observer=_MIN_MAX, methods=())), other)
+        (_, plain) = _compared(job, other, seen).stages
+    if plain.accuracy is None or plain.accuracy.fraction - mine.accuracy.fraction <= _WORSE:
+        return ""
+    return (
+        f"{job.config.found_by} is right on {mine.accuracy.fraction:.1%} of {mine.accuracy.total} "
+        f"samples of the calibration, and min-max on {plain.accuracy.fraction:.1%}: use --observer "
+        "minmax"
+    )
