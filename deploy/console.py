@@ -13,6 +13,7 @@ import json
 import os
 import re
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -30,6 +31,7 @@ WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own f
 LONGEST_NOTE = 4_000  # characters of an error or a remark
 # control characters other than tab and newline, and what turns the direction of writing
 _ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_QUIET_S = 10.0  # between two lines that stand for a bar
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
@@ -125,13 +127,13 @@ class _Printable:
 
 @contextmanager
 def progress(what: str) -> Iterator[Advance]:
-    """A bar on standard error for long work; nothing at all under ``CI``, ``NO_COLOR`` or a pipe.
+    """A bar on standard error for long work; under ``CI``, ``NO_COLOR`` or a pipe a line at times.
 
     Yields:
         What to call with the work done so far and the work in all.
     """
     if not animated(sys.stderr):
-        yield lambda _done, _total: None
+        yield _Lines(what).advance
         return
     from rich.progress import (
         BarColumn,
@@ -150,6 +152,30 @@ def progress(what: str) -> Iterator[Advance]:
     with Progress(*parts, console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Lines:
+    """What stands for a bar in a log: how much is done, and how long the rest takes.
+
+    Args:
+        what: the work.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what, self._done = what, 0
+        self._began = self._told = time.monotonic()
+
+    def advance(self, done: int, total: int) -> None:
+        """Say so where it has been quiet for some time."""
+        now = time.monotonic()
+        if done < self._done:  # the next stage
+            self._began = now
+        self._done = done
+        if now - self._told < _QUIET_S or not done:
+            return
+        self._told = now
+        left = (now - self._began) * (total - done) / done
+        note(f"{self._what}: {done:,} of {total:,}, about {left:.0f} s left")
 
 
 def animated(stream: TextIO | None) -> bool:

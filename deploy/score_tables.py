@@ -15,6 +15,31 @@ if TYPE_CHECKING:
 MOST_CLASSES = 20  # rows of a table; --json has all
 
 
+def show_stages(found: Comparison, split: str) -> None:
+    """How well each stage does the task, or how many answers are right."""
+    if any(stage.score for stage in found.stages):
+        show_scores(found, split)
+        return
+    columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
+    title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
+    console.write_table(
+        title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:]
+    )
+
+
+def _stage_cells(stage: Stage) -> tuple[str, ...]:
+    scored = stage.accuracy
+    interval = MISSING if scored is None else f"{percent(scored.low)} – {percent(scored.high)}"
+    return (
+        stage.name,
+        percent(scored.fraction if scored else None),
+        interval,
+        percent(stage.agreement),
+        MISSING if stage.changed is None else str(stage.changed),
+        kilobytes(stage.size_bytes),
+    )
+
+
 def show_scores(found: Comparison, split: str) -> None:
     """The score of each stage, and below it classes and slices."""
     stages = [(stage, stage.score) for stage in found.stages if stage.score is not None]

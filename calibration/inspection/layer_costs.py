@@ -201,8 +201,8 @@ def _of_activation(
     beyond = (values < (ends[0] - 0.5) * scale) | (values > (ends[1] + 0.5) * scale)
     if error[beyond].sum() > error[~beyond].sum():
         if saturated > 0.01:
-            return f"saturation: {saturated:.1%} of its values lie at an end of its range"
-        return f"clipping: {clipped:.2%} of its values lie beyond its range"
+            return f"saturation: {100 * saturated:.1f} % of its values lie at an end of its range"
+        return f"clipping: {100 * clipped:.2f} % of its values lie beyond its range"
     low, high = np.percentile(values, [_OUTLIERS, 100 - _OUTLIERS])
     width = (ends[1] - ends[0]) * scale
     inner = max(high, 0.0) - min(low, 0.0)

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgeq.calibration.config import CalibrationConfig
+    from edgeq.calibration.inspection.layer_costs import LayerCost
     from edgeq.data import DataSource
     from edgeq.deploy.bounds.run import Bounds
     from edgeq.deploy.diff.run import FileDiff
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
+    from edgeq.results import Comparison
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,6 +43,13 @@ class CalibratedFile(Tabular):
         samples: how many samples it was calibrated on.
         observer: how ranges were found.
         data: the data set's name.
+        held_back: the float and the calibrated network on samples that calibration has not seen;
+            None where they cannot be judged.
+        not_judged: why not; empty where they were.
+        collapsed: what min-max ranges do better on the samples of the calibration; empty for
+            nothing.
+        layers: what each layer costs and why, the most costly first.
+        told: what methods did, and how near the outputs are to float.
     """
 
     path: Path
@@ -48,6 +57,11 @@ class CalibratedFile(Tabular):
     samples: int
     observer: str
     data: str
+    held_back: Comparison | None = None
+    not_judged: str = ""
+    collapsed: str = ""
+    layers: tuple[LayerCost, ...] = ()
+    told: tuple[str, ...] = ()
 
     def table(self) -> Table:
         """Its fields, one a column."""
@@ -108,6 +122,7 @@ def calibrate(
     outputs: Sequence[str] = (),
     device: str = "",
     statistics: str | Path | None = None,
+    held_back: int = 200,
     overwrite: bool = False,
 ) -> CalibratedFile:
     """Quantise a float network after training, on samples of the training split.
@@ -123,6 +138,7 @@ def calibrate(
             ``per_channel`` and ``pair_safe`` of the config. Empty for none.
         statistics: the folder of what was measured in shards (``edgeq calibrate --shard``); the
             samples are not run again.
+        held_back: how many samples that calibration has not seen judge the result, at most.
         overwrite: replace a file that exists.
 
     Raises:
@@ -132,6 +148,7 @@ def calibrate(
         OutputError: the file exists, cannot be written, or is no ``.onnx`` file.
     """
     from edgeq.calibration.config import CalibrationConfig
+    from edgeq.deploy.evaluation.calibrated import judged
     from edgeq.deploy.pipeline import calibrate as pipeline
     from edgeq.deploy.pipeline.shards import gathered
     from edgeq.files import check_output
@@ -148,7 +165,19 @@ def calibrate(
         job = pipeline.Job(file, source, chosen, samples, outputs)
         shards = None if statistics is None else gathered(job, Path(statistics))
         done = pipeline.calibrate(job, path, overwrite=overwrite, statistics=shards)
-    return CalibratedFile(path, done.size_bytes, done.samples, chosen.found_by, source.name)
+        outcome = judged(job, path, done, held_back)
+    return CalibratedFile(
+        path,
+        done.size_bytes,
+        done.samples,
+        chosen.found_by,
+        source.name,
+        outcome.held_back,
+        outcome.not_judged,
+        outcome.collapsed,
+        done.layers,
+        done.told,
+    )
 
 
 def lint(file: str | Path, *, device: str = "") -> LintReport:

@@ -273,9 +273,7 @@ def command(
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)
         elif output is not None:
-            outcome = _calibrate(
-                job, output, statistics, advance, held_back, overwrite=overwrite
-            )
+            outcome = _calibrate(job, output, statistics, advance, held_back, overwrite=overwrite)
             _show(outcome, job, known, as_json=as_json)
 
 
@@ -395,24 +393,20 @@ def _show(outcome: "Outcome", job: "Job", device: "Device | None", *, as_json: b
 def _show_outcome(outcome: "Outcome") -> None:
     """Accuracy before and after, and the layers that cost most."""
     from edgeq.deploy import console
-    from edgeq.deploy.evaluation.calibrated import rows_of
+    from edgeq.deploy.report.values import short
+    from edgeq.deploy.score_tables import show_stages
 
-    if outcome.not_judged:
+    if outcome.held_back is None:
         console.write(f"not judged: {outcome.not_judged}")
-    elif rows := rows_of(outcome):
-        console.write_table(
-            f"On {outcome.held_back.samples if outcome.held_back else 0:,} samples held back",
-            ("network", "figure", "95 % interval", "as float %", "kB"),
-            rows,
-            numbers=("figure", "95 % interval", "as float %", "kB"),
-        )
+    else:
+        show_stages(outcome.held_back, "samples held back")
     worst = outcome.done.layers[:_WORST]
     console.write_table(
         f"The {len(worst)} layers that cost most of {len(outcome.done.layers)}",
         ("layer", "SQNR dB", "weights dB", "activations dB", "why"),
         [
             (
-                each.layer,
+                short(each.layer),
                 *(f"{db:.1f}" for db in (each.sqnr_db, each.weight_sqnr_db)),
                 f"{each.activation_sqnr_db:.1f}" if each.tensor else "",
                 each.reason,

@@ -25,7 +25,7 @@ MAX_TENSORS = 25  # lines of a table; --json has all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeq.results import Comparison, Drift, Hop, Stage
+    from edgeq.results import Comparison, Drift, Hop
 
 
 def _list_tasks(asked: bool) -> None:
@@ -128,17 +128,10 @@ def command(
 def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import further_headings
-    from edgeq.deploy.score_tables import show_scores
+    from edgeq.deploy.score_tables import show_stages
     from edgeq.deploy.tables import show_failures, show_remarks, show_saturation
 
-    if any(stage.score for stage in found.stages):
-        show_scores(found, split)
-    else:
-        columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
-        title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
-        console.write_table(
-            title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:]
-        )
+    show_stages(found, split)
     show_remarks(found.remarks)
     show_failures(found.failures)
     if not found.hops:
@@ -225,21 +218,6 @@ def _show_tensors(hop: "Hop") -> None:
         columns,
         [_tensor_cells(drift) for drift in shown],
         numbers=("depth", *numbers),
-    )
-
-
-def _stage_cells(stage: "Stage") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, kilobytes, percent
-
-    scored = stage.accuracy
-    interval = MISSING if scored is None else f"{percent(scored.low)} – {percent(scored.high)}"
-    return (
-        stage.name,
-        percent(scored.fraction if scored else None),
-        interval,
-        percent(stage.agreement),
-        MISSING if stage.changed is None else str(stage.changed),
-        kilobytes(stage.size_bytes),
     )
 
 

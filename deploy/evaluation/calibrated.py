@@ -1,4 +1,4 @@
-"""What a calibration came to: accuracy on held-back samples, the layers that cost most, what next."""
+"""What a calibration came to: accuracy on held-back samples beside float, and what to do next."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Outcome:
     """A calibrated file beside the float network that it was made of.
 
     Attributes:
+        job: what was calibrated.
         path: the file.
         done: what was calibrated, and what each layer costs.
         held_back: both on samples that calibration has not seen; None where they cannot be judged.
@@ -41,6 +42,7 @@ class Outcome:
             for nothing, and for min-max.
     """
 
+    job: Job
     path: Path
     done: Calibrated
     held_back: Comparison | None
@@ -62,7 +64,7 @@ class Outcome:
         if stages is not None and stages[0].accuracy and stages[1].accuracy:
             lost = stages[0].accuracy.fraction - stages[1].accuracy.fraction
             if lost > _WORSE:
-                return f"edgeq compare FLOAT {self.path} --data DATA  # which tensor is off first"
+                return f"edgeq compare {self.job.path} {self.path} --data {self.job.source.name}"
         return f"edgeq export {self.path} -o exported"
 
 
@@ -83,7 +85,7 @@ def judged(
         progress: called with the samples done and the samples in all.
     """
     if samples < 1:
-        return Outcome(path, done, None, "no samples were asked for", "")
+        return Outcome(job, path, done, None, "no samples were asked for", "")
     found, why = None, ""
     part = _held_back(job, samples)
     if job.outputs:
@@ -99,7 +101,7 @@ def judged(
     if job.config.found_by != _MIN_MAX and not job.outputs:
         with suppress(EdgeqError):
             collapsed = _beside_min_max(job, path, samples)
-    return Outcome(path, done, found, why, collapsed)
+    return Outcome(job, path, done, found, why, collapsed)
 
 
 def _held_back(job: Job, samples: int) -> Split:
@@ -145,7 +147,7 @@ def _beside_min_max(job: Job, path: Path, samples: int) -> str:
     if plain.accuracy is None or plain.accuracy.fraction - mine.accuracy.fraction <= _WORSE:
         return ""
     return (
-        f"{job.config.found_by} is right on {mine.accuracy.fraction:.1%} of {mine.accuracy.total} "
-        f"samples of the calibration, and min-max on {plain.accuracy.fraction:.1%}: use --observer "
-        "minmax"
+        f"{job.config.found_by} is right on {100 * mine.accuracy.fraction:.1f} % of "
+        f"{mine.accuracy.total} samples of the calibration, and min-max on "
+        f"{100 * plain.accuracy.fraction:.1f} %\n  hint: --observer minmax"
     )

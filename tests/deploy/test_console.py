@@ -111,3 +111,19 @@ def test_a_remark_is_no_longer_than_a_screen(capsys: pytest.CaptureFixture[str])
     assert told.startswith("first")
     assert told.endswith("last\n")
     assert "996,009 characters are left out" in told
+
+
+def test_a_log_gets_a_line_at_times_instead_of_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moments = iter((0.0, 1.0, 11.0, 12.0, 20.0, 40.0))
+    monkeypatch.setattr("edgeq.deploy.console.time.monotonic", lambda: next(moments))
+    monkeypatch.setenv("CI", "true")
+    with console.progress("calibrating") as advance:
+        for done in (10, 20, 30, 1, 3):
+            advance(done, 100)
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "calibrating: 20 of 100, about 44 s left",
+        "calibrating: 3 of 100, about 647 s left",
+    ]

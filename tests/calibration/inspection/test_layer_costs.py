@@ -85,7 +85,7 @@ def test_the_planted_reason_is_named(build: Build) -> None:
     found = one(costs(plain, observer="percentile:percent=99.8"))
     assert found.reason.startswith("clipping: ")
     x = np.random.default_rng(2).normal(size=(32, 3, 8, 8)).astype(np.float32)
-    x[0, 0, 0, 0] = 3000.0
+    x[20, 0, 0, 0] = 3000.0  # of a sample that is not looked at again
     assert one(costs(plain, x)).reason.startswith("range: 99.8 % of its values share few steps")
     uneven = weights() * np.array([1, 1e-3, 1, 1], np.float32).reshape(-1, 1, 1, 1)
     found = one(costs(net(build, uneven), per_channel=False, act_bits=16, boundary_bits=16))

@@ -1,0 +1,120 @@
+"""A calibration is judged on samples that it has not seen, beside float and beside min-max."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.data import load, normalize
+from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation.calibrated import judged
+from edgeq.deploy.pipeline.calibrate import Job, calibrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from edgeq.deploy.evaluation.calibrated import Outcome
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dense layer behind a ReLU of random features, fitted to the digits by least squares."""
+    digits = load("digits", None)
+    images = normalize(digits.train.images, digits).reshape(-1, 64)
+    labels = np.asarray(digits.train.labels)
+    random = np.random.default_rng(0)
+    first = random.normal(size=(64, 96)).astype(np.float32) / 8
+    hidden = np.maximum(images @ first, 0)
+    last = np.linalg.lstsq(hidden, np.eye(10)[labels], rcond=None)[0].astype(np.float32)
+    make = onnx.helper.make_node
+    nodes = [
+        make("Flatten", ["x"], ["flat"]),
+        make("Gemm", ["flat", "first"], ["h"], "first"),
+        make("Relu", ["h"], ["r"]),
+        make("Gemm", ["r", "last"], ["y"], "last"),
+    ]
+    sizes: dict[str, list[str | int]] = {"x": ["n", 1, 8, 8], "y": ["n", 10]}
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in sizes.items()
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(array, name)
+        for name, array in (("first", first), ("last", last))
+    ]
+    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], constants)
+    path = tmp_path_factory.mktemp("network") / "net.onnx"
+    opset = onnx.helper.make_opsetid("", 21)
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset]), path)
+    return path
+
+
+def outcome(network: Path, folder: Path, held_back: int = 100, **config: Any) -> Outcome:
+    job = Job(network, load("digits", None), CalibrationConfig(**config), 200)
+    path = folder / "made.onnx"
+    return judged(job, path, calibrate(job, path), held_back)
+
+
+def test_both_networks_are_judged_on_samples_held_back(network: Path, tmp_path: Path) -> None:
+    found = outcome(network, tmp_path)
+    assert found.held_back is not None
+    assert found.held_back.samples == 100
+    before, after = found.held_back.stages
+    assert before.accuracy is not None
+    assert after.accuracy is not None
+    assert before.accuracy.fraction > 0.85
+    assert abs(before.accuracy.correct - after.accuracy.correct) <= 2
+    assert after.accuracy.low < after.accuracy.fraction < after.accuracy.high
+    assert (found.not_judged, found.collapsed) == ("", "")
+    assert [each.layer for each in found.done.layers] in (["first", "last"], ["last", "first"])
+    assert found.next_command.startswith("edgeq export ")
+
+
+def test_an_observer_that_collapses_is_told_with_the_better_one(
+    network: Path, tmp_path: Path
+) -> None:
+    found = outcome(network, tmp_path, observer="percentile:percent=70")
+    assert found.collapsed.startswith("percentile:percent=70 is right on ")
+    assert found.collapsed.endswith("hint: --observer minmax")
+    assert found.next_command.startswith("edgeq compare ")
+
+
+def test_what_cannot_be_judged_says_why(network: Path, tmp_path: Path) -> None:
+    assert outcome(network, tmp_path, 0).not_judged == "no samples were asked for"
+    digits = load("digits", None)
+    bare = replace(digits, test=replace(digits.test, labels=None))
+    job = Job(network, bare, CalibrationConfig(), 20)
+    found = judged(
+        job, tmp_path / "made.onnx", calibrate(job, tmp_path / "made.onnx", overwrite=True)
+    )
+    assert found.held_back is not None
+    assert found.held_back.stages[1].accuracy is None
+    assert found.held_back.stages[1].agreement is not None
+    only = replace(digits, train=digits.train.take(np.array([], np.int64)))
+    job = replace(job, source=only, samples=10_000)
+    found = judged(job, tmp_path / "made.onnx", found.done)
+    assert "no sample of digits is held back" in found.not_judged
+    job = replace(job, source=digits, outputs=("r",))
+    assert "was cut" in judged(job, tmp_path / "made.onnx", found.done).not_judged
+
+
+def test_the_command_says_all_of_it(
+    network: Path, tmp_path: Path, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["calibrate", str(network), "--data", "digits", "--samples", "64", "--held-back", "50"]
+    found = answer(*common, "-o", tmp_path / "one.onnx")
+    assert found["held_back"]["samples"] == 50
+    assert {each["layer"] for each in found["layers"]} == {"first", "last"}
+    assert found["next"].startswith("edgeq export")
+    assert run([*common, "-o", str(tmp_path / "two.onnx")]) == 0
+    out = capsys.readouterr().out
+    assert "95 % interval" in out
+    assert "The 2 layers that cost most of 2" in out
+    assert "next: edgeq export" in out
