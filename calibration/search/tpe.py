@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,7 @@ def tpe(study: Study, precisions: Sequence[Precision], *, seed: int) -> None:
         precisions: those that a layer can have.
         seed: of what is asked; the same one asks the same.
     """
-    import optuna
-
+    optuna: Any = import_module("optuna")  # which need not be there for the types to be checked
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
     asked = optuna.create_study(sampler=sampler)

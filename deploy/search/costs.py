@@ -103,7 +103,8 @@ class Cost:
                 f"--target {target} means nothing where the cost is {name}",
                 hint="leave it out, or search by latency or cycles",
             )
-        self.name, self.target, self.measured = name, target, measured
+        self.name: CostName = name
+        self.target, self.measured = target, measured
 
     def of_layer(self, layer: LayerSize, precision: Precision) -> float:
         """The share of one layer, or what stands for it where only the whole can be measured."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHAPE = (3, 8, 8)
-FOUR_LAYERS = ("stem", "depthwise", "pointwise", "classifier")
+FOUR_LAYERS: tuple[str, ...] = ("stem", "depthwise", "pointwise", "classifier")
 _CHANNELS, _SAMPLES, _RIDGE = 16, 400, 10.0
 
 
@@ -161,8 +161,8 @@ def _classifier() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     data = load("digits")
     images, labels = data.train.images[:_SAMPLES], data.train.class_labels[:_SAMPLES]
     session = ort.InferenceSession(_four_layers(None).SerializeToString())
-    (features,) = session.run(None, {"x": normalize(images, data)})
-    known = np.hstack([np.float64(features), np.ones((len(features), 1))])
+    features = np.asarray(session.run(None, {"x": normalize(images, data)})[0], np.float64)
+    known = np.hstack([features, np.ones((len(features), 1))])
     goal = np.eye(10)[labels] * 2 - 1
     inner = known.T @ known + _RIDGE * np.eye(known.shape[1])
     solved = np.linalg.solve(inner, known.T @ goal).T
