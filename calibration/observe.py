@@ -106,6 +106,19 @@ def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:
         _compare(given, rewritten, fed)
 
 
+def extremes(
+    model: ir.Model, tensors: Sequence[str], batch: Batch
+) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest number of some tensors, on some samples of a batch.
+
+    Raises:
+        ArtefactError: the samples do not fit, or the model cannot be run.
+    """
+    fed = next(feeds(batch, tuple(model.graph.inputs), most=_SAMPLES))
+    made = run(session_of(_with_outputs(model, tensors)), tensors, fed)
+    return {name: (float(made[name].min()), float(made[name].max())) for name in tensors}
+
+
 def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.float32]]) -> None:
     names = [name_of(value) for value in rewritten.graph.outputs]
     before, after = (run(session_of(model), names, fed) for model in (given, rewritten))

@@ -31,6 +31,7 @@ from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.fold import AFFINE, fold
 from edgeq.calibration.normal_form.functions import functions_of
 from edgeq.calibration.normal_form.layers import canonical_layers
+from edgeq.calibration.normal_form.masks import fill_masks
 from edgeq.calibration.normal_form.moves import plain_moves
 from edgeq.calibration.normal_form.norms import norms_as_means
 from edgeq.calibration.normal_form.pools import averages_as_layers, plain_pools
@@ -39,7 +40,7 @@ from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_pro
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.normal_form.turning import shuffles_as_blocks
 from edgeq.calibration.normal_form.unrolling.recurrent import unroll
-from edgeq.calibration.observe import check_rewritten, observe, output_sqnr
+from edgeq.calibration.observe import check_rewritten, extremes, observe, output_sqnr
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.samples import Kept, WholePixels, feeds
 from edgeq.calibration.statistics import Origin, Statistics
@@ -200,6 +201,11 @@ def prepared(
     """
     quantized = fold_onnx(model)
     draft = Draft(quantized.graph)
+    first = tuple(opening)
+    for batch in first:
+        masks = fill_masks(draft, lambda names, batch=batch: extremes(quantized, names, batch))
+        for line in masks:
+            tell(line)
     preprocessings = _integer_form(draft)
     for line in preprocessings.told:
         tell(line)
@@ -211,7 +217,7 @@ def prepared(
         else:
             changing[name] = method
     classified = classify(quantized.graph)
-    for batch in opening:
+    for batch in first:
         check_rewritten(model, quantized, batch)
     levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
     return Prepared(quantized, draft, classified, changing, levels)
