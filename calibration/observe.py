@@ -107,7 +107,7 @@ def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:
 
 
 def extremes(
-    model: ir.Model, tensors: Sequence[str], batch: Batch
+    model: ir.Model, batch: Batch, tensors: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """The smallest and the largest number of some tensors, on some samples of a batch.
 

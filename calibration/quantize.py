@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
 from types import MappingProxyType
@@ -203,7 +204,7 @@ def prepared(
     draft = Draft(quantized.graph)
     first = tuple(opening)
     for batch in first:
-        masks = fill_masks(draft, lambda names, batch=batch: extremes(quantized, names, batch))
+        masks = fill_masks(draft, partial(extremes, quantized, batch))
         for line in masks:
             tell(line)
     preprocessings = _integer_form(draft)

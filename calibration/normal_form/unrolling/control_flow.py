@@ -151,9 +151,9 @@ def _stacked(model: ir.Model, draft: Draft, node: ir.Node, rows: Sequence[ir.Val
         )
         draft.graph.insert_before(node, apart)
         parts.append(output(apart))
-    joined = draft.node("Concat", parts, f"{output(node).name}_rows", [ir.AttrInt64("axis", 0)])
-    draft.graph.insert_before(node, joined)
-    return output(joined)
+    stacked = draft.node("Concat", parts, f"{output(node).name}_rows", [ir.AttrInt64("axis", 0)])
+    draft.graph.insert_before(node, stacked)
+    return output(stacked)
 
 
 def _finish(draft: Draft, node: ir.Node, results: Sequence[ir.Value]) -> None:
