@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from edgeq.models.resnet import Stem, initialize
 from edgeq.models.stability.symmetric import StepMode, SymmetricBlock
@@ -86,7 +87,9 @@ class InvertedResidual(nn.Module):
 class StableInvertedResidual(SymmetricBlock):
     """``x - h BN2(K1^T K2^T ReLU(BN1(K2 K1 x)))``.
 
-    Where channels grow, ``cat[y, x]`` follows; where it strides, a mean over 2x2.
+    Where channels grow, ``cat[y, x]`` follows; where it strides, a mean over 2x2. Without that
+    mean, the concatenation makes errors up to sqrt(2) times as large, so a certified block that
+    does not stride appends channels of zeros instead.
 
     Args:
         before: channels of the input, and of ``K1``.
@@ -111,7 +114,7 @@ class StableInvertedResidual(SymmetricBlock):
         self.extra_channels = after - before
         self.conv1 = nn.Conv2d(before, inner, 1, bias=False)
         self.conv2 = nn.Conv2d(inner, inner, 3, groups=inner, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
+        self.bn1 = self.first_norm(inner)
         self.relu1 = nn.ReLU()
         self.conv2_transpose = nn.ConvTranspose2d(inner, inner, 3, groups=inner, bias=False)
         self.conv1_transpose = nn.ConvTranspose2d(inner, before, 1, bias=False)
@@ -123,7 +126,9 @@ class StableInvertedResidual(SymmetricBlock):
         """(n, before, h, w) to (n, after, h // stride, w // stride); h and w at least 3."""
         inner = self.relu1(self.bn1(self.conv2(self.conv1(x))))
         y = x - self.step_size * self.bn2(self.conv1_transpose(self.conv2_transpose(inner)))
-        if self.extra_channels:
+        if self.extra_channels and self.certified and self.pool is None:
+            y = functional.pad(y, (0, 0, 0, 0, 0, self.extra_channels))
+        elif self.extra_channels:
             y = torch.cat([y, x[:, : self.extra_channels]], 1)
         halved: Tensor = y if self.pool is None else self.pool(y)
         return halved

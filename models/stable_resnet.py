@@ -13,10 +13,12 @@ BatchNorm after ``K`` and a second one after ``K^T``; an outer ReLU around the s
 The second BatchNorm scales the channels, so a trained block is symmetric only in a weighted inner
 product, and only while the scales of both BatchNorms are not negative.
 
-So there are two modes. ``paper`` is that layout. ``certified`` is without the second BatchNorm and
-holds the first one's scales so low that the step provably does not expand
-(:mod:`edgeq.models.stability.step_bound`). Pooling, ReLU and the concatenation that pooling follows
-do not expand either, so in evaluation none of its blocks lets an error grow.
+So there are two modes. ``paper`` is that layout. ``certified`` is without the second BatchNorm, and
+the first one's scales are positive and divided by a bound on the norm of ``K`` at every step of
+training, so that the step provably does not expand; how large it is, and how much each channel
+counts, are learnt (:class:`edgeq.models.stability.step_bound.StepNorm`). Pooling, ReLU and the
+concatenation that pooling follows do not expand either, so in evaluation none of its blocks lets an
+error grow.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class StableBlock(SymmetricBlock):
         super().__init__(step_size, mode)
         self.extra_channels = out_channels - in_channels
         self.conv = nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.bn1 = self.first_norm(in_channels)
         self.relu1 = nn.ReLU()
         self.conv_transpose = nn.ConvTranspose2d(in_channels, in_channels, 3, padding=1, bias=False)
         self.bn2 = self.second_norm(in_channels)

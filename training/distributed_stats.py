@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from edgeq.errors import UsageError
+from edgeq.models.stability.step_bound import StepNorm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,9 +118,12 @@ def _normalize(
     mean_ = sums[:-1] / count
     centred = wide - mean_.reshape(shape)
     variance = _Sum.apply(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
+    own_scales = bn.scale_and_shift() if isinstance(bn, StepNorm) else None
     _follow(bn, mean_.detach(), variance.detach(), count)
     y: Tensor = centred * torch.rsqrt(variance + bn.eps).reshape(shape)
-    if bn.affine:
+    if own_scales is not None:
+        y = y * own_scales[0].reshape(shape) + own_scales[1].reshape(shape)
+    elif bn.affine:
         y = y * bn.weight.reshape(shape) + bn.bias.reshape(shape)
     return y.to(x.dtype)
 

@@ -1,4 +1,4 @@
-"""Bounds on the norm of a convolution, and the projection that keeps a step from expanding.
+"""Bounds on the norm of a step, and a BatchNorm whose scales keep it from expanding.
 
 A step ``x - h K'^T f(K' x + b)``, with ``f`` of Lipschitz constant ``L``, does not expand in the
 Euclidean norm if and only if ``h L ||K'||^2 <= 2`` for every slope that ``f`` may have (Ben-Yair,
@@ -7,6 +7,10 @@ equations", 2022, Eq. 16 bounds the step the same way). A BatchNorm whose scales
 between ``K`` and ReLU, is part of ``K'``: because ReLU is positively homogeneous,
 ``K^T ReLU(F K x + b)`` with a diagonal ``F >= 0`` is ``K'^T ReLU(K' x + b')`` with
 ``K' = sqrt(F) K``.
+
+:class:`StepNorm` has such scales by construction: they are positive, and divided by a bound on the
+norm of ``K`` that is part of the function that is trained. So there is nothing to project, and no
+channel is clamped to zero.
 """
 
 from __future__ import annotations
@@ -16,55 +20,83 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeq.bounding.norms import convolution_norm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import nn
+    from collections.abc import Callable, Sequence
 
 LIPSCHITZ = 1.0
 """Of ReLU and of tanh."""
 MARGIN = 1e-4
-"""How far a projected step stays below the limit.
-
-It covers the rounding of float32 and of the integers of a bias.
-"""
+"""How far a step stays below the limit, to cover the rounding of float32."""
 _SAMPLES = 16
-_ROUNDING = 1e-9  # far more than float64 loses in a product and its eigenvalues
+_SQUARINGS = 4
+_SHARE = 2.0
+"""Of the largest step, where training starts: the sigmoid of this, 88 %."""
+_SAME = 1e-5  # relative; scales that were made of the same numbers elsewhere are left alone
 
 
 def norm_bound(weight: Tensor, size: tuple[int, int] | None = None) -> float:
-    """An upper bound on the operator norm of a zero-padded convolution of stride 1.
+    """An upper bound on the operator norm of a zero-padded convolution and of its adjoint.
 
-    It holds for the adjoint too.
+    See :func:`edgeq.bounding.norms.convolution_norm`.
+    """
+    return convolution_norm(weight.detach().double().numpy(), size)
 
-    The convolution of an ``h x w`` image is a compression of the circular one on
-    ``(h + k - 1) x (w + k - 1)`` pixels, whose norm is the largest one among the matrices that the
-    Fourier transform of the kernel has at each frequency.
+
+def squared_norm(kernels: Sequence[Tensor], scales: Tensor) -> Tensor:
+    """An upper bound on the squared norm of ``diag(scales) K``, to be trained with.
+
+    It holds at every image size. The matrix that the Fourier transform of a kernel has at a
+    frequency is multiplied with its adjoint and squared a few times. The Frobenius norm of the
+    result, to the power that undoes the squarings, is an upper bound with a gradient, close where
+    few singular values are large (Gram iteration; Delattre et al., 2023). Between frequencies the
+    bound of :func:`edgeq.bounding.norms.convolution_norm` holds. Where the last kernel is
+    depthwise, its transform is replaced by the largest magnitude that it has in each channel, which
+    leaves one matrix.
 
     Args:
-        weight: (out, in, kh, kw) with one group; real.
-        size: height and width of the image; None for a bound that holds at every size. That one
-            samples the transform, a trigonometric polynomial of degree ``(k - 1) / 2`` in each
-            direction, at N points and allows for what lies between them: the factor
-            ``1 / cos(pi (k - 1) / (2 N))`` (Ehlich and Zeller, 1964) for each direction.
+        kernels: see :func:`compose`; real.
+        scales: positive, (out,).
     """
-    kernel = weight.shape[2:]
-    samples = [
-        max(_SAMPLES, 4 * k) if size is None else size[axis] + k - 1
-        for axis, k in enumerate(kernel)
-    ]
+    last = kernels[-1]
+    if len(kernels) > 1 and last.shape[1] == 1:
+        transform, between = _transform(last)
+        peaks = transform.abs().amax((0, 1, 3)) / between
+        matrix = compose(kernels[:-1]).flatten(1) * (peaks * scales)[:, None]
+        return _gram_iteration(matrix[None])
+    transform, between = _transform(compose(kernels) * scales[:, None, None, None])
+    return _gram_iteration(transform.flatten(0, 1)) / between**2
+
+
+def _transform(weight: Tensor) -> tuple[Tensor, float]:
+    """The matrix of a kernel at each frequency, and the least that lies between, as a share."""
+    sizes = [max(_SAMPLES, 4 * k) if k > 1 else 1 for k in weight.shape[2:]]
     between = [
-        math.cos(math.pi * (k - 1) / (2 * n)) if size is None else 1.0
-        for k, n in zip(kernel, samples, strict=True)
+        math.cos(math.pi * (k - 1) / (2 * n)) for k, n in zip(weight.shape[2:], sizes, strict=True)
     ]
-    transform = torch.fft.rfft2(weight.detach().double(), s=samples).permute(2, 3, 0, 1)
-    if transform.shape[-2] < transform.shape[-1]:
-        transform = transform.mH
-    # many times faster than singular values
-    largest = torch.linalg.eigvalsh(transform.mH @ transform).max().clamp(min=0)
-    return math.sqrt(largest) * (1 + _ROUNDING) / math.prod(between)
+    return torch.fft.rfft2(weight, s=sizes).permute(2, 3, 0, 1), math.prod(between)
+
+
+def _gram_iteration(matrices: Tensor) -> Tensor:
+    """An upper bound on the largest squared singular value of several matrices."""
+    wide = matrices.shape[-2] < matrices.shape[-1]
+    gram = matrices @ matrices.mH if wide else matrices.mH @ matrices
+    logarithm = torch.zeros((), dtype=matrices.real.dtype)
+    for _ in range(_SQUARINGS):
+        size = _frobenius(gram)
+        gram = gram / size[..., None, None]
+        gram, logarithm = gram @ gram, 2 * (logarithm + size.log())
+    found: Tensor = ((_frobenius(gram).log() + logarithm) / 2**_SQUARINGS).max().exp()
+    return found
+
+
+def _frobenius(matrices: Tensor) -> Tensor:
+    tiny = torch.finfo(matrices.real.dtype).tiny
+    return (matrices.abs().square().sum((-2, -1)) + tiny).sqrt()
 
 
 def compose(kernels: Sequence[Tensor]) -> Tensor:
@@ -86,42 +118,102 @@ def _after(first: Tensor, second: Tensor) -> Tensor:
     return torch.einsum("omhw,mi->oihw", second, matrix)
 
 
-def step_norm(
-    bn: nn.BatchNorm2d, kernels: Sequence[Tensor], size: tuple[int, int] | None = None
+def margin(
+    norm: nn.BatchNorm2d,
+    kernels: Sequence[Tensor],
+    step_size: float,
+    second: nn.BatchNorm2d | None = None,
 ) -> float:
-    """The bound on ``||K'||``: the kernels times the square root of the BatchNorm's scales.
-
-    Args:
-        bn: in evaluation it scales by ``weight / sqrt(running_var + eps)``; negative scales count
-            as zero.
-        kernels: see :func:`compose`.
-        size: see :func:`norm_bound`.
-    """
-    return norm_bound(
-        compose(kernels).detach().double() * _scales(bn).sqrt()[:, None, None, None], size
-    )
-
-
-def margin(bn: nn.BatchNorm2d, kernels: Sequence[Tensor], step_size: float) -> float:
     """``h L ||K'||^2 / 2``, from the upper bound on the norm.
 
-    The step does not expand where it is at most 1.
+    The step does not expand where it is at most 1. With a second BatchNorm behind ``K^T``, of
+    scales ``G``, the step does not expand in the norm weighted by ``1 / G``, with
+    ``K' = sqrt(F) K sqrt(G)``; that says nothing of several steps in a row, whose weights differ.
+
+    Args:
+        norm: the BatchNorm behind ``K``; in evaluation it scales by
+            ``weight / sqrt(running_var + eps)``.
+        kernels: see :func:`compose`.
+        step_size: ``h``.
+        second: the one behind ``K^T``, if there is one.
+
+    Returns:
+        Infinity where a scale is negative: then nothing is known.
     """
-    return step_size * LIPSCHITZ * step_norm(bn, kernels) ** 2 / 2
+    scales = [_scales(each) for each in (norm, second) if each is not None]
+    if any(bool((each < 0).any()) for each in scales):
+        return math.inf
+    kernel = compose(kernels).detach().double() * scales[0].sqrt()[:, None, None, None]
+    if second is not None:
+        kernel = kernel * scales[1].sqrt()[None, :, None, None]
+    return step_size * LIPSCHITZ * norm_bound(kernel) ** 2 / 2
 
 
 def _scales(bn: nn.BatchNorm2d) -> Tensor:
     variance = bn.get_buffer("running_var").double()
-    return bn.weight.detach().double().clamp(min=0) / (variance + bn.eps).sqrt()
+    return bn.weight.detach().double() / (variance + bn.eps).sqrt()
 
 
-@torch.no_grad()
-def project(bn: nn.BatchNorm2d, kernels: Sequence[Tensor], step_size: float) -> None:
-    """Scale a BatchNorm down until ``h L ||K'||^2 <= 2`` holds at every image size.
+class StepNorm(nn.BatchNorm2d):
+    """The BatchNorm between ``K`` and ReLU of a step that never expands.
 
-    Negative scales become zero.
+    Its scales, over the deviations, are ``2 s g / (h ||sqrt(g) K||^2)``: ``g``, the softplus of
+    ``gain``, says how much each channel counts, ``s``, the sigmoid of ``share``, how large the step
+    is, and the norm is :func:`squared_norm`. In training they follow the weights at each step. In
+    evaluation ``weight`` and ``bias`` are numbers as those of any BatchNorm are, which
+    :meth:`certify` makes.
+
+    Args:
+        channels: of ``K x``.
+        step_size: ``h``.
     """
-    bn.weight.clamp_(min=0)
-    excess = margin(bn, kernels, step_size) / (1 - MARGIN)
-    if excess > 1 + MARGIN / 2:  # one that was projected before is left alone, bit for bit
-        bn.weight.div_(excess)
+
+    weight: Tensor  # type: ignore[assignment]  # a buffer here
+    bias: Tensor  # type: ignore[assignment]
+
+    def __init__(self, channels: int, step_size: float) -> None:
+        super().__init__(channels)
+        self.step_size = step_size
+        del self.weight, self.bias
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.gain = nn.Parameter(torch.full((channels,), math.log(math.e - 1)))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.share = nn.Parameter(torch.tensor(_SHARE))
+        self._kernels: tuple[Callable[[], Sequence[Sequence[Tensor]]], ...] = ()
+
+    def bound_by(self, kernels: Callable[[], Sequence[Sequence[Tensor]]]) -> None:
+        """Say what ``K`` is: one or several forms of it, each as :func:`compose` takes it."""
+        self._kernels = (kernels,)  # in a tuple, so that no module becomes one of this
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What ``weight`` and ``bias`` are for the present weights, with their gradients."""
+        gain = functional.softplus(self.gain)
+        (kernels,) = self._kernels
+        squared = torch.stack([squared_norm(each, gain.sqrt()) for each in kernels()]).max()
+        step = 2 * (1 - MARGIN) * self.share.sigmoid() / (LIPSCHITZ * self.step_size)
+        deviation = (self.get_buffer("running_var") + self.eps).sqrt()
+        weight = step * gain / (squared + torch.finfo(squared.dtype).tiny) * deviation
+        return weight, weight * self.shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, h, w) to the same."""
+        if not self.training:
+            return super().forward(x)
+        weight, bias = self.scale_and_shift()
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        y = functional.batch_norm(
+            x, self.running_mean, self.running_var, None, None, True, self.momentum or 0.0, self.eps
+        )
+        return y * weight[:, None, None] + bias[:, None, None]
+
+    @torch.no_grad()
+    def certify(self) -> None:
+        """Make ``weight`` and ``bias``; ones made of the same numbers stay, bit for bit."""
+        weight, bias = self.scale_and_shift()
+        if not torch.allclose(weight, self.weight, rtol=_SAME, atol=0.0):
+            self.weight.copy_(weight)
+            self.bias.copy_(bias)
+        elif not torch.allclose(bias, self.bias, rtol=_SAME, atol=_SAME * float(bias.abs().max())):
+            self.bias.copy_(bias)

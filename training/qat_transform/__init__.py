@@ -24,7 +24,7 @@ from edgeq.training.qat_transform.normal_form.unshare_calls import separate_call
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
 from edgeq.training.qat_transform.softmax_grids import hold_softmax
-from edgeq.training.qat_transform.stability_bounds import bounded_steps, enforce_bounds
+from edgeq.training.qat_transform.stability_bounds import add_bounds, bounded_steps
 from edgeq.training.qat_transform.standalone_norms import insert_norms
 from edgeq.training.qat_transform.tracing import trace
 from edgeq.training.quantizers.parts.protocol import Quantizer
@@ -73,7 +73,7 @@ def quantize(
     if scheme.pair_safe:
         limit_pairs(layers.values())
     graph_module.meta[ASSIGNMENT] = assignment
-    enforce_bounds(graph_module, steps)
+    add_bounds(graph_module, steps)
     _read_where_they_are(graph_module, constants)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()

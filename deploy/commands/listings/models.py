@@ -1,14 +1,34 @@
 """``edgeq models``: the networks that can be trained by name."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from edgeq.deploy.options import AsJson
 
 
-def command(as_json: AsJson = False) -> None:
+def command(
+    margins: Annotated[
+        Path | None,
+        typer.Option(
+            "--margins",
+            metavar="RUN",
+            help="Instead, say of each step of a trained symmetric network how far it is from "
+            "expanding.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the networks of the zoo.
 
     Each with the published configuration that its size is compared with.
     """
     from edgeq.deploy import console
+
+    if margins is not None:
+        _show_margins(margins, as_json=as_json)
+        return
     from edgeq.models.zoo import describe, names, published
 
     entries, specs = [describe(name) for name in names()], published()
@@ -33,4 +53,25 @@ def command(as_json: AsJson = False) -> None:
             for spec in specs
         ],
         numbers=("classes", "parameters", "published, M", "MACs"),
+    )
+
+
+def _show_margins(run: Path, *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.pipeline.step_margins import margins_of
+    from edgeq.deploy.report.values import short
+
+    found = margins_of(run)
+    if as_json:
+        console.write_json("models", {"run": str(run), "margins": found})
+        return
+    beyond = sum(each.margin > 1 for each in found)
+    console.write_table(
+        f"{run}: {beyond} of {len(found)} steps can expand errors",
+        ("step", "margin", "at most 1 by construction"),
+        [
+            (short(each.path), f"{each.margin:.4f}", "yes" if each.certified else "no")
+            for each in found
+        ],
+        numbers=("margin",),
     )

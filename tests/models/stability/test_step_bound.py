@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgeq.models.mobilenet_v2 import StableInvertedResidual
-from edgeq.models.stability.step_bound import compose, norm_bound
-from edgeq.models.stability.symmetric import SymmetricBlock, certify, margins
-from edgeq.models.stable_resnet import StableBlock
+from edgeq.models.stability.step_bound import StepNorm, compose, norm_bound, squared_norm
+from edgeq.models.stability.symmetric import (
+    StepMode,
+    SymmetricBlock,
+    certify,
+    margins,
+    step_margins,
+)
+from edgeq.models.stable_resnet import StableBlock, StableResNet
+from edgeq.training.qat_transform import quantize
+from edgeq.training.recipes.scheme import Scheme
 
 
 def true_norm(weight: Tensor, size: tuple[int, int], padding: int) -> float:
@@ -65,7 +73,9 @@ def wild(block: SymmetricBlock, seed: int) -> SymmetricBlock:
     with torch.no_grad():
         for kernel in block.kernels():
             kernel.copy_(torch.randn(kernel.shape, generator=generator) * 3)
-        for tensor in (block.bn1.weight, block.bn1.bias, block.bn1.running_mean):
+        assert isinstance(block.bn1, StepNorm)
+        block.bn1.share.fill_(9.0)
+        for tensor in (block.bn1.gain, block.bn1.shift, block.bn1.running_mean):
             assert tensor is not None
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 2)
         assert block.bn1.running_var is not None
@@ -140,20 +150,104 @@ def _step(block: SymmetricBlock, x: Tensor, s1: float, s2: float, *, rounding: b
     return torch.relu(x - block.step_size * F.conv_transpose2d(inner, kernel, padding=1))
 
 
-def test_without_the_projection_a_wild_step_expands() -> None:
-    block = blocks(0, "resnet", 1.0)
-    nn.Module.train(block, False)
-    assert block.margin() > 1
+def test_scales_that_are_not_made_of_the_weights_let_a_step_expand() -> None:
+    block = blocks(0, "resnet", 1.0).eval()
+    with torch.no_grad():
+        block.bn1.weight.mul_(3)
+    assert margins(block)[""] > 1
     certify(block)
-    assert margins(block)[""] == pytest.approx(1, abs=1e-3)
+    assert 0.9 < margins(block)[""] <= 1
 
 
-def test_enforcing_it_again_changes_nothing() -> None:
+def test_making_them_again_changes_nothing() -> None:
     block = blocks(0, "mobilenet", 1.0).eval()
     before = block.bn1.weight.detach().clone()
     block.train().eval()
     assert torch.equal(block.bn1.weight, before)
 
 
-def test_the_published_mode_promises_nothing() -> None:
-    assert margins(StableBlock(3, 3)) == {}
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.sampled_from([1, 3]),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+def test_the_bound_that_is_trained_with_is_above_the_other_one(
+    outputs: int, inputs: int, kernel: int, depthwise: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    scales = torch.rand(outputs, dtype=torch.float64) + 0.1
+    kernels = [torch.randn(outputs, inputs, kernel, kernel, dtype=torch.float64)]
+    if depthwise:
+        kernels = [
+            torch.randn(outputs, inputs, 1, 1, dtype=torch.float64),
+            torch.randn(outputs, 1, 3, 3, dtype=torch.float64),
+        ]
+    exact = norm_bound(compose(kernels) * scales[:, None, None, None]) ** 2
+    found = float(squared_norm(kernels, scales))
+    assert exact * (1 - 1e-8) <= found <= exact * (2.5 if depthwise and outputs > 1 else 1.2)
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_no_step_expands_at_any_step_of_training(quantised: bool) -> None:
+    torch.manual_seed(0)
+    network: nn.Module = StableResNet(1, classes=3, in_channels=1, mode="certified", widths=(4, 8))
+    if quantised:
+        network = quantize(network, Scheme(4, 4))
+    optimizer = torch.optim.SGD(network.parameters(), 0.5, momentum=0.9)
+    shares = []
+    for _ in range(6):
+        network.train()
+        images, labels = torch.randn(8, 1, 8, 8), torch.randint(3, (8,))
+        loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found = margins(network.eval())
+        assert len(found) == 2
+        assert max(found.values()) <= 1
+        norms = [module for module in network.modules() if isinstance(module, StepNorm)]
+        assert all(float(norm.weight.min()) > 0 for norm in norms)
+        shares.append([norm.share.item() for norm in norms])
+    assert shares[0] != shares[-1]
+
+
+def test_growing_without_a_mean_expands_only_as_published() -> None:
+    torch.manual_seed(0)
+    x, noise = torch.randn(2, 1, 4, 6, 6, dtype=torch.float64)
+    noise[:, 2:] = 0  # all of it in the channels that are appended
+    for mode, expands in (("paper", True), ("certified", False)):
+        block = StableInvertedResidual(4, 6, 1, 2, 1e-6, mode).double()  # type: ignore[arg-type]
+        block(torch.randn(9, 4, 6, 6, dtype=torch.float64))
+        y, other = block.eval()(x), block(x + noise)
+        assert y.shape == (1, 6, 6, 6)
+        assert ((other - y).norm() > 1.2 * noise.norm()) == expands
+        assert expands or (other - y).norm() <= noise.norm() * (1 + 1e-9)
+
+
+def test_the_published_mode_promises_nothing_and_still_tells_its_margin() -> None:
+    torch.manual_seed(0)
+    block = StableBlock(3, 3).eval()
+    assert margins(block) == {}
+    (found,) = step_margins(block)
+    assert not found.certified
+    assert found.margin == pytest.approx(0.05 * norm_bound(block.conv.weight) ** 2, rel=1e-4)
+    assert isinstance(block.bn2, nn.BatchNorm2d)
+    nn.init.constant_(block.bn2.weight, 4.0)
+    assert step_margins(block)[0].margin == pytest.approx(4 * found.margin)
+    nn.init.constant_(block.bn2.weight, -1.0)
+    assert math.isinf(step_margins(block)[0].margin)
+
+
+@pytest.mark.parametrize("mode", ["paper", "certified"])
+def test_a_quantised_network_tells_the_margin_of_each_step(mode: StepMode) -> None:
+    torch.manual_seed(0)
+    network = StableResNet(1, classes=3, in_channels=1, mode=mode, widths=(4, 8)).eval()
+    before = step_margins(network)
+    after = step_margins(quantize(network, Scheme(8, 8, normalize_weights=False)).eval())
+    assert [each.certified for each in after] == [mode == "certified"] * 2
+    assert len(before) == len(after) == 2
+    for one, other in zip(before, after, strict=True):
+        assert other.margin == pytest.approx(one.margin, rel=0.1)
