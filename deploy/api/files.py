@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.deploy.bounds.run import Bounds
     from edgeq.deploy.diff.run import FileDiff
+    from edgeq.deploy.evaluation.calibrated import Trials
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
     from edgeq.results import Comparison
@@ -50,6 +51,7 @@ class CalibratedFile(Tabular):
             nothing.
         layers: what each layer costs and why, the most costly first.
         told: what methods did, and how near the outputs are to float.
+        trials: how far the result depends on the samples; None where no other sets were tried.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class CalibratedFile(Tabular):
     collapsed: str = ""
     layers: tuple[LayerCost, ...] = ()
     told: tuple[str, ...] = ()
+    trials: Trials | None = None
 
     def table(self) -> Table:
         """Its fields, one a column."""
@@ -123,6 +126,8 @@ def calibrate(
     device: str = "",
     statistics: str | Path | None = None,
     held_back: int = 200,
+    trials: int = 0,
+    allow_noise: bool = False,
     overwrite: bool = False,
 ) -> CalibratedFile:
     """Quantise a float network after training, on samples of the training split.
@@ -139,6 +144,9 @@ def calibrate(
         statistics: the folder of what was measured in shards (``edgeq calibrate --shard``); the
             samples are not run again.
         held_back: how many samples that calibration has not seen judge the result, at most.
+        trials: calibrate on so many further sets of samples, drawn with the seeds from 0, and tell
+            how far the result depends on them.
+        allow_noise: take samples that look like random noise.
         overwrite: replace a file that exists.
 
     Raises:
@@ -148,7 +156,7 @@ def calibrate(
         OutputError: the file exists, cannot be written, or is no ``.onnx`` file.
     """
     from edgeq.calibration.config import CalibrationConfig
-    from edgeq.deploy.evaluation.calibrated import judged
+    from edgeq.deploy.evaluation.calibrated import judged, trials_of
     from edgeq.deploy.pipeline import calibrate as pipeline
     from edgeq.deploy.pipeline.shards import gathered
     from edgeq.files import check_output
@@ -162,10 +170,11 @@ def calibrate(
         chosen = suited(chosen, find(device))
     source = inputs.data_for([model], data)
     with as_files([model], source) as (file,):
-        job = pipeline.Job(file, source, chosen, samples, outputs)
+        job = pipeline.Job(file, source, chosen, samples, outputs, allow_noise)
         shards = None if statistics is None else gathered(job, Path(statistics))
         done = pipeline.calibrate(job, path, overwrite=overwrite, statistics=shards)
         outcome = judged(job, path, done, held_back)
+        tried = trials_of(job, trials, held_back) if trials else None
     return CalibratedFile(
         path,
         done.size_bytes,
@@ -177,6 +186,7 @@ def calibrate(
         outcome.collapsed,
         done.layers,
         done.told,
+        tried,
     )
 
 

@@ -16,7 +16,7 @@ from edgeq.registry import Registry
 
 if TYPE_CHECKING:
     from edgeq.deploy.console import Advance
-    from edgeq.deploy.evaluation.calibrated import Outcome
+    from edgeq.deploy.evaluation.calibrated import Outcome, Trials
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.shards import Shard
     from edgeq.device import Device
@@ -209,6 +209,20 @@ def command(
             "has not seen; 0 judges nothing.",
         ),
     ] = 200,
+    trials: Annotated[
+        int,
+        typer.Option(
+            "--trials",
+            metavar="N",
+            min=0,
+            help="Calibrate on N further sets of samples, drawn with the seeds from 0, and say how "
+            "far the result depends on them.",
+        ),
+    ] = 0,
+    allow_noise: Annotated[
+        bool,
+        typer.Option("--allow-noise", help="Calibrate on samples that look like random noise."),
+    ] = False,
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -231,6 +245,7 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.device_advice import choices, suited
+    from edgeq.deploy.evaluation.calibrated import trials_of
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
@@ -269,12 +284,13 @@ def command(
         with_model(given, user_model, loaded) as files,
         console.progress("calibrating") as advance,
     ):
-        job = Job(only(files), loaded, asked.config, asked.samples, outputs or ())
+        job = Job(only(files), loaded, asked.config, asked.samples, outputs or (), allow_noise)
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)
         elif output is not None:
             outcome = _calibrate(job, output, statistics, advance, held_back, overwrite=overwrite)
-            _show(outcome, job, known, as_json=as_json)
+            tried = trials_of(job, trials, held_back, advance) if trials else None
+            _show(outcome, tried, known, as_json=as_json)
 
 
 def _check_places(
@@ -350,12 +366,14 @@ def _calibrate(
     return judged(job, output, done, held_back, advance)
 
 
-def _show(outcome: "Outcome", job: "Job", device: "Device | None", *, as_json: bool) -> None:
+def _show(
+    outcome: "Outcome", trials: "Trials | None", device: "Device | None", *, as_json: bool
+) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.device_advice import afterwards
     from edgeq.deploy.report.values import kilobytes
 
-    done, output = outcome.done, outcome.path
+    done, output, job = outcome.done, outcome.path, outcome.job
     if as_json:
         console.write_json(
             "calibrate",
@@ -374,6 +392,7 @@ def _show(outcome: "Outcome", job: "Job", device: "Device | None", *, as_json: b
                 "collapsed": outcome.collapsed,
                 "layers": done.layers,
                 "told": done.told,
+                "trials": trials,
                 "next": outcome.next_command,
             },
         )
@@ -384,6 +403,9 @@ def _show(outcome: "Outcome", job: "Job", device: "Device | None", *, as_json: b
             f"{job.source.name}{'' if done.split == 'train' else ', which has no training split'}"
         )
         _show_outcome(outcome)
+        if trials is not None:
+            console.write(str(trials))
+        console.write(f"next: {outcome.next_command}")
     if outcome.collapsed:
         console.note(f"warning: {outcome.collapsed}")
     if device is not None:
@@ -415,4 +437,3 @@ def _show_outcome(outcome: "Outcome") -> None:
         ],
         numbers=("SQNR dB", "weights dB", "activations dB"),
     )
-    console.write(f"next: {outcome.next_command}")

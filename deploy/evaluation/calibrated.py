@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,11 +14,11 @@ import numpy as np
 from edgeq.deploy.evaluation.chain import Pair, reference_name
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.pipeline.calibrate import calibrate
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, UsageError
 from edgeq.formats.artefact import detect, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.pipeline.calibrate import Calibrated, Job
@@ -68,6 +69,105 @@ class Outcome:
         return f"edgeq export {self.path} -o exported"
 
 
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The same calibration on several sets of samples.
+
+    Attributes:
+        figure: what was measured of each: ``accuracy``, or the figure of the task.
+        values: of each set, in the order of the seeds, from 0.
+        float_value: of the float network.
+        percent: whether they are fractions that people read in per cent.
+        samples: the held-back samples that all were judged on.
+    """
+
+    figure: str
+    values: tuple[float, ...]
+    float_value: float
+    percent: bool
+    samples: int
+
+    @property
+    def mean(self) -> float:
+        """Of all sets."""
+        return statistics.fmean(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation between sets, of the sample; 0 for a single one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+    def __str__(self) -> str:
+        factor, unit = (100, " %") if self.percent else (1, "")
+        mean, apart, low, high, real = (
+            f"{factor * value:.2f}{unit}"
+            for value in (
+                self.mean,
+                self.deviation,
+                min(self.values),
+                max(self.values),
+                self.float_value,
+            )
+        )
+        return (
+            f"{len(self.values)} sets of samples: {self.figure} {mean} ± {apart}, from {low} to "
+            f"{high}; float {real}, on {self.samples} samples held back"
+        )
+
+
+def trials_of(
+    job: Job,
+    count: int,
+    held_back: int = HELD_BACK,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Trials:
+    """Calibrate on several sets of samples, drawn with the seeds from 0, and judge each.
+
+    Args:
+        job: the calibration.
+        count: how many sets.
+        held_back: how many samples that no set has judge them, at most.
+        progress: called with the work done and the work in all, for each set.
+
+    Raises:
+        UsageError: all sets would be the same, no sample is left to judge them, or nothing is
+            known that they could be judged by.
+    """
+    available = len(getattr(job.source, job.split))
+    if job.samples >= available:
+        raise UsageError(
+            f"{job.source.name} has {available} samples, so every set would be all of them",
+            hint=f"choose fewer than {available} with --samples",
+        )
+    jobs = [replace(job, seed=seed) for seed in range(count)]
+    part = _held_back(job, held_back, [each.chosen for each in jobs])
+    if not len(part):
+        raise UsageError(
+            "no sample is held back to judge the sets by",
+            hint="choose --held-back above 0 and fewer --samples",
+        )
+    figures: list[tuple[str, float, float, bool]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for each in jobs:
+            file = Path(folder) / f"{each.seed}.onnx"
+            calibrate(each, file, progress=progress)
+            figures.append(_figures(*_compared(each, file, part).stages))
+    name, real, _, percent = figures[0]
+    return Trials(name, tuple(mine for _, _, mine, _ in figures), real, percent, len(part))
+
+
+def _figures(first: Stage, second: Stage) -> tuple[str, float, float, bool]:
+    if first.score is not None and second.score is not None:
+        return first.score.name, first.score.value, second.score.value, first.score.percent
+    if first.accuracy is not None and second.accuracy is not None:
+        return "accuracy", first.accuracy.fraction, second.accuracy.fraction, True
+    if second.agreement is not None:
+        return "agreement with float", 1.0, second.agreement, True
+    raise UsageError(
+        "there is nothing to judge sets of samples by", hint="give labels, or a task's data"
+    )
+
+
 def judged(
     job: Job,
     path: Path,
@@ -104,12 +204,12 @@ def judged(
     return Outcome(job, path, done, found, why, collapsed)
 
 
-def _held_back(job: Job, samples: int) -> Split:
+def _held_back(job: Job, samples: int, chosen: Sequence[np.ndarray] = ()) -> Split:
     """Test samples that calibration has not seen, evenly spread."""
     test = job.source.test
     free = np.arange(len(test))
     if job.split == "test":
-        free = np.setdiff1d(free, job.chosen)
+        free = np.setdiff1d(free, np.concatenate([job.chosen, *chosen]))
     return test.take(_spread(free, samples))
 
 

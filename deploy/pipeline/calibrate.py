@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeq.data.batching import fed
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
+from edgeq.deploy.pipeline.noise import refuse_noise
 from edgeq.errors import ArtefactError, OutputError, UsageError
 from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect, resolve
@@ -66,6 +67,8 @@ class Job:
         samples: how many samples of the training split are used, at most; of the test split where
             there is no training split.
         outputs: the tensors at which the network is cut; its own outputs by default.
+        allow_noise: whether samples may be random noise.
+        seed: draws the samples; None takes them evenly spread.
     """
 
     path: Path
@@ -73,6 +76,8 @@ class Job:
     config: CalibrationConfig
     samples: int = 500
     outputs: Sequence[str] = ()
+    allow_noise: bool = False
+    seed: int | None = None
 
     @property
     def split(self) -> str:
@@ -86,7 +91,19 @@ class Job:
         Raises:
             UsageError: there are none.
         """
-        return spread(len(getattr(self.source, self.split)), self.samples)
+        available = len(getattr(self.source, self.split))
+        if self.seed is None:
+            return spread(available, self.samples)
+        return np.sort(np.random.default_rng(self.seed).permutation(available)[: self.samples])
+
+    def check_samples(self) -> None:
+        """Refuse random noise, unless it is asked for.
+
+        Raises:
+            UsageError: the samples are noise, or there are none.
+        """
+        if not self.allow_noise:
+            refuse_noise(next(self.batches(0, 1)), self.source.name)
 
     def model(self) -> ir.Model:
         """The float network.
@@ -144,6 +161,7 @@ def calibrate(
         raise OutputError(
             f"{output} is what is being calibrated", hint="choose another place with -o/--output"
         )
+    job.check_samples()
     count = len(job.chosen)
     layers: list[LayerCost] = []
     said: list[str] = []

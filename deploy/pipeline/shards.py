@@ -99,6 +99,7 @@ def measure(
     from edgeq.calibration.quantize import measure_onnx
     from edgeq.calibration.statistics.resume import Progress
 
+    job.check_samples()
     total = _total(job)
     first, last = shard.batches(total)
     path = shard.file(folder)

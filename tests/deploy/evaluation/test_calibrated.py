@@ -12,8 +12,9 @@ import pytest
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
-from edgeq.deploy.evaluation.calibrated import judged
+from edgeq.deploy.evaluation.calibrated import judged, trials_of
 from edgeq.deploy.pipeline.calibrate import Job, calibrate
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,3 +119,25 @@ def test_the_command_says_all_of_it(
     assert "95 % interval" in out
     assert "The 2 layers that cost most of 2" in out
     assert "next: edgeq export" in out
+
+
+def test_trials_are_draws_with_seeds(network: Path, tmp_path: Path) -> None:
+    job = Job(network, load("digits", None), CalibrationConfig(weight_bits=4), 16)
+    found = trials_of(job, 3, 60)
+    assert found == trials_of(job, 3, 60)
+    assert (found.figure, found.samples, len(found.values)) == ("accuracy", 60, 3)
+    assert found.mean == pytest.approx(np.mean(found.values))
+    assert found.deviation == pytest.approx(np.std(found.values, ddof=1))
+    drawn = [replace(job, seed=seed).chosen for seed in range(3)]
+    assert all(len(set(each.tolist())) == 16 for each in drawn)
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert str(found).startswith("3 sets of samples: accuracy ")
+
+
+def test_sets_that_cannot_differ_are_refused(network: Path) -> None:
+    digits = load("digits", None)
+    job = Job(network, digits, CalibrationConfig(), len(digits.train))
+    with pytest.raises(UsageError, match="every set would be all of them"):
+        trials_of(job, 2)
+    with pytest.raises(UsageError, match="no sample is held back"):
+        trials_of(replace(job, samples=8), 2, 0)

@@ -1,0 +1,40 @@
+"""Noise is known by pixels that say nothing of their neighbours; images and features are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeq.data import load, normalize
+from edgeq.deploy.pipeline.noise import neighbour_correlation, refuse_noise
+from edgeq.errors import UsageError
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_of_any_kind_is_refused(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for noise in (
+        random.normal(size=(8, 3, 16, 16)),
+        random.uniform(0, 255, (32, 1, 12, 12)).round(),
+        random.integers(0, 2, (4, 3, 32, 32)),
+    ):
+        with pytest.raises(UsageError, match="look like random noise") as error:
+            refuse_noise(noise.astype(np.float32), "mine")
+        assert "--allow-noise" in error.value.hint
+
+
+def test_images_are_taken() -> None:
+    digits = load("digits", None)
+    images = normalize(digits.train.images[:100], digits)
+    found = neighbour_correlation(images)
+    assert found is not None
+    assert found > 0.2
+    refuse_noise(images, "digits")
+    refuse_noise({"a": images}, "digits")
+
+
+def test_what_is_no_image_or_too_little_is_taken() -> None:
+    random = np.random.default_rng(0)
+    for shape in ((500, 40), (500, 3, 40), (2, 3, 8, 8), (900, 3, 2, 8)):
+        refuse_noise(random.normal(size=shape).astype(np.float32), "features")
+    refuse_noise(np.ones((8, 3, 32, 32), np.float32), "constant")
