@@ -19,8 +19,8 @@ import resource, sys
 from edgeq.deploy.cli import run
 
 folder, data, samples = sys.argv[1:]
-made = ["calibrate", f"{folder}/net.onnx", "-o", f"{folder}/made.onnx", "--overwrite", "--allow-noise"]
-assert run([*made, "--data", data, "--samples", samples, "--json"]) == 0
+made = ["calibrate", f"{folder}/net.onnx", "-o", f"{folder}/made.onnx", "--overwrite"]
+assert run([*made, "--data", data, "--samples", samples, "--allow-noise", "--json"]) == 0
 seen = ["compare", f"{folder}/net.onnx", f"{folder}/made.onnx", "--target", "ort-cpu-ref"]
 assert run([*seen, "--data", data, "--no-tensors", "--json"]) == 0
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
