@@ -13,7 +13,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 import edgeq
-from edgeq.calibration._nodes import LAYERS, channel_axis, constant, name_of
+from edgeq.calibration._nodes import channel_axis, constant, name_of
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import PIXELS
 from edgeq.calibration.normal_form.draft import Draft
@@ -52,8 +52,6 @@ class SearchNetwork:
 
     Attributes:
         layers: the layers with weights, in the order of the graph.
-        modules: the module that each was exported from, by name; empty where the file does not
-            tell.
 
     Raises:
         ArtefactError: the model has something that cannot be quantised, or the batches do not fit.
@@ -89,7 +87,6 @@ class SearchNetwork:
             for op in found.classified.ops
             if op.kind == "layer"
         }
-        self.modules = _modules(model, self._tensors)
         self.layers = self._sizes(found.classified)
 
     def quantized(self, precisions: Assignment, *, alone: bool = False) -> ir.Model:
@@ -245,19 +242,3 @@ def _signed(placement: Placement, observers: Mapping[str, RangeObserver]) -> Pla
             for name, spec in placement.grids.items()
         },
     )
-
-
-def _modules(model: ir.Model, layers: Iterable[str]) -> dict[str, str]:
-    """The module of each layer, as the name of its weights tells it."""
-    weights = {
-        node.name: node.inputs[1].name or ""
-        for node in model.graph
-        if node.op_type in LAYERS and len(node.inputs) > 1 and node.inputs[1] is not None
-    }
-    found = {}
-    for layer in layers:
-        name = weights.get(layer, "")
-        module = name.removesuffix(".weight")
-        known = module != name and module and all(part for part in module.split("."))
-        found[layer] = module if known else ""
-    return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeq.calibration.observers import OBSERVERS
+from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import (
     AsJson,
     CutOutputs,
@@ -43,7 +44,7 @@ def command(
             "--output",
             "-o",
             metavar="FILE",
-            help="The QDQ ONNX file to write; the trials are kept beside it.",
+            help="The QDQ ONNX file to write; beside it come the scheme (.toml) and the trials.",
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -137,6 +138,16 @@ def command(
             help="How ranges are measured; edgeq calibrate --list-methods lists the names.",
         ),
     ] = "minmax",
+    weight_method: Annotated[
+        str,
+        typer.Option(
+            "--weight-method",
+            metavar="NAME",
+            autocompletion=WEIGHT_METHODS.names,
+            help="How weights become integers, such as floor; edgeq calibrate --list-methods lists "
+            "the names.",
+        ),
+    ] = "symmetric",
     per_channel: Annotated[
         bool | None,
         typer.Option(
@@ -193,7 +204,10 @@ def command(
 
     known = find(device) if device else None
     config = CalibrationConfig(
-        observer, per_channel=per_channel is not False, pair_safe=pair_safe is not False
+        observer,
+        weight_method,
+        per_channel=per_channel is not False,
+        pair_safe=pair_safe is not False,
     )
     if known is not None:
         config = suited(config, known, per_channel=per_channel, pair_safe=pair_safe)

@@ -65,6 +65,7 @@ class CalibrationRecipe:
             UsageError: a field is unknown, of another type, or out of range.
         """
         known = [*(field.name for field in fields(CalibrationConfig)), "samples"]
+        content = _with_scheme(content)
         if unknown := sorted(set(content) - set(known)):
             raise UsageError(
                 f"a recipe of calibration has no field {', '.join(unknown)}",
@@ -111,6 +112,15 @@ class CalibrationRecipe:
             "\n".join([*([head] if head else []), *map(_line, table, table.values()), ""])
             for head, table in tables
         )
+
+
+def _with_scheme(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table ``[scheme]`` says, as recipes of training and ``edgeq search`` have it, too."""
+    own = dict(content)
+    scheme = own.pop("scheme", {})
+    if not isinstance(scheme, dict):
+        raise UsageError(f"scheme is {scheme!r}", hint="give a table [scheme]")
+    return {**scheme, **own}
 
 
 def _line(name: str, value: object) -> str:

@@ -39,6 +39,7 @@ def recipe_of(
     Raises:
         UsageError: no network is named, or a value is none that can be.
     """
+    from edgeq.network.checks import read_toml
     from edgeq.training.recipes.optimization import Optimizer, Schedule
     from edgeq.training.recipes.recipe import Recipe
     from edgeq.training.recipes.scheme import Scheme
@@ -55,7 +56,7 @@ def recipe_of(
             "package.module:function, or give --recipe",
         )
     base = (
-        Recipe.from_toml(path)
+        Recipe.from_dict({**_named(model, data), **read_toml(path)})
         if path is not None
         else Recipe(str(model), data or _EMBEDDED, Scheme(weight_bits=WEIGHT_BITS))
     )
@@ -66,3 +67,8 @@ def recipe_of(
         if name in given:  # another one than the recipe's has its constants by default
             given[name] = held if given[name] == held.name else kind(given[name])
     return replace(base, scheme=scheme(base.scheme), **given)
+
+
+def _named(model: str | None, data: str | None) -> dict[str, str]:
+    """What a recipe may leave out, such as the scheme alone that ``edgeq search`` writes."""
+    return {} if model is None else {"model": model, "data": data or _EMBEDDED}

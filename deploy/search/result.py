@@ -28,14 +28,12 @@ class LayerChoice:
     """What was chosen for a layer.
 
     Attributes:
-        layer: the name of its node.
-        module: the module that it was exported from; empty where the file does not tell.
+        layer: its name: the path of its module where the network tells it, else that of its node.
         precision: what it computes in.
         sqnr_db: of the outputs with it alone at that precision; None where that was not looked at.
     """
 
     layer: str
-    module: str
     precision: Precision
     sqnr_db: float | None
 
@@ -61,6 +59,7 @@ class SearchResult(Tabular):
         seconds: that the search took.
         float_score: of the float network on samples that the search has not seen.
         score: of the best one on those.
+        max_drop: the loss to stay within; None for a budget.
         closest: the trial that is least beyond the limit; None where nothing was tried.
         higher_is_better: of the score.
     """
@@ -81,6 +80,7 @@ class SearchResult(Tabular):
     seconds: float
     float_score: Score | None
     score: Score | None
+    max_drop: float | None = None
     closest: Trial | None = None
     higher_is_better: bool = True
 
@@ -91,7 +91,7 @@ class SearchResult(Tabular):
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The same as values of ``--layer`` of ``edgeq calibrate``, by the names of nodes."""
+        """The same as values of ``--layer``."""
         return tuple(
             f"{each.layer}={','.join(f'{name}:{_typed(value)}' for name, value in fields.items())}"
             for each, fields in rules(self.chosen)
@@ -173,9 +173,20 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
         f"chosen: {summary(best.precisions)}; {found.amount(best)}, score {best.figures.score:.2f} "
         f"on {found.searched_on} samples, with {found.limit}"
     )
+    if found.eight is not None:
+        start = summary(found.eight.precisions)
+        yield f"begun with: {start}; {found.amount(found.eight)}"
     if found.score is not None and found.float_score is not None:
         floats = _scored(found.float_score)
         yield f"on samples that no trial has seen: {_scored(found.score)}; float {floats}"
+        lost = _points(found.float_score) - _points(found.score)
+        lost = lost if found.higher_is_better else -lost
+        if found.max_drop is not None and lost > found.max_drop:
+            yield (
+                f"warning: that is a loss of {lost:.2f}, more than {found.max_drop:g}: the best of "
+                f"{len(found.trials)} trials looks better than it is\n"
+                "  hint: judge trials on more samples (--eval-samples), or ask for a smaller loss"
+            )
     yield ""
     yield found.scheme
     if found.flags:
@@ -183,16 +194,18 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
     if any(each.precision.channel_bits for each in found.chosen):
         yield "the file has other widths for each channel; a scheme has one for a layer"
     if found.path is not None:
-        yield f"next: edgeq export {found.path} --to tflite, or edgeq compare {found.path}"
+        recipe = found.path.with_suffix(".toml")
+        yield f"next: edgeq export {found.path} --to tflite"
+        yield f"or: edgeq calibrate {source} --recipe {recipe} --method gptq, which rounds better"
     else:
-        yield f"next: edgeq calibrate {source} with these flags, or -o FILE here"
+        yield "next: the same with -o FILE writes the quantised file and the scheme"
 
 
 def as_toml(chosen: Sequence[LayerChoice]) -> str:
     """A scheme as TOML: 8 bits, and a rule for each layer that differs."""
     lines = ["[scheme]", f"weight_bits = {_USUAL}", f"act_bits = {_USUAL}"]
     for each, fields in rules(chosen):
-        lines += ["", "[[scheme.layers]]", f"match = {json.dumps(each.module or each.layer)}"]
+        lines += ["", "[[scheme.layers]]", f"match = {json.dumps(each.layer)}"]
         lines += [f"{field} = {_typed(value)}" for field, value in fields.items()]
     return "\n".join(lines) + "\n"
 
@@ -234,11 +247,14 @@ def decibels(value: float) -> str:
 
 
 def _scored(score: Score) -> str:
-    value = 100 * score.value if score.percent else score.value
     ends = score.interval
     scale = 100 if score.percent else 1
     spread = "" if ends is None else f" ({scale * ends[0]:.2f} – {scale * ends[1]:.2f})"
-    return f"{score.name} {value:.2f}{spread}"
+    return f"{score.name} {_points(score):.2f}{spread}"
+
+
+def _points(score: Score) -> float:
+    return 100 * score.value if score.percent else score.value
 
 
 def _row(trial: Trial, result: SearchResult) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from edgeq.data.batching import fed
 from edgeq.deploy.search.costs import Cost
 from edgeq.deploy.search.judge import NetworkJudge, judged_parts
 from edgeq.deploy.search.memory import Remembered
-from edgeq.deploy.search.result import LayerChoice, SearchResult, amount
+from edgeq.deploy.search.result import LayerChoice, SearchResult, amount, as_toml
 from edgeq.errors import UnknownName, UsageError
 from edgeq.files import check_output, sha256_of, write_bytes
 from edgeq.formats.artefact import resolve
@@ -130,7 +130,8 @@ def search(
         source_path: a float ONNX file, or the checkpoint or folder of an FP32 training.
         source: the data. Calibrated on the training split, searched on the validation split,
             reported on the test split; see :func:`edgeq.deploy.search.judge.judged_parts`.
-        output: the QDQ file to write; None for none. The trials are kept beside it.
+        output: the QDQ file to write; None for none. The scheme (.toml) and the trials
+            (.trials.json) are written beside it.
         config: how ranges are found and weights quantised.
         options: what is searched for.
         task: by which answers are judged; None for that of the data.
@@ -237,6 +238,7 @@ class _Run:
             time.monotonic() - self.started,
             scores[0] if scores else None,
             scores[1] if scores else None,
+            self.options.max_drop,
             None if study is None else study.nearest(),
             better,
         )
@@ -310,6 +312,8 @@ class _Run:
             f"{self.options.strategy}; {self._limit(None)}; {best.number + 1} tried"
         )
         write_bytes(output, serialize(to_dialect(model, CANONICAL)), overwrite=overwrite)
+        scheme = as_toml(self._chosen(best, ())).encode()
+        write_bytes(output.with_suffix(".toml"), scheme, overwrite=True)
         judge = NetworkJudge(self.source, self.reported, self.network.runs(None), self.task)
         return judge(self.network.runs(None)).score, judge(self.network.runs(model)).score
 
@@ -320,7 +324,7 @@ class _Run:
             return ()
         noise = {(each.layer, each.precision): each.sqnr_db for each in known}
         return tuple(
-            LayerChoice(name, self.network.modules[name], each, noise.get((name, each.name)))
+            LayerChoice(name, each, noise.get((name, each.name)))
             for name, each in best.precisions.items()
         )
 

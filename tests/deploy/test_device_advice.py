@@ -14,6 +14,7 @@ import edgeq
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.deploy.cli import run
 from edgeq.deploy.device_advice import afterwards, choices, suited
+from edgeq.errors import UsageError
 from edgeq.targets.devices import find, names
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ def test_what_gains_nothing_or_stays_in_float_is_said(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([node], "up", values[:1], values[1:], [kernel])
     onnx.save(onnx.helper.make_model(graph, ir_version=10), path)
     assert "1 operators stay in float there (ConvTranspose)" in next(afterwards(path, device))
+
+
+def test_activations_that_a_device_computes_in_float_are_refused() -> None:
+    with pytest.raises(UsageError, match="choose 8 with --act-bits"):
+        suited(CalibrationConfig(act_bits=16), find("x86-avx2"))
+    assert suited(CalibrationConfig(act_bits=16), find("ethos-u55")).act_bits == 16
 
 
 def test_profile_says_what_is_slow_there(

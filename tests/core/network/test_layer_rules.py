@@ -84,3 +84,12 @@ class TestParse:
 def test_a_table_that_is_no_rule_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         LayerRule.from_dict(content)
+
+
+def test_a_layer_kept_in_float_has_nothing_else_said_about_it() -> None:
+    assert parse_rule("fc=keep_float:true") == LayerRule("fc", keep_float=True)
+    assert LayerRule("fc", keep_float=True).changes() == {"keep_float": True}
+    with pytest.raises(UsageError, match="keeps them in float and says more"):
+        LayerRule("fc", weight_bits=4, keep_float=True)
+    with pytest.raises(UsageError, match="write true or false"):
+        parse_rule("fc=keep_float:1")

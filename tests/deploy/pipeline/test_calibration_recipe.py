@@ -71,3 +71,12 @@ def test_a_file_without_a_recipe_is_refused(tmp_path: Path) -> None:
         CalibrationRecipe.read(tmp_path / "recipe.toml")
     with pytest.raises(ArtefactError):
         CalibrationRecipe.read(tmp_path / "none.onnx")
+
+
+def test_the_scheme_that_a_search_writes_is_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "searched.toml"
+    path.write_text('[scheme]\nweight_bits = 8\n\n[[scheme.layers]]\nmatch = "fc"\nact_bits = 4\n')
+    found = CalibrationRecipe.read(path)
+    assert found.config.layers == (LayerRule("fc", act_bits=4),)
+    with pytest.raises(UsageError, match="scheme is 4"):
+        CalibrationRecipe.from_dict({"scheme": 4})

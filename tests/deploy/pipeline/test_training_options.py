@@ -134,3 +134,14 @@ def test_it_tells_what_it_does_before_the_first_epoch(
         < told.index("reading digits")
         < told.index("there is no checkpoint")
     )
+
+
+def test_a_scheme_alone_is_a_recipe_for_a_network_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "searched.toml"
+    path.write_text('[scheme]\nweight_bits = 8\n\n[[scheme.layers]]\nmatch = "fc"\nact_bits = 4\n')
+    found = of(path, "resnet8")
+    assert (found.model, found.data) == ("resnet8", "digits")
+    assert found.scheme is not None
+    assert [rule.match for rule in found.scheme.layers] == ["fc"]
+    with pytest.raises(UsageError, match="model"):
+        of(path)

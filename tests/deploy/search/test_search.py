@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from tests.support.models.onnx_models import FOUR_LAYERS, four_layers
 
 import edgeq
@@ -20,9 +21,10 @@ from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
 from edgeq.deploy.search import costs
 from edgeq.deploy.search.costs import Cost, parse_budget
-from edgeq.deploy.search.judge import judged_parts
+from edgeq.deploy.search.judge import NetworkJudge, judged_parts
 from edgeq.deploy.search.run import STRATEGIES, SearchOptions, on_device, search, usual
 from edgeq.errors import UnknownName, UsageError
+from edgeq.network.layer_rules import LayerRule, parse_rule
 from edgeq.qdq.ir import QdqConstant
 from edgeq.qdq.reader import read_qdq
 from edgeq.targets.devices import find
@@ -94,22 +96,23 @@ def test_the_scheme_is_one_that_training_takes(found: SearchResult) -> None:
     scheme = Scheme.from_dict(tomllib.loads(found.scheme)["scheme"])
     said = {rule.match: rule.weight_bits for rule in scheme.layers}
     assert said == {
-        each.module: each.precision.weight_bits
+        each.layer: each.precision.weight_bits
         for each in found.chosen
         if each.precision.weight_bits != 8
     }
-    assert {each.module for each in found.chosen} == {*FOUR_LAYERS}
-    assert len(found.flags) == len(said)
+    assert [each.layer for each in found.chosen] == [*FOUR_LAYERS]
+    assert [parse_rule(flag) for flag in found.flags] == [*scheme.layers]
 
 
-def test_calibration_with_the_flags_gives_the_same_integers(
+def test_calibration_by_the_scheme_gives_the_same_integers(
     found: SearchResult, network: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "calibrated.onnx"
-    flags = [part for flag in found.flags for part in ("--layer", flag)]
-    asked = ["--data", "digits", "--samples", "32", *flags, "-o", str(path)]
-    assert run(["calibrate", str(network), *asked]) == 0
     assert found.path is not None
+    recipe = found.path.with_suffix(".toml")
+    assert recipe.read_text() == found.scheme
+    asked = ["--data", "digits", "--samples", "32", "--recipe", str(recipe), "-o", str(path)]
+    assert run(["calibrate", str(network), *asked]) == 0
     wanted, had = (ir.load(each).graph.initializers for each in (found.path, path))
     assert {*wanted} == {*had}
     for name in wanted:
@@ -173,6 +176,43 @@ def test_bits_are_taken_away_by_neuron(network: Path) -> None:
     assert fine.best is not None
     assert fine.best.step in ("network", "layer", "neuron")
     assert fine.sensitivities == ()
+
+
+def test_float_layers_and_16_bits_by_a_rule(network: Path, tmp_path: Path) -> None:
+    path = tmp_path / "made.onnx"
+    rules = ["--layer", "stem=keep_float:true", "--layer", "pointwise=act_bits:16"]
+    asked = ["--data", "digits", "--samples", "16", *rules, "-o", str(path)]
+    assert run(["calibrate", str(network), *asked]) == 0
+    assert {*widths(path)} == {*FOUR_LAYERS} - {"stem"}
+    done = edgeq.export(
+        path, path=tmp_path / "made.tflite", options=edgeq.ExportOptions(allow_float=True)
+    )
+    assert done.in_float is not None
+    assert any("stem" in each for each in done.in_float.operators)
+
+
+def test_wide_activations_cost_work_and_gain_decibels(made: SearchNetwork) -> None:
+    judge = NetworkJudge(DIGITS, DIGITS.validation.take(np.arange(32)), made.runs(None))
+    wide = {**EIGHTS, "classifier": Precision(8, 16)}
+    eight, wider = (judge(made.runs(made.quantized(each))).sqnr_db for each in (EIGHTS, wide))
+    assert wider > eight
+    work = Cost("macs")
+    eights = made.quantized(EIGHTS)
+    assert work.of(made.layers, wide, eights) > work.of(made.layers, EIGHTS, eights)
+
+
+def test_training_keeps_a_layer_in_float(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 10)
+    )
+    scheme = edgeq.Scheme(layers=(LayerRule("0", keep_float=True),))
+    images = torch.from_numpy(_images())
+    model = edgeq.quantize(network, scheme, images).train()
+    model(images)
+    options = edgeq.ExportOptions(allow_float=True)
+    done = edgeq.export(model.eval(), images[:1], tmp_path / "net.tflite", options=options)
+    assert done.in_float is not None
+    assert done.in_float.macs == 36 * 4 * 9
 
 
 def test_a_budget_is_kept(network: Path) -> None:
