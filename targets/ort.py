@@ -21,6 +21,7 @@ from edgeq.errors import ArtefactError, TargetError, UsageError, first_line
 from edgeq.formats.dialect import CANONICAL, VNNI
 from edgeq.formats.onnx_io import load
 from edgeq.machine import adds_pairs, fingerprint
+from edgeq.qdq.normal_form.quant_nodes import QUANT_DOMAINS
 from edgeq.qdq.ort_x86.softmax import check_softmax
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
@@ -244,6 +245,12 @@ class _Engine:
                 hint="choose another target",
             ) from error
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            if any(node.domain in QUANT_DOMAINS for node in model.graph.node):
+                raise ArtefactError(
+                    f"{self.artefact} has quantisers of QONNX or Brevitas, which ONNX Runtime has "
+                    "no kernel for",
+                    hint="edgeq export --for ort-cpu writes the same integers as QDQ ONNX",
+                ) from error
             raise ArtefactError(
                 f"ONNX Runtime cannot load {self.artefact}: {first_line(error)}",
                 hint="export the model again",

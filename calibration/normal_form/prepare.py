@@ -89,8 +89,11 @@ def _check_operators(model: ir.Model) -> None:
             what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
             raise ArtefactError(
                 what,
-                hint="export the model with float32 inputs, or with a Cast "
-                "to float32 behind uint8 pixels",
+                hint="rows of a table stay in float: export the network from behind its embedding, "
+                "with the rows as a float32 input"
+                if any(reader.op_type == "Gather" and index == 1 for reader, index in value.uses())
+                else "export the model with float32 inputs, or with a Cast to float32 behind "
+                "uint8 pixels",
             )
     blocked = []
     for node in model.graph:

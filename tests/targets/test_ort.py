@@ -240,6 +240,22 @@ def test_an_invalid_graph_is_the_file_s_fault(tmp_path: Path) -> None:
     assert "\n" not in caught.value.what
 
 
+def test_quantisers_of_qonnx_are_named_with_the_command_that_writes_them_as_onnx(
+    tmp_path: Path,
+) -> None:
+    node = helper.make_node("Quant", ["x", *"szb"], ["y"], domain="qonnx.custom_op.general")
+    numbers = {"s": 0.1, "z": 0.0, "b": 8.0}
+    model = one_node(
+        node,
+        [1, 4],
+        [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in numbers.items()],
+    )
+    model.opset_import.append(helper.make_opsetid("qonnx.custom_op.general", 1))
+    with pytest.raises(ArtefactError, match="has quantisers of QONNX") as caught:
+        cpu_reference.open(saved(tmp_path, model))
+    assert "edgeq export --for ort-cpu" in (caught.value.hint or "")
+
+
 def test_a_failure_while_running_is_told_without_a_traceback(tmp_path: Path) -> None:
     node = helper.make_node("Gather", ["x", "index"], ["y"], axis=1)
     path = saved(

@@ -71,6 +71,8 @@ _FUNCTIONS: Mapping[Any, OperatorKind] = {
 }
 _MAX_BITS: Mapping[Any, int] = {torch.softmax: 8, torch.log_softmax: 8}
 _HINTS: Mapping[str, str] = {
+    "Embedding": "rows of a table stay in float: quantise the network behind it, and give it the "
+    "rows",
     "instance_norm": "use nn.InstanceNorm2d or nn.GroupNorm",
     "Conv3d": "use Conv2d layers",
     "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
