@@ -82,6 +82,11 @@ class CalibrationConfig:
 
     def made_methods(self) -> dict[str, Method]:
         """The methods by what was asked for, in their order."""
+        kinds = [name.partition(":")[0] for name in self.methods]
+        if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+            raise UsageError(
+                f"the method {twice!r} is named twice", hint="name each method once, in their order"
+            )
         return {name: configured(name, METHODS)() for name in self.methods}
 
     @property

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,9 +31,9 @@ def configured(typed: str, registry: Registry[Callable[[], T]]) -> Callable[[], 
         UnknownName: nothing is registered under the name.
         UsageError: a setting that the method does not have, or a value of another type.
     """
-    name, _, rest = typed.partition(":")
+    name, colon, rest = typed.partition(":")
     make = registry.load(name)
-    if not rest:
+    if not colon:
         return make
     known = {
         key: each.default
@@ -41,7 +42,14 @@ def configured(typed: str, registry: Registry[Callable[[], T]]) -> Callable[[], 
     }
     settings: dict[str, Any] = {}
     for part in rest.split(","):
-        key, _, value = part.partition("=")
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise UsageError(
+                f"{typed!r} has no setting of the form KEY=VALUE behind the colon",
+                hint=f"write {name}:{next(iter(known))}={next(iter(known.values()))}"
+                if known
+                else f"use {name} alone",
+            )
         if key not in known:
             raise UsageError(
                 f"the {registry.kind} {name!r} has no setting {key!r}",
@@ -55,9 +63,12 @@ def configured(typed: str, registry: Registry[Callable[[], T]]) -> Callable[[], 
 
 def _like(default: Any, value: str, where: str) -> Any:
     try:
-        return type(default)(value)
+        read = type(default)(value)
     except ValueError:
+        read = None
+    if read is None or (isinstance(read, float) and not math.isfinite(read)):
         raise UsageError(
             f"{where} is {value!r}, which is no {type(default).__name__}",
             hint=f"its default is {default}",
-        ) from None
+        )
+    return read

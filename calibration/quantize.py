@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ from edgeq.calibration.statistics.resume import Progress
 from edgeq.calibration.tail import share_like_grids
 from edgeq.network.placement import LayerWidths, place
 from edgeq.qdq.reader import read_qdq
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -214,7 +216,8 @@ def prepared(
     changing: dict[str, IntegerMethod] = {}
     for name, method in config.made_methods().items():
         if method.stage == "float":
-            tell(f"{name}: {method.apply(draft)}")
+            before = _state(quantized.graph)
+            tell(f"{name}: {method.apply(draft)}{_unchanged(before, quantized.graph)}")
         else:
             changing[name] = method
     classified = classify(quantized.graph)
@@ -336,14 +339,16 @@ def quantize_onnx(
             tell(f"{name}: was done before the interruption")
             continue
         fed = [part for batch in kept.batches for part in feeds(batch, inputs)]
-        tell(f"{name}: {method.apply(LayerPairs(before, quantized, fed, layers, done))}")
+        state = _state(quantized.graph)
+        told = method.apply(LayerPairs(before, quantized, fed, layers, done))
+        tell(f"{name}: {told}{_unchanged(state, quantized.graph)}")
         done.finish()
     floats = any(each.get("keep_float") for each in plan.changes.values())
     read_qdq(
         quantized, float_fallback=floats
     )  # as an exporter will: what it does not take for integers is told now
     _describe(quantized, config, statistics)
-    for line in _judged(*output_sqnr(model, quantized, kept.batches)):
+    for line in _judged(*output_sqnr(model, quantized, kept.batches), statistics.samples):
         tell(line)
     if inspect is not None:
         inspect(layer_costs(before, quantized, kept.batches))
@@ -379,10 +384,25 @@ def into_integers(
     insert(draft, classified, placement, grids, config, changes)
 
 
-def _judged(found: Mapping[str, float], samples: int) -> Iterator[str]:
+def _state(graph: ir.Graph) -> str:
+    """A hash of the operators and the constants of a graph."""
+    digest = hashlib.sha256(str([node.op_type for node in graph]).encode())
+    for name, value in sorted(graph.initializers.items()):
+        if value.const_value is not None:
+            digest.update(name.encode() + value.const_value.tobytes())
+    return digest.hexdigest()
+
+
+def _unchanged(before: str, graph: ir.Graph) -> str:
+    """What is to be added to what a method did, where it did nothing."""
+    return "; nothing in this model was changed by it" if _state(graph) == before else ""
+
+
+def _judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:
     """How near the outputs are to float, and what to try where they are not."""
+    quick = "" if samples >= of else f"{samples:,} of "
     for name, sqnr_db in found.items():
-        yield f"output {name!r}: {sqnr_db:.1f} dB SQNR against float, on {samples} samples"
+        yield (f"output {name!r}: {_near_float(sqnr_db)}, on {quick}{counted(of, 'sample')}")
     poor = [repr(name) for name, sqnr_db in found.items() if not sqnr_db >= _USABLE_DB]
     if poor:
         yield (
@@ -390,6 +410,10 @@ def _judged(found: Mapping[str, float], samples: int) -> Iterator[str]:
             "  hint: try --observer percentile or mse, or cut the model before what needs a wide "
             "range with --outputs; edgeq compare shows the first tensor that is far off"
         )
+
+
+def _near_float(sqnr_db: float) -> str:
+    return "equal to float" if sqnr_db == inf else f"{sqnr_db:.1f} dB SQNR against float"
 
 
 def taps_of(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
@@ -410,7 +434,7 @@ def _describe(model: ir.Model, config: CalibrationConfig, statistics: Statistics
         {
             "edgeq_version": edgeq.__version__,
             "scheme": config.scheme,
-            "calibration": f"{data}; {samples} samples; {config.found_by}",
+            "calibration": f"{data}; {counted(samples, 'sample')}; {config.found_by}",
             "calibration_data_sha256": statistics.data_sha256,
             "calibration_versions": ", ".join(f"{name} {version(name)}" for name in _RUNTIMES),
         }

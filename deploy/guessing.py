@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.metrics.accuracy import hardly_better, near_chance
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +31,8 @@ def like_guessing(scored: Accuracy, classes: int) -> str:
     chance, here = 1 / classes, f"{percent(scored.fraction)} %"
     if not hardly_better(scored, classes):
         return (
-            f"{here} of {scored.total} samples may be luck, for guessing among {classes} "
-            f"classes reaches {percent(chance)} %"
+            f"{here} of {counted(scored.total, 'sample')} may be luck, for guessing among "
+            f"{classes} classes reaches {percent(chance)} %"
         )
     how = (
         "worse than"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgeq.deploy.preprocessing import AskedPreprocessing, resolved
 from edgeq.errors import UnknownName, UsageError
@@ -64,7 +67,39 @@ def load_data(
 
         source = from_object(name, "your data", load)
     found = resolved(source, asked or AskedPreprocessing(), artefacts)
-    return source if found == source.preprocessing else source.with_preprocessing(found)
+    fed = source if found == source.preprocessing else source.with_preprocessing(found)
+    return without_set_aside(fed, artefacts)
+
+
+def without_set_aside(source: DataSource, artefacts: Sequence[Path]) -> DataSource:
+    """Data of one part without the samples that artefacts were calibrated on.
+
+    They become the training samples.
+    """
+    from edgeq.data.splitting import set_aside
+    from edgeq.formats.preprocessing_note import SET_ASIDE, noted_in
+
+    part = source.test
+    if len(source.train) or len(part) < 2:
+        return source
+    notes = [noted_in(artefact, SET_ASIDE) or {} for artefact in artefacts]
+    used = max(
+        (
+            int(note.get("samples", 0))
+            for note in notes
+            if (note.get("data"), note.get("count")) == (source.name, len(part))
+        ),
+        default=0,
+    )
+    if not used:
+        return source
+    where = set_aside(len(part), used)
+    rest = np.setdiff1d(np.arange(len(part)), where)
+    remark = (
+        f"{source.name} has one part of {len(part):,} samples: {len(where):,} were calibrated on "
+        f"and are left out, {len(rest):,} are for the test"
+    )
+    return replace(source, train=part.take(where), test=part.take(rest), remark=remark)
 
 
 def training_data(
@@ -96,12 +131,13 @@ def training_data(
 
 
 def data_for(networks: Sequence[object], data: DataSource | str) -> DataSource:
-    """Data by name, fed as the files among some networks note; a data source stays as it is.
+    """Data by name, fed as the files among some networks note; a data source is fed as it says.
 
     Raises:
         UsageError: the files note different preprocessings, or see :func:`load_data`.
     """
-    if not isinstance(data, str):
-        return data
-    files = [Path(each) for each in networks if isinstance(each, str | Path)]
-    return load_data(data, None, artefacts=[path for path in files if path.exists()])
+    named = [Path(each) for each in networks if isinstance(each, str | Path)]
+    files = [path for path in named if path.exists()]
+    if isinstance(data, str):
+        return load_data(data, None, artefacts=files)
+    return without_set_aside(data, files)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy import console
 from edgeq.deploy.report.values import MISSING, general, kilobytes, percent, score
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ def show_scores(found: Comparison, split: str) -> None:
         ]
         for stage, one in stages
     ]
-    title = f"{found.data} {split}, {found.samples:,} samples; reference {found.reference}"
+    title = f"{found.data} {split}, {counted(found.samples, 'sample')}; reference {found.reference}"
     numbers = [name for name in columns if name not in ("stage", "worst")]
     console.write_table(title, columns, rows, numbers=numbers)
     _show_parts(f"{first.name} of each class", [(s, one.per_class) for s, one in stages], first)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeq.tabular import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -28,8 +30,8 @@ def show_verification(found: Verification) -> None:
     )
     compared, different = sum(c.compared for c in ranked), sum(c.different for c in ranked)
     title = (
-        f"Equal integers in, on {found.samples:,} samples of {found.data}: {count(different)} "
-        f"of {count(compared)} integers differ"
+        f"Equal integers in, on {counted(found.samples, 'sample')} of {found.data}: "
+        f"{count(different)} of {count(compared)} integers differ"
     )
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst of {len(ranked)} tensors"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from edgeq.calibration.methods.parts.moments import moments
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
@@ -22,11 +23,13 @@ class BiasCorrection:
 
     def apply(self, layers: LayerPairs) -> str:
         """Correct all layers that have a bias."""
-        corrected = 0
+        corrected = count = 0
         for layer in layers:
+            count += 1
             if not layer.has_bias:
                 continue
             found = moments(layer)
             layer.add_to_bias(found.float_mean - found.mean)
             corrected += 1
-        return f"corrected the biases of {corrected} layers"
+        without = ", for the others have none" if corrected < count else ""
+        return f"corrected the biases of {corrected} of {counted(count, 'layer')}{without}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.bounds.sums import LayerSums, layer_sums, sums_table
 from edgeq.errors import GateFailed, UsageError
 from edgeq.formats.artefact import resolve
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def require_held(found: Bounds) -> None:
     for held in (each for certificate in found.certificates for each in certificate.held):
         if held.beyond:
             raise GateFailed(
-                f"{held.target} is beyond the bound of {found.file} on {held.beyond} samples, so "
-                "some operator of it is more than 1 LSB off",
+                f"{held.target} is beyond the bound of {found.file} on "
+                f"{counted(held.beyond, 'sample')}, so some operator of it is more than 1 LSB off",
                 hint=f"edgeq compare {found.file} --target {held.target} shows which operator",
             )

@@ -13,6 +13,7 @@ from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_p
 from edgeq.deploy.scheme_check.options import Layers
 from edgeq.errors import TargetError
 from edgeq.registry import Registry
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.deploy.console import Advance
@@ -333,8 +334,9 @@ def _measure(
         console.write_json("calibrate", {"statistics": str(path), "samples": samples})
     else:
         console.write(
-            f"{path}: {samples:,} samples of {job.source.name} seen by {job.config.found_by}; with "
-            f"all {shard.count} shards there, give --statistics {folder} and -o/--output"
+            f"{path}: {counted(samples, 'sample')} of {job.source.name} seen by "
+            f"{job.config.found_by}; with all {shard.count} shards there, give --statistics "
+            f"{folder} and -o/--output"
         )
 
 
@@ -397,11 +399,20 @@ def _show(
             },
         )
     else:
+        own = done.split == "train"
         console.write(
             f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {job.config.found_by} over "
-            f"{done.samples:,} {'training' if done.split == 'train' else 'test'} samples of "
-            f"{job.source.name}{'' if done.split == 'train' else ', which has no training split'}"
+            f"{counted(done.samples, 'training sample' if own else 'sample')} of {job.source.name}"
         )
+        if not own:
+            whole = len(job.source.test)
+            console.note(
+                f"{job.source.name} has one part of {counted(whole, 'sample')}: those "
+                "are set aside for calibration, and edgeq leaves them out where it judges "
+                f"{output.name}"
+                if whole > 1
+                else f"{job.source.name} has one sample: what it is calibrated on judges it too"
+            )
         _show_outcome(outcome)
         if trials is not None:
             console.write(str(trials))

@@ -16,6 +16,7 @@ from edgeq.deploy.options import (
     Threads,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.emulation import Emulation, LayerEmulation
@@ -101,7 +102,7 @@ def _show(found: "Emulation") -> None:
             if answers.changed is None
             else f"{count(answers.changed)} answered differently"
         )
-        console.write(f"{answers.data}, {count(answers.samples)} samples: {right}{changed}")
+        console.write(f"{answers.data}, {counted(answers.samples, 'sample')}: {right}{changed}")
         for drift in answers.outputs:
             console.write(
                 f"output {drift.tensor}: {decibels(drift.sqnr_db)} dB SQNR against exact "

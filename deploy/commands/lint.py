@@ -7,6 +7,7 @@ import typer
 
 from edgeq.deploy.options import AsJson, Overwrite
 from edgeq.linting import RULES, SEVERITIES
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.deploy.lint.run import LintReport
@@ -91,14 +92,14 @@ def command(
 
 def _show(report: "LintReport") -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.report.values import count, short
+    from edgeq.deploy.report.values import short
 
     counts = [
         (severity, sum(each.severity == severity for each in report.findings))
         for severity in SEVERITIES
     ]
     told = ", ".join(f"{n} {severity}{'s' * (n > 1)}" for severity, n in counts if n)
-    title = f"{report.file}: {told or 'nothing found'} in {count(report.layers)} layers"
+    title = f"{report.file}: {told or 'nothing found'} in {counted(report.layers, 'layer')}"
     if not report.findings:
         console.write(title)
         return

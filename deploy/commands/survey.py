@@ -18,6 +18,7 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.survey import Survey, SurveyRow
@@ -115,7 +116,7 @@ def _show(found: "Survey", split: str) -> None:
         "why it did not run",
     )
     title = (
-        f"{found.data} {split}, {found.samples:,} samples; flipped and LSB against "
+        f"{found.data} {split}, {counted(found.samples, 'sample')}; flipped and LSB against "
         f"{found.reference}"
     )
     console.write_table(

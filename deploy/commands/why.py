@@ -19,6 +19,7 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 MAX_OPERATORS = 12  # lines of a table; --json has all
 
@@ -114,7 +115,7 @@ def _show(found: "Why", split: str) -> None:
     from edgeq.deploy.tables import show_failures, show_remarks
 
     table = found.table()
-    title = f"{found.data} {split}, {found.samples:,} samples"
+    title = f"{found.data} {split}, {counted(found.samples, 'sample')}"
     console.write_table(title, table.columns, table.rows, numbers=("accuracy %", "lost/gained"))
     for stage in found.stages:
         if stage.state == "WRONG":

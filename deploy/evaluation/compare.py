@@ -269,6 +269,7 @@ class _Run:
             from_reference=tuple(self._hop(meter, stages, lost) for meter in self.from_first),
             failures=tuple(failures),
             remarks=(
+                *filter(None, (self.source.remark,)),
                 *self.guesses,
                 *(
                     told(known)

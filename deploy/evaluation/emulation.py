@@ -232,17 +232,20 @@ def _compare(
     _, differs = agreement(mine, reference)
     scored = read.accuracy(mine, part)
     score, exact_score = judge.results() or (None, None)
+    said = (
+        told([(path.name, score)])
+        if score is not None
+        else remarks(
+            [(path.name, read, scored)], source, lambda _: tried(path, source, part, exact)
+        )
+    )
     return Answers(
         source.name,
         len(part),
         scored,
         read.accuracy(reference, part),
         None if differs is None else int(differs.sum()),
-        told([(path.name, score)])
-        if score is not None
-        else remarks(
-            [(path.name, read, scored)], source, lambda _: tried(path, source, part, exact)
-        ),
+        (*filter(None, (source.remark,)), *said),
         score,
         exact_score,
         tuple(meter.result() for meter in drifts.values()),

@@ -21,6 +21,7 @@ from edgeq.deploy.preprocessing import named, noted_by
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect, resolve
 from edgeq.metrics.accuracy import accuracy, hardly_better, near_chance
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,14 +60,14 @@ def implausible(artefact: Path, source: DataSource, part: Split, session: Sessio
     scored = accuracy(found == few.class_labels)
     if not near_chance(scored, len(source.classes)):
         renamed = _renamed(found, few.class_labels, source.classes, scored)
-        share = f"{100 * scored.fraction:.2f} % of {scored.total} samples are right"
+        share = f"{100 * scored.fraction:.2f} % of {counted(scored.total, 'sample')} are right"
         return f"{artefact}: {share}; {renamed}" if renamed else ""
     better = _tried(artefact, source, few, session, found)
     if not better and not hardly_better(scored, len(source.classes)):
         return ""  # so few samples may mislead
     return (
-        f"{artefact}: {like_guessing(scored, len(source.classes))}, on {scored.total} samples: is "
-        f"the preprocessing right? {better or NOTHING_BETTER}"
+        f"{artefact}: {like_guessing(scored, len(source.classes))}, on "
+        f"{counted(scored.total, 'sample')}: is the preprocessing right? {better or NOTHING_BETTER}"
     )
 
 

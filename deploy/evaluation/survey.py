@@ -33,7 +33,7 @@ from edgeq.formats.artefact import detect
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
 from edgeq.results import figure_of
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +111,7 @@ class Survey(Tabular):
     def table(self) -> Table:
         """Each network on each target."""
         return Table(
-            f"{self.data}, {self.samples:,} samples; flipped against {self.reference}",
+            f"{self.data}, {counted(self.samples, 'sample')}; flipped against {self.reference}",
             (
                 "network",
                 "target",
@@ -245,6 +245,7 @@ def survey(
         if known
         else remarks(scored, source, lambda _: tried_on_reference(networks[0], source, part))
     )
+    said = (*filter(None, (source.remark,)), *said)
     return Survey(source.name, len(part), reference, tuple(rows), said)
 
 

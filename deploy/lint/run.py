@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.errors import GateFailed, UnknownName, UsageError
 from edgeq.formats.artefact import detect, resolve
 from edgeq.linting import RULES, SEVERITIES, Finding, findings_in
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,8 @@ class LintReport(Tabular):
     def table(self) -> Table:
         """Each finding with its place and hint."""
         return Table(
-            f"{self.file}: {len(self.findings)} findings in {self.layers} layers",
+            f"{self.file}: {counted(len(self.findings), 'finding')} in "
+            f"{counted(self.layers, 'layer')}",
             ("severity", "rule", "where", "what", "hint"),
             [
                 (each.severity, each.rule, each.node, each.message, each.hint)

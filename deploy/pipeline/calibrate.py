@@ -1,7 +1,7 @@
 """Post-training quantisation of a file or checkpoint.
 
-It is calibrated on evenly spread samples of the training split, or of the test split where there is
-no other.
+It is calibrated on evenly spread samples of the training split. Of data that have one part a share
+is set aside for it, at random but always the same, and noted, so that nothing is judged by it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data.batching import fed
+from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.deploy.pipeline.noise import refuse_noise
 from edgeq.errors import ArtefactError, OutputError, UsageError
 from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect, resolve
-from edgeq.formats.preprocessing_note import note
+from edgeq.formats.preprocessing_note import note, set_aside_note
 from edgeq.network.loading import LOADERS
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Job:
         path: a float ONNX file, or the checkpoint or folder of an FP32 training.
         source: the data.
         config: how ranges are found and weights quantised.
-        samples: how many samples of the training split are used, at most; of the test split where
-            there is no training split.
+        samples: how many samples of the training split are used, at most; of data that have one
+            part, half of them at most.
         outputs: the tensors at which the network is cut; its own outputs by default.
         allow_noise: whether samples may be random noise.
         seed: draws the samples; None takes them evenly spread.
@@ -92,9 +93,12 @@ class Job:
             UsageError: there are none.
         """
         available = len(getattr(self.source, self.split))
-        if self.seed is None:
+        if self.seed is None and self.split == "train":
             return spread(available, self.samples)
-        return np.sort(np.random.default_rng(self.seed).permutation(available)[: self.samples])
+        pool = self._aside(available) if self.split == "test" else np.arange(available)
+        if self.seed is None:
+            return pool
+        return np.sort(np.random.default_rng(self.seed).permutation(pool)[: self.samples])
 
     def check_samples(self) -> None:
         """Refuse random noise, unless it is asked for.
@@ -104,6 +108,14 @@ class Job:
         """
         if not self.allow_noise:
             refuse_noise(next(self.batches(0, 1)), self.source.name)
+
+    def _aside(self, available: int) -> NDArray[np.int64]:
+        """Of data that have one part, those that nothing is judged by.
+
+        With a seed the samples are drawn from all that can be spared.
+        """
+        _ = spread(available, self.samples)  # which refuses what leaves none
+        return set_aside(available, self.samples if self.seed is None else available)
 
     def model(self) -> ir.Model:
         """The float network.
@@ -184,6 +196,10 @@ def calibrate(
         inspect=layers.extend,
     )
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
+    if job.split == "test":
+        whole = len(job.source.test)
+        noted = set_aside_note(job.source.name, whole, count if job.seed is None else whole)
+        model.metadata_props.update(noted)
     recipe = CalibrationRecipe(job.config, job.samples)
     model.metadata_props[NOTE] = json.dumps(recipe.to_dict(), sort_keys=True)
     content = serialize(to_dialect(model, CANONICAL))

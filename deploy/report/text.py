@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report import values
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -133,7 +134,7 @@ def _latency(latency: Latency | None) -> str:
 
 def _footnote(report: Report) -> str:
     widest = max((_half_width(row) for row in report.rows), default=0.0)
-    notes = [f"{report.data}, {report.samples:,} samples"]
+    notes = [f"{report.data}, {counted(report.samples, 'sample')}"]
     if widest:
         notes.append(f"95 % intervals of accuracy reach at most ±{100 * widest:.2f} points")
     if any(not latency.trustworthy for row in report.rows for latency in row.latency.values()):

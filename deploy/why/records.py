@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.results import figure_of
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,7 +183,7 @@ class Why(Tabular):
     def table(self) -> Table:
         """Accuracy, lost and gained samples and the verdict of each stage."""
         return Table(
-            f"{self.data}, {self.samples:,} samples: "
+            f"{self.data}, {counted(self.samples, 'sample')}: "
             + (self.causes[0].what if self.causes else "no cause found"),
             ("stage", "accuracy %", "lost/gained", "verdict"),
             [

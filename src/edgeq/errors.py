@@ -83,12 +83,15 @@ class UsageError(EdgeqError):
 _LISTED = 40  # names that a message lists
 
 
+_NEAR = 0.6  # the likeness from which one name may be another, mistyped
+
+
 class UnknownName(UsageError):
     """A name that is in none of the tables; the message offers the nearest one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=_NEAR)
         hint = f"did you mean {near[0]!r}? " if near else ""
         listed = ", ".join(names[:_LISTED]) or "none"
         more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

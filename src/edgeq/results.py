@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError
-from edgeq.tabular import Table, Tabular, share
+from edgeq.tabular import Table, Tabular, counted, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -344,7 +344,7 @@ class Comparison(Tabular):
         ]
         failed = [(failure.name, "", "", "", "", failure.what) for failure in self.failures]
         return Table(
-            f"{self.data}, {self.samples:,} samples; agreement with {self.reference}",
+            f"{self.data}, {counted(self.samples, 'sample')}; agreement with {self.reference}",
             (
                 "stage",
                 next((stage.score.name for stage in self.stages if stage.score), "accuracy %"),

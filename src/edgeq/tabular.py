@@ -21,6 +21,11 @@ MOST_ROWS = 20  # of a repr
 _WIDEST = 40  # characters of a cell of a repr
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something: ``1 sample``, ``1,000 samples``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """What a result looks like.

@@ -12,7 +12,7 @@ import pytest
 
 import edgeq
 from edgeq.data import Preprocessing, load
-from edgeq.deploy.inputs import data_for, load_data
+from edgeq.deploy.inputs import data_for, load_data, without_set_aside
 from edgeq.deploy.preprocessing import AskedPreprocessing, noted_by, resolved
 from edgeq.errors import ArtefactError, UnknownName, UsageError
 from edgeq.formats.preprocessing_note import KEY, note
@@ -192,10 +192,22 @@ def test_data_of_one_part_calibrate_too(tmp_path: Path, answer: Callable[..., An
     source, made = linear(tmp_path / "float.onnx"), tmp_path / "made.onnx"
     found = answer("calibrate", source, "-o", made, "--data", tmp_path / "x.npy", "--samples", 16)
     assert (found["split"], found["samples"]) == ("test", 16)
-    target = ("--target", "ort-cpu-ref,emulator")
-    stages = answer("compare", made, "--data", tmp_path / "x.npy", *target)["comparison"]["stages"]
-    assert [stage["accuracy"] for stage in stages] == [None, None]
-    assert stages[1]["agreement"] == 1
+    left = without_set_aside(load_data(str(tmp_path / "x.npy"), None), [made])
+    assert (len(left.train), len(left.test)) == (16, 24)
+    assert not {*left.train.ids} & {*left.test.ids}
+    answer("export", made, "-o", tmp_path / "out", "--to", "tflite")
+    for each, target in (
+        (made, "ort-cpu-ref,emulator"),
+        (tmp_path / "out" / "made.tflite", "tflite-ref"),
+        (source, "ort-cpu-ref"),
+    ):
+        line = ("compare", each, "--data", tmp_path / "x.npy", "--target", target)
+        comparison = answer(*line)["comparison"]
+        held = "x has one part of 40 samples: 16 were calibrated on" in comparison["remarks"][0]
+        assert comparison["samples"] == (24 if held else 40)
+        assert held is (each != source)
+        assert {stage["accuracy"] for stage in comparison["stages"]} == {None}
+        assert {stage["agreement"] for stage in comparison["stages"]} == {1}
 
 
 def test_in_python_it_is_a_name_a_mapping_or_itself() -> None:

@@ -117,6 +117,7 @@ class DataSource:
         preprocessing: from raw samples to what the network is fed.
         augmentation: what training does to an image before it is normalised.
         task: whose labels these are, by the name of an entry point of ``edgeq.tasks``.
+        remark: what a reader of figures has to know of the samples, a sentence; empty for nothing.
     """
 
     name: str
@@ -127,6 +128,7 @@ class DataSource:
     preprocessing: Preprocessing
     augmentation: Augmentation = "none"
     task: str = "top1"
+    remark: str = ""
 
     __repr__ = brief
 

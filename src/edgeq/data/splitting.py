@@ -43,6 +43,22 @@ def hold_out_tenth(split: Split) -> tuple[Split, Split]:
     return split.take(np.sort(order[held_out:])), split.take(np.sort(order[:held_out]))
 
 
+def set_aside(count: int, wanted: int) -> NDArray[np.int64]:
+    """Which samples of the only part of some data are calibrated on, and left to nothing else.
+
+    At most half of them, so that as many are left to judge by; more of them hold all that fewer
+    do.
+
+    Args:
+        count: how many there are.
+        wanted: how many are asked for.
+
+    Returns:
+        Their places in order: int64.
+    """
+    return np.sort(shuffled(count)[: min(wanted, max(count // 2, 1))])
+
+
 def stratified(labels: NDArray[np.int64], count: int, seed: int = SEED) -> NDArray[np.bool_]:
     """Choose ``count`` samples so that each class gives its share, to within one sample.
 

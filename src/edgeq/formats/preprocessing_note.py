@@ -1,7 +1,8 @@
-"""The note in an artefact of how its samples are preprocessed, as JSON.
+"""The notes in an artefact of the samples it is for: how they are preprocessed, as JSON.
 
 In ONNX it stands in ``metadata_props`` under ``edgeq_preprocessing``; what edgeq makes of such a
 file keeps it. TFLite files and checkpoints of edgeq hold it among what they note of their source.
+Beside it stands which samples a file was calibrated on, where data have one part.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "edgeq_preprocessing"
+SET_ASIDE = "edgeq_set_aside"
 
 
 def note(told: Mapping[str, Any]) -> dict[str, str]:
@@ -25,7 +27,20 @@ def note(told: Mapping[str, Any]) -> dict[str, str]:
     return {KEY: json.dumps(told, sort_keys=True)}
 
 
-def noted_in(artefact: Path) -> dict[str, Any] | None:
+def set_aside_note(data: str, count: int, samples: int) -> dict[str, str]:
+    """What is written of a calibration on data that have one part.
+
+    Args:
+        data: their name.
+        count: how many samples they have.
+        samples: how many of them were calibrated on; which, tells
+            :func:`edgeq.data.splitting.set_aside`.
+    """
+    told = {"data": data, "count": count, "samples": samples}
+    return {SET_ASIDE: json.dumps(told, sort_keys=True)}
+
+
+def noted_in(artefact: Path, key: str = KEY) -> dict[str, Any] | None:
     """What an ONNX or TFLite file notes; None where it notes nothing or cannot be read."""
     try:
         path = resolve(artefact)
@@ -41,7 +56,7 @@ def noted_in(artefact: Path) -> dict[str, Any] | None:
             props = notes.get("source", {})
         else:
             return None
-        told = json.loads(props[KEY])
+        told = json.loads(props[key])
     except (EdgeqError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
