@@ -128,6 +128,7 @@ def calibrate(
     held_back: int = 200,
     trials: int = 0,
     allow_noise: bool = False,
+    skip_broken: bool = False,
     overwrite: bool = False,
 ) -> CalibratedFile:
     """Quantise a float network after training, on samples of the training split.
@@ -147,6 +148,7 @@ def calibrate(
         trials: calibrate on so many further sets of samples, drawn with the seeds from 0, and tell
             how far the result depends on them.
         allow_noise: take samples that look like random noise.
+        skip_broken: leave out samples that cannot be read; else the first of them is an error.
         overwrite: replace a file that exists.
 
     Raises:
@@ -170,7 +172,9 @@ def calibrate(
         chosen = suited(chosen, find(device))
     source = inputs.data_for([model], data)
     with as_files([model], source) as (file,):
-        job = pipeline.Job(file, source, chosen, samples, outputs, allow_noise)
+        job = pipeline.Job(
+            file, source, chosen, samples, outputs, allow_noise, skip_broken=skip_broken
+        )
         shards = None if statistics is None else gathered(job, Path(statistics))
         done = pipeline.calibrate(job, path, overwrite=overwrite, statistics=shards)
         outcome = judged(job, path, done, held_back)

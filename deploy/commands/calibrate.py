@@ -224,6 +224,10 @@ def command(
         bool,
         typer.Option("--allow-noise", help="Calibrate on samples that look like random noise."),
     ] = False,
+    skip_broken: Annotated[
+        bool,
+        typer.Option("--skip-broken", help="Leave out samples that cannot be read, and say which."),
+    ] = False,
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -285,7 +289,15 @@ def command(
         with_model(given, user_model, loaded) as files,
         console.progress("calibrating") as advance,
     ):
-        job = Job(only(files), loaded, asked.config, asked.samples, outputs or (), allow_noise)
+        job = Job(
+            only(files),
+            loaded,
+            asked.config,
+            asked.samples,
+            outputs or (),
+            allow_noise,
+            skip_broken=skip_broken,
+        )
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)
         elif output is not None:

@@ -7,11 +7,13 @@ is set aside for it, at random but always the same, and noted, so that nothing i
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.data.batching import fed
 from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from edgeq.target import Batch
 
 BATCH = 32
+_NAMED = 8  # samples that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Calibrated:
     told: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
     """What is calibrated, on what, and how.
 
@@ -70,6 +73,7 @@ class Job:
         outputs: the tensors at which the network is cut; its own outputs by default.
         allow_noise: whether samples may be random noise.
         seed: draws the samples; None takes them evenly spread.
+        skip_broken: leave out samples that cannot be read, and say which.
     """
 
     path: Path
@@ -79,6 +83,10 @@ class Job:
     outputs: Sequence[str] = ()
     allow_noise: bool = False
     seed: int | None = None
+    skip_broken: bool = False
+    _readable: list[NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
+
+    __repr__ = brief
 
     @property
     def split(self) -> str:
@@ -91,7 +99,41 @@ class Job:
 
         Raises:
             UsageError: there are none.
+            ArtefactError: all are broken, and to be left out.
         """
+        if not self.skip_broken:
+            return self._asked
+        if not self._readable:
+            self._readable.append(self._without_broken())
+        return self._readable[0]
+
+    def _without_broken(self) -> NDArray[np.int64]:
+        inputs = getattr(self.source, self.split).inputs.values()
+        kept, asked = [], self._asked
+        for place in asked.tolist():
+            with suppress(ArtefactError):
+                for samples in inputs:
+                    _ = samples[place : place + 1]
+                kept.append(place)
+        if not kept:
+            raise ArtefactError(
+                f"none of the {len(asked)} samples can be read",
+                hint="leave out --skip-broken to see why",
+            )
+        return np.array(kept, np.int64)
+
+    def broken(self) -> str:
+        """The samples that are left out, in words; empty for none."""
+        lost = np.setdiff1d(self._asked, self.chosen)
+        if not lost.size:
+            return ""
+        names = getattr(self.source, self.split).names
+        named = [str(names[place] if names else place) for place in lost[:_NAMED].tolist()]
+        more = " …" if lost.size > _NAMED else ""
+        return f"{lost.size} of {len(self._asked)} samples are left out: {', '.join(named)}{more}"
+
+    @property
+    def _asked(self) -> NDArray[np.int64]:
         available = len(getattr(self.source, self.split))
         if self.seed is None and self.split == "train":
             return spread(available, self.samples)
@@ -174,6 +216,8 @@ def calibrate(
             f"{output} is what is being calibrated", hint="choose another place with -o/--output"
         )
     job.check_samples()
+    if job.skip_broken and (lost := job.broken()):
+        tell(lost)
     count = len(job.chosen)
     layers: list[LayerCost] = []
     said: list[str] = []
@@ -195,6 +239,12 @@ def calibrate(
         resume=resume,
         inspect=layers.extend,
     )
+    for each in layers:
+        if each.dead == each.channels:
+            telling(
+                f"warning: the layer {each.layer!r} answers the same for every sample\n  hint: look "
+                "at the network and its preprocessing: a range of it says nothing"
+            )
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
     if job.split == "test":
         whole = len(job.source.test)

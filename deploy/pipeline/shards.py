@@ -100,6 +100,8 @@ def measure(
     from edgeq.calibration.statistics.resume import Progress
 
     job.check_samples()
+    if job.skip_broken and (lost := job.broken()):
+        tell(lost)
     total = _total(job)
     first, last = shard.batches(total)
     path = shard.file(folder)

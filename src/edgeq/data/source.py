@@ -6,6 +6,7 @@ its float form, and so that augmentation works on the same raw pixels that a cam
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -149,7 +150,7 @@ class DataSource:
             (part for part in (self.test, self.train, self.validation) if len(part)), self.test
         )
         probe = {
-            name: samples[:1]
+            name: _first_readable(samples)
             if samples.dtype == object
             else np.zeros((1, *samples.shape[1:]), samples.dtype)
             for name, samples in some.inputs.items()
@@ -190,6 +191,18 @@ class DataSource:
         """
         values = Preprocessing.normalized(mean, std)
         return self.with_preprocessing(self.preprocessing.with_values(values))
+
+
+def _first_readable(samples: Samples) -> Any:
+    """The first sample that is not broken, as a batch of one.
+
+    Raises:
+        ArtefactError: all are broken; about the first of them.
+    """
+    for place in range(len(samples)):
+        with suppress(ArtefactError):
+            return samples[place : place + 1]
+    return samples[:1]
 
 
 def _chosen(labels: Labels, where: NDArray[np.int64]) -> Labels:

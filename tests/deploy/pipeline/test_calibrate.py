@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.statistics import resume
@@ -246,3 +247,39 @@ def test_a_calibrated_file_is_a_recipe(
     found = CalibrationRecipe.read(again)
     assert (found.config.weight_bits, found.config.act_bits, found.samples) == (4, 4, SAMPLES)
     assert run([*common, str(tmp_path / "x.onnx"), "--recipe", str(network)]) == 2
+
+
+def test_one_broken_image_is_named_and_left_out_only_if_asked(
+    network: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    images = load("digits", None).train.images[:40]
+    for number, pixels in enumerate(images):
+        Image.fromarray(np.asarray(pixels)[..., 0]).save(photos / f"{number:02}.png")
+    (photos / "00.png").write_bytes(b"broken")
+    (photos / "17.png").write_bytes((photos / "17.png").read_bytes()[:40])
+    asked = Job(network, load(str(photos), None), CalibrationConfig(), 1000)
+    with pytest.raises(ArtefactError, match=r"\d\d.png cannot be read as an image") as error:
+        calibrate(asked, tmp_path / "made.onnx")
+    assert "--skip-broken" in error.value.hint
+    told: list[str] = []
+    done = calibrate(replace(asked, skip_broken=True), tmp_path / "made.onnx", tell=told.append)
+    assert done.samples == len(asked.chosen) - 2
+    assert told[0].startswith(f"2 of {len(asked.chosen)} samples are left out: ")
+    assert "00.png" in told[0]
+    assert "17.png" in told[0]
+
+
+def test_a_layer_that_says_nothing_is_warned_of(network: Path, tmp_path: Path) -> None:
+    model = onnx.load(network)
+    for tensor in model.graph.initializer:
+        if tensor.name == "first":
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(np.zeros((6, 1, 3, 3), np.float32), "first")
+            )
+    onnx.save(model, tmp_path / "dead.onnx")
+    told: list[str] = []
+    asked = Job(tmp_path / "dead.onnx", load("digits", None), CalibrationConfig(), 32)
+    calibrate(asked, tmp_path / "made.onnx", tell=told.append)
+    assert sum("answers the same for every sample" in line for line in told) == 2

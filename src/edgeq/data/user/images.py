@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 _PROBED = 8
-_GREY = ("1", "L", "LA")
+_GREY = {"1", "L", "LA"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +39,11 @@ class ImageFiles(Files):
     def of(cls, folder: Path, paths: Sequence[str]) -> ImageFiles:
         """Files that are read in grey where some of them, evenly spread, are all grey.
 
-        Raises:
-            ArtefactError: one of these is missing, or no image.
+        One that is broken is told of when it is read.
         """
         places = np.linspace(0, len(paths) - 1, min(len(paths), _PROBED)).astype(int)
-        grey = all(_mode(folder / paths[int(place)]) in _GREY for place in places)
+        modes = {_mode(folder / paths[int(place)]) for place in places} - {None}
+        grey = bool(modes) and modes <= _GREY
         return cls(folder, paths, "L" if grey else "RGB")
 
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
@@ -55,14 +55,14 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _mode(path: Path) -> str:
+def _mode(path: Path) -> str | None:
     from PIL import Image
 
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return image.mode
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
 def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
@@ -83,5 +83,6 @@ def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
 
 def _broken(path: Path, error: Exception) -> ArtefactError:
     return ArtefactError(
-        f"{path} cannot be read as an image: {error}", hint="write it again, or take it out"
+        f"{path} cannot be read as an image: {error}",
+        hint="write it again, or take it out; edgeq calibrate --skip-broken leaves such files out",
     )
