@@ -242,8 +242,8 @@ def calibrate(
     for each in layers:
         if each.dead == each.channels:
             telling(
-                f"warning: the layer {each.layer!r} answers the same for every sample\n  hint: look "
-                "at the network and its preprocessing: a range of it says nothing"
+                f"warning: the layer {each.layer!r} answers the same for every sample\n"
+                "  hint: look at the network and its preprocessing: its range says nothing"
             )
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
     if job.split == "test":

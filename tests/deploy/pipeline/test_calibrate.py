@@ -272,12 +272,10 @@ def test_one_broken_image_is_named_and_left_out_only_if_asked(
 
 
 def test_a_layer_that_says_nothing_is_warned_of(network: Path, tmp_path: Path) -> None:
-    model = onnx.load(network)
+    model, nothing = onnx.load(network), np.zeros((6, 1, 3, 3), np.float32)
     for tensor in model.graph.initializer:
         if tensor.name == "first":
-            tensor.CopyFrom(
-                onnx.numpy_helper.from_array(np.zeros((6, 1, 3, 3), np.float32), "first")
-            )
+            tensor.CopyFrom(onnx.numpy_helper.from_array(nothing, "first"))
     onnx.save(model, tmp_path / "dead.onnx")
     told: list[str] = []
     asked = Job(tmp_path / "dead.onnx", load("digits", None), CalibrationConfig(), 32)
