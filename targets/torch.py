@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import ArtefactError, TargetError, first_line
-from edgeq.network.layer_protocols import ActivationQuantizer, FixableLayer, IntegerLayer
+from edgeq.network.layer_protocols import (
+    ActivationQuantizer,
+    ConstrainedNorm,
+    FixableLayer,
+    IntegerLayer,
+)
 from edgeq.network.loading import LOADERS
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.io import zeros
@@ -250,9 +255,8 @@ def _trace(module: torch.nn.Module) -> torch.fx.GraphModule:
 
     class Tracer(torch.fx.Tracer):
         def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
-            return isinstance(m, ActivationQuantizer | IntegerLayer) or super().is_leaf_module(
-                m, module_qualified_name
-            )
+            kept = isinstance(m, ActivationQuantizer | ConstrainedNorm | IntegerLayer)
+            return kept or super().is_leaf_module(m, module_qualified_name)
 
     try:
         return torch.fx.GraphModule(module, Tracer().trace(module))

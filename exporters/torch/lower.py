@@ -19,7 +19,14 @@ from torch.nn import functional as F
 from edgeq.errors import UsageError
 from edgeq.exporters.torch.functions import write_function
 from edgeq.exporters.torch.graph_writer import GraphWriter
-from edgeq.exporters.torch.traced import options_of, propagate, shape_of, shapes_of, unsupported
+from edgeq.exporters.torch.traced import (
+    options_of,
+    propagate,
+    shape_of,
+    shapes_of,
+    traced,
+    unsupported,
+)
 from edgeq.network.calls import argument
 from edgeq.network.layer_protocols import ActivationQuantizer, Inactive, IntegerLayer
 from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
@@ -88,7 +95,7 @@ def lower(
             such samples.
     """
     module.eval()
-    graph_module = module if isinstance(module, fx.GraphModule) else fx.symbolic_trace(module)
+    graph_module = traced(module)
     shapes = shapes_of(input_shape)
     propagate(graph_module, shapes)
     return _Lowering(graph_module).run(shapes, metadata or {})

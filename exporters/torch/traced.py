@@ -11,10 +11,23 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from edgeq.errors import EdgeqError, UsageError, first_line
+from edgeq.network.layer_protocols import ConstrainedNorm
 from edgeq.numerics.functions import function_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def traced(module: nn.Module) -> fx.GraphModule:
+    """A network as a graph of its operators; one that is a graph already as it is."""
+    if isinstance(module, fx.GraphModule):
+        return module
+    return fx.GraphModule(module, _Tracer().trace(module))
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, ConstrainedNorm) or super().is_leaf_module(m, module_qualified_name)
 
 
 def propagate(graph_module: fx.GraphModule, shapes: Sequence[Sequence[int]]) -> None:

@@ -21,8 +21,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Attribute
 
 from edgeq.errors import UsageError, first_line
-from edgeq.models.stability.step_bound import StepNorm
-from edgeq.network.layer_protocols import Inactive, IntegerLayer
+from edgeq.network.layer_protocols import ConstrainedNorm, Inactive, IntegerLayer
 from edgeq.training.qat_transform.in_training import settle_by_training
 from edgeq.training.qat_transform.inlined import INLINED
 from edgeq.training.qat_transform.normal_form.canonical import canonicalize
@@ -252,7 +251,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # whatever its forward is, its numbers are its own affair
-        if isinstance(m, IntegerLayer | Inactive | ChannelAffine | StepNorm):
+        if isinstance(m, IntegerLayer | Inactive | ChannelAffine | ConstrainedNorm):
             return True
         return module_qualified_name in self._leaves or super().is_leaf_module(
             m, module_qualified_name

@@ -86,3 +86,15 @@ class Inactive(Protocol):
     def inactive_in_evaluation(self) -> Literal[True]:
         """Always; a module that is none does not have it."""
         ...
+
+
+@runtime_checkable
+class ConstrainedNorm(Protocol):
+    """A BatchNorm whose weight and bias follow other parameters in training.
+
+    In evaluation it computes what any BatchNorm of its weight and bias does.
+    """
+
+    def scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What weight and bias are for the present parameters."""
+        ...

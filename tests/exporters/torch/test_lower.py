@@ -383,7 +383,9 @@ def test_flattening(flatten: Callable[[Any, Tensor], Tensor]) -> None:
     same_as_torch(quantize(Head(), Scheme(4, 4)).train())
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet8-a", "stable-resnet8"])
+@pytest.mark.parametrize(
+    "name", ["resnet8", "resnet8-a", "stable-resnet8", "stable-resnet8-certified"]
+)
 def test_float_networks_of_the_zoo(name: str) -> None:
     torch.manual_seed(0)
     same_as_torch(zoo.build(name, classes=10), tolerance=1e-4)
