@@ -9,7 +9,7 @@ from edgeq.deploy import inputs
 from edgeq.deploy.api.networks import as_files
 from edgeq.deploy.device_advice import suited
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
-from edgeq.errors import OutputError, UsageError
+from edgeq.errors import UsageError
 from edgeq.targets.devices import find
 
 if TYPE_CHECKING:
@@ -93,8 +93,6 @@ def search(
     from edgeq.deploy.search import run
     from edgeq.deploy.search.costs import COSTS, parse_budget
 
-    if path is not None and Path(path).suffix != ".onnx":
-        raise OutputError(f"{path} does not end in .onnx", hint="name an .onnx file")
     if cost not in COSTS:
         raise UsageError(f"no cost is called {cost!r}", hint=f"choose {', '.join(COSTS)}")
     known = find(device) if device else None

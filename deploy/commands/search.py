@@ -44,7 +44,7 @@ def command(
             "--output",
             "-o",
             metavar="FILE",
-            help="The QDQ ONNX file to write; beside it come the scheme (.toml) and the trials.",
+            help="The QDQ ONNX file to write; beside it come the scheme and the trials.",
         ),
     ] = None,
     data_dir: DataDir = None,

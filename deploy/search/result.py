@@ -194,11 +194,16 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
     if any(each.precision.channel_bits for each in found.chosen):
         yield "the file has other widths for each channel; a scheme has one for a layer"
     if found.path is not None:
-        recipe = found.path.with_suffix(".toml")
+        recipe = scheme_path(found.path)
         yield f"next: edgeq export {found.path} --to tflite"
         yield f"or: edgeq calibrate {source} --recipe {recipe} --method gptq, which rounds better"
     else:
         yield "next: the same with -o FILE writes the quantised file and the scheme"
+
+
+def scheme_path(output: Path) -> Path:
+    """Where the scheme is written, beside a file."""
+    return output.with_suffix(".scheme.toml")
 
 
 def as_toml(chosen: Sequence[LayerChoice]) -> str:

@@ -19,8 +19,8 @@ from edgeq.data.batching import fed
 from edgeq.deploy.search.costs import Cost
 from edgeq.deploy.search.judge import NetworkJudge, judged_parts
 from edgeq.deploy.search.memory import Remembered
-from edgeq.deploy.search.result import LayerChoice, SearchResult, amount, as_toml
-from edgeq.errors import UnknownName, UsageError
+from edgeq.deploy.search.result import LayerChoice, SearchResult, amount, as_toml, scheme_path
+from edgeq.errors import OutputError, UnknownName, UsageError
 from edgeq.files import check_output, sha256_of, write_bytes
 from edgeq.formats.artefact import resolve
 
@@ -130,8 +130,8 @@ def search(
         source_path: a float ONNX file, or the checkpoint or folder of an FP32 training.
         source: the data. Calibrated on the training split, searched on the validation split,
             reported on the test split; see :func:`edgeq.deploy.search.judge.judged_parts`.
-        output: the QDQ file to write; None for none. The scheme (.toml) and the trials
-            (.trials.json) are written beside it.
+        output: the QDQ file to write; None for none. The scheme (``.scheme.toml``)
+            and the trials (``.trials.json``) are written beside it.
         config: how ranges are found and weights quantised.
         options: what is searched for.
         task: by which answers are judged; None for that of the data.
@@ -145,9 +145,14 @@ def search(
         UsageError: nothing can be searched for so; no samples, or no labels for a loss.
         OutputError: ``output`` exists, or cannot be written.
     """
-    run = _Run(source_path, source, output, config, options, task, tell)
+    if output is None and options.resume:
+        raise UsageError("there are no trials to go on with", hint="name the output of that search")
     if output is not None:
-        check_output(output, overwrite=overwrite)
+        if output.suffix != ".onnx":
+            raise OutputError(f"{output} does not end in .onnx", hint="name an .onnx file")
+        for written in (output, scheme_path(output)):
+            check_output(written, overwrite=overwrite)
+    run = _Run(source_path, source, output, config, options, task, tell)
     return run.result(progress, overwrite=overwrite)
 
 
@@ -313,7 +318,7 @@ class _Run:
         )
         write_bytes(output, serialize(to_dialect(model, CANONICAL)), overwrite=overwrite)
         scheme = as_toml(self._chosen(best, ())).encode()
-        write_bytes(output.with_suffix(".toml"), scheme, overwrite=True)
+        write_bytes(scheme_path(output), scheme, overwrite=overwrite)
         judge = NetworkJudge(self.source, self.reported, self.network.runs(None), self.task)
         return judge(self.network.runs(None)).score, judge(self.network.runs(model)).score
 

@@ -109,7 +109,7 @@ def test_calibration_by_the_scheme_gives_the_same_integers(
 ) -> None:
     path = tmp_path / "calibrated.onnx"
     assert found.path is not None
-    recipe = found.path.with_suffix(".toml")
+    recipe = found.path.with_suffix(".scheme.toml")
     assert recipe.read_text() == found.scheme
     asked = ["--data", "digits", "--samples", "32", "--recipe", str(recipe), "-o", str(path)]
     assert run(["calibrate", str(network), *asked]) == 0
@@ -304,6 +304,8 @@ def test_the_command_writes_json(network: Path, tmp_path: Path, answer: Callable
         (["--max-drop", "1", "--cost", "latency"], "taken on a target"),
         (["--max-drop", "1", "--target", "ort-cpu"], "means nothing where the cost is bytes"),
         (["--device", "stm32"], "no device is called"),
+        (["--resume"], "no trials to go on with"),
+        (["-o", "found.tflite"], "does not end in .onnx"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(
@@ -313,6 +315,15 @@ def test_what_cannot_be_searched_is_refused(
         flag for flag in SMALL if "--strategy" not in flags or flag not in ("--strategy", "path")
     ]
     assert told in refusal("search", network, *given, *flags)
+
+
+def test_nothing_that_is_there_is_written_over(
+    network: Path, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    (tmp_path / "made.scheme.toml").write_text("mine")
+    asked = [*SMALL, "--max-drop", 1, "-o", tmp_path / "made.onnx"]
+    assert "made.scheme.toml" in refusal("search", network, *asked)
+    assert (tmp_path / "made.scheme.toml").read_text() == "mine"
 
 
 def test_without_labels_a_budget_goes_by_noise(network: Path) -> None:
