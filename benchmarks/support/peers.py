@@ -94,6 +94,13 @@ LITERT_TORCH = Peer("litert-torch", ("torch==2.13.0", "litert-torch==0.10.0"))
 TORCHAO = Peer("torchao", ("torch==2.13.0", "torchao==0.18.0", "numpy==2.4.6"))
 BREVITAS = Peer("brevitas", ("torch==2.13.0", "brevitas==0.13.4"))
 ONNX2TF = Peer("onnx2tf", ("onnx2tf==1.29.24",))
+PEERS_OF_PTQ = {
+    "onnxruntime": Peer("onnxruntime", ("onnxruntime==1.32.0", "onnx==1.23.2")),
+    "aimet-onnx": Peer("aimet-onnx", ("aimet-onnx==2.42.0",)),
+    "nncf": Peer("nncf", ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.32.0")),
+    "onnx-neural-compressor": Peer("onnx-neural-compressor", ("onnx-neural-compressor==1.0",)),
+}
+"""Tools that quantise ONNX after training."""
 
 
 def last_line(text: str) -> str:

@@ -1,0 +1,111 @@
+"""One cell of the table of methods after training, in a process of its own.
+
+``python -m benchmarks.support.ptq_cell '{"network": …}'`` prints what was found as JSON. Seconds
+are those of the processor, so that other work on the machine does not count; the memory is the
+largest resident set of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from benchmarks.support.peers import PEERS_OF_PTQ, PeerError
+from benchmarks.support.ptq_networks import Subject, subject
+from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.observe import session_of
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.errors import EdgeqError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "min-max": {},
+    "percentile": {"observer": "percentile"},
+    "mse": {"observer": "mse", "weight_method": "mse"},
+    "entropy": {"observer": "entropy"},
+    "floor": {"weight_method": "floor"},
+    "per-tensor": {"per_channel": False},
+    "per-tensor, equalize": {"per_channel": False, "methods": ("equalize:relu6=relu",)},
+    "bias-correction": {"methods": ("bias-correction",)},
+    "norm-tuning": {"methods": ("norm-tuning",)},
+    "affine-correction": {"methods": ("affine-correction",)},
+    "output-scale": {"observer": "mse", "methods": ("output-scale", "bias-correction")},
+    "gptq": {"observer": "mse", "weight_method": "mse", "methods": ("gptq", "bias-correction")},
+    "adaround": {"observer": "mse", "weight_method": "mse", "methods": ("adaround",)},
+    "reconstruct": {"observer": "mse", "weight_method": "mse", "methods": ("reconstruct",)},
+}
+"""What each row asks of ``edgeq calibrate``."""
+
+
+def answers(model: ir.Model, test: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The class of each image, each operator computed as ONNX says."""
+    session = session_of(model, exact=True)
+    entry = session.get_inputs()[0]
+    size = entry.shape[0] if isinstance(entry.shape[0], int) else 100
+    parts = [
+        np.asarray(session.run(None, {entry.name: np.ascontiguousarray(test[i : i + size])})[0])
+        for i in range(0, len(test), size)
+    ]
+    return np.concatenate(parts).reshape(len(test), -1).argmax(axis=1)
+
+
+def cell(network: str, row: str, bits: str, folder: Path) -> dict[str, Any]:
+    """What one method makes of a network: accuracy in %, answers changed, seconds and MB.
+
+    Where it cannot be done: ``refused``, why.
+    """
+    given = subject(network, folder)
+    truth = answers(given.model, given.test)
+    widths = [int(width) for width in bits.split("/")]
+    try:
+        found, cost = _peer(given, row, widths) if ":" in row else _ours(given, row, widths)
+    except (EdgeqError, PeerError) as error:
+        return {"refused": str(error).splitlines()[0]}
+    return {
+        "float": 100 * float((truth == given.labels).mean()),
+        "accuracy": 100 * float((found == given.labels).mean()),
+        "changed": int((found != truth).sum()),
+        "samples": len(truth),
+        **cost,
+    }
+
+
+def _ours(
+    given: Subject, row: str, widths: list[int]
+) -> tuple[NDArray[np.int64], dict[str, float]]:
+    config = CalibrationConfig(weight_bits=widths[0], act_bits=widths[1], **RECIPES[row])
+    began = time.process_time()
+    made = quantize_onnx(given.model, np.array_split(given.calibration, 16), config)
+    seconds = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return answers(made, given.test), {"seconds": seconds, "peak_mb": peak}
+
+
+def _peer(
+    given: Subject, row: str, widths: list[int]
+) -> tuple[NDArray[np.int64], dict[str, float]]:
+    from tempfile import TemporaryDirectory
+
+    name, _, method = row.partition(":")
+    with TemporaryDirectory() as path:
+        folder = Path(path)
+        (folder / "float.onnx").write_bytes(ir.to_proto(given.model).SerializeToString())
+        np.savez(folder / "images.npz", calibration=given.calibration, test=given.test)
+        cost = PEERS_OF_PTQ[name].run(
+            folder=path, method=method, weight_bits=widths[0], act_bits=widths[1]
+        )
+        return np.load(folder / "logits.npy").argmax(axis=1), cost
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    print(json.dumps(cell(**{**asked, "folder": Path(asked["folder"])})))

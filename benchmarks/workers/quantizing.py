@@ -1,0 +1,86 @@
+"""What the workers of post-training tools share: the images, the costs, the answers.
+
+Runs in their environments, knows nothing of edgeq.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Feed = dict[str, np.ndarray]
+    Run = Callable[[Feed], np.ndarray]
+
+BATCH = 32
+
+
+class Work:
+    """A float model in a folder, with images.
+
+    Attributes:
+        method: which of the tool's methods is asked for.
+        weight_bits: the width of weights.
+        act_bits: the width of activations.
+        source: the float ONNX file.
+        made: where the quantised one belongs.
+    """
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        import onnx
+
+        self.folder = Path(arguments["folder"])
+        self.method: str = arguments["method"]
+        self.weight_bits, self.act_bits = arguments["weight_bits"], arguments["act_bits"]
+        self.source, self.made = self.folder / "float.onnx", self.folder / "made.onnx"
+        images = np.load(self.folder / "images.npz")
+        self._calibration, self._test = images["calibration"], images["test"]
+        entry = onnx.load(str(self.source)).graph.input[0]
+        self.input = entry.name
+        self._size = entry.type.tensor_type.shape.dim[0].dim_value or BATCH
+
+    def only_int8(self) -> None:
+        """End where another width is asked for."""
+        if (self.weight_bits, self.act_bits) != (8, 8):
+            sys.exit("it quantises convolutions to 8 bits only")
+
+    def batches(self) -> Iterator[Feed]:
+        """The calibration images as the model takes them."""
+        yield from self._feeds(self._calibration)
+
+    def _feeds(self, images: np.ndarray) -> Iterator[Feed]:
+        for start in range(0, len(images) - self._size + 1, self._size):
+            yield {self.input: np.ascontiguousarray(images[start : start + self._size])}
+
+    def finish(self, began: float, run: Run | None = None) -> None:
+        """Answer the test images, by default with the file that was made; print the costs."""
+        seconds = time.process_time() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        run = run or _session(self.made)
+        rest = -len(self._test) % self._size
+        padded = np.concatenate([self._test, self._test[:rest]])
+        parts = [run(feed).reshape(self._size, -1) for feed in self._feeds(padded)]
+        np.save(self.folder / "logits.npy", np.concatenate(parts)[: len(self._test)])
+        print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+
+
+def _session(path: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda feed: session.run(None, feed)[0]
+
+
+def start() -> tuple[Work, float]:
+    """The work that was asked for on the command line, and when it began."""
+    return Work(json.loads(sys.argv[1])), time.process_time()
