@@ -55,7 +55,7 @@ def answers(model: ir.Model, test: NDArray[np.float32]) -> NDArray[np.int64]:
         np.asarray(session.run(None, {entry.name: np.ascontiguousarray(test[i : i + size])})[0])
         for i in range(0, len(test), size)
     ]
-    return np.concatenate(parts).reshape(len(test), -1).argmax(axis=1)
+    return np.asarray(np.concatenate(parts).reshape(len(test), -1).argmax(axis=1), np.int64)
 
 
 def cell(network: str, row: str, bits: str, folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from edgeq.data.dataset import Dataset
+    from edgeq.data.source import DataSource
 
 NETWORKS = ("resnet20-a", "resnet56-a", "resnet8", "mobilenetv2", "mobilenetv3-small")
 CALIBRATION = 500
@@ -64,7 +64,7 @@ def subject(name: str, folder: Path) -> Subject:
     return _subject(model, source)
 
 
-def _subject(model: ir.Model, source: Dataset) -> Subject:
+def _subject(model: ir.Model, source: DataSource) -> Subject:
     few = np.linspace(0, len(source.train) - 1, CALIBRATION).astype(np.int64)
     return Subject(
         model,
@@ -74,7 +74,7 @@ def _subject(model: ir.Model, source: Dataset) -> Subject:
     )
 
 
-def _trained(name: str, source: Dataset, path: Path) -> ir.Model:
+def _trained(name: str, source: DataSource, path: Path) -> ir.Model:
     import torch
 
     from edgeq.exporters.torch.lower import lower
@@ -91,7 +91,7 @@ def _trained(name: str, source: Dataset, path: Path) -> ir.Model:
     return fold_onnx(lower(module.eval(), (channels, *size)))
 
 
-def _train(module: nn.Module, source: Dataset) -> None:
+def _train(module: nn.Module, source: DataSource) -> None:
     import torch
 
     images = torch.from_numpy(normalize(source.train.images, source))
@@ -99,11 +99,9 @@ def _train(module: nn.Module, source: Dataset) -> None:
     optimizer = torch.optim.Adam(module.train().parameters(), lr=_RATE)
     steps = _EPOCHS * (len(images) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
-    for step in range(steps):
-        if step % (len(images) // _BATCH) == 0:
-            order = torch.randperm(len(images))
-        chosen = order[step * _BATCH % (len(images) - _BATCH) :][:_BATCH]
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(module(images[chosen]), labels[chosen]).backward()
-        optimizer.step()
-        schedule.step()
+    for _ in range(_EPOCHS):
+        for chosen in torch.randperm(len(images))[: len(images) // _BATCH * _BATCH].split(_BATCH):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(module(images[chosen]), labels[chosen]).backward()
+            optimizer.step()
+            schedule.step()

@@ -177,7 +177,7 @@ def test_blocks_that_were_done_are_passed_over_after_an_interruption(build: Buil
         assert np.array_equal(np.asarray(constant(value)), np.asarray(other))
 
 
-def test_settings_with_which_nothing_is_learnt_are_refused() -> None:
-    for wrong in ({"drop": 1.0}, {"scale_rate": -1.0}, {"steps": 0}):
-        with pytest.raises(UsageError):
-            BlockReconstruction(**wrong)
+@pytest.mark.parametrize("setting", ["drop=1.0", "scale_rate=-1", "steps=0"])
+def test_settings_with_which_nothing_is_learnt_are_refused(setting: str) -> None:
+    with pytest.raises(UsageError):
+        CalibrationConfig(methods=(f"reconstruct:{setting}",))
