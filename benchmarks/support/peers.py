@@ -98,7 +98,9 @@ PEERS_OF_PTQ = {
     "onnxruntime": Peer("onnxruntime", ("onnxruntime==1.32.0", "onnx==1.23.2")),
     "aimet-onnx": Peer("aimet-onnx", ("aimet-onnx==2.42.0",)),
     "nncf": Peer("nncf", ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.32.0")),
-    "onnx-neural-compressor": Peer("onnx-neural-compressor", ("onnx-neural-compressor==1.0",)),
+    "onnx-neural-compressor": Peer(
+        "onnx-neural-compressor", ("onnx-neural-compressor==1.0", "prettytable==3.18.0")
+    ),
 }
 """Tools that quantise ONNX after training."""
 
