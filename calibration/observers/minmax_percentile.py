@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -34,6 +34,11 @@ class MinMaxPercentile:
         if not 0.0 <= tail < 0.5:
             raise UsageError(
                 f"a tail of {tail} leaves no range", hint="choose at least 0 and less than 0.5"
+            )
+        if granularity not in get_args(Granularity):
+            raise UsageError(
+                f"a record cannot be one {granularity!r}",
+                hint=f"choose {' or '.join(get_args(Granularity))}",
             )
         self.tail = tail
         self.granularity = granularity

@@ -196,6 +196,7 @@ def test_settings_behind_the_name() -> None:
         ("percentile:percent=much", "its default is 99.99"),
         ("percentile:percent=20", "more than 50"),
         ("minmax:percent=3", "use minmax alone"),
+        ("minmax-percentile:granularity=pixel", "choose image or batch"),
         ("percentil:percent=99", "did you mean 'percentile'"),
     ],
 )

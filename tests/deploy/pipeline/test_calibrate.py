@@ -281,3 +281,22 @@ def test_a_layer_that_says_nothing_is_warned_of(network: Path, tmp_path: Path) -
     asked = Job(tmp_path / "dead.onnx", load("digits", None), CalibrationConfig(), 32)
     calibrate(asked, tmp_path / "made.onnx", tell=told.append)
     assert sum("answers the same for every sample" in line for line in told) == 2
+
+
+def test_shards_on_the_command_line(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["calibrate", str(network), "--data", "digits", "--samples", "96"]
+    folder, made = ["--statistics", str(tmp_path / "seen")], ["-o", str(tmp_path / "made.onnx")]
+    assert run([*common, "--shard", "2/2", *folder]) == 0
+    assert "2-of-2.safetensors: 64 samples of digits" in capsys.readouterr().out
+    assert run([*common, *folder, *made]) == 2
+    assert "lacks 1 of 2 shards, or they were not finished: 1/2" in capsys.readouterr().err
+    assert run([*common, "--shard", "1/2", *folder]) == 0
+    assert run([*common, *folder, *made, "--held-back", "0"]) == 0
+    assert run([*common, "-o", str(tmp_path / "whole.onnx"), "--held-back", "0"]) == 0
+    assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
+    assert run([*common, "--shard", "1/2", *made]) == 2
+    assert "a shard writes statistics" in capsys.readouterr().err
+    assert run(common) == 2
+    assert "no file to write is given" in capsys.readouterr().err
