@@ -145,7 +145,7 @@ def command(
     from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.evaluation.verify import verifier_for
     from edgeq.deploy.inputs import choose
-    from edgeq.deploy.pipeline.export import default_formats, export
+    from edgeq.deploy.pipeline.export import default_formats, export, is_float
     from edgeq.exporter import ExportOptions
 
     options = ExportOptions(
@@ -172,6 +172,11 @@ def command(
         name = name or user_model.rpartition(":")[2]
     try:
         with with_model(given, user_model, shown, "--verify") as files:
+            if is_float(only(files)):
+                console.note(
+                    f"{only(files)} is a float network: nothing in it is quantised, and nothing "
+                    "will be in what is written; edgeq calibrate quantises it"
+                )
             written = export(
                 only(files),
                 formats,

@@ -10,6 +10,8 @@ from edgeq.formats.artefact import detect, resolve
 from edgeq.linting import RULES, SEVERITIES, Finding, findings_in
 from edgeq.tabular import Table, Tabular, counted
 
+_NAMED = 5  # files of a folder that a hint names
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -57,6 +59,14 @@ def lint(path: Path, *, device: Device | None = None) -> LintReport:
         ArtefactError: the file is missing or broken.
         UsageError: it is a checkpoint.
     """
+    if path.is_dir() and not any(path.glob("*.safetensors")):
+        held = sorted(each.name for each in path.iterdir() if each.suffix in (".onnx", ".tflite"))
+        raise UsageError(
+            f"{path} is a folder, and files are linted",
+            hint=f"name them: {' '.join(str(path / name) for name in held[:_NAMED])}"
+            if held
+            else "it holds no .onnx and no .tflite file",
+        )
     found = resolve(path)
     kind = detect(found)
     if kind == "checkpoint":

@@ -138,6 +138,19 @@ def canonical(artefact: Path, *, dense: bool = False, outputs: Sequence[str] = (
         return fold_onnx(model)
 
 
+def is_float(artefact: Path) -> bool:
+    """Whether nothing in an ONNX file is quantised; False for other files."""
+    from edgeq.formats.onnx_io import load
+    from edgeq.qdq.qoperator.operators import DYNAMIC, QOPERATORS
+
+    path = resolve(artefact)
+    if detect(path) != "onnx":
+        return False
+    used = {node.op_type for node in load(path, weights=False).graph.node}
+    known = {"QuantizeLinear", "DequantizeLinear", "Quant", "BipolarQuant", *QOPERATORS, *DYNAMIC}
+    return not used & known
+
+
 def _model(artefact: Path, *, dense: bool) -> ir.Model:
     path = resolve(artefact)
     kind = detect(path)

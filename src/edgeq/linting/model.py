@@ -143,6 +143,7 @@ class LintModel:
         preprocessing: whether the file says how its inputs are prepared.
         broken: quantisers whose grid means nothing, each with what is wrong.
         device: the device that the file is for; None for any.
+        not_finite: operators with the name of a constant of theirs that holds NaN or infinity.
     """
 
     name: str
@@ -154,6 +155,7 @@ class LintModel:
     preprocessing: bool
     broken: tuple[tuple[str, str], ...] = ()
     device: Device | None = None
+    not_finite: tuple[tuple[str, str], ...] = ()
 
     __repr__ = brief
 

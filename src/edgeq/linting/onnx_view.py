@@ -65,8 +65,28 @@ def view(model: ir.Model, name: str) -> LintModel:
     notes = (*model.metadata_props, *model.graph.metadata_props)
     known = any(word in str(note) for note in notes for word in _PREPROCESSING)
     return LintModel(
-        name, "onnx", layers, handovers, activations, inputs, known, tuple(reader.broken.items())
+        name,
+        "onnx",
+        layers,
+        handovers,
+        activations,
+        inputs,
+        known,
+        tuple(reader.broken.items()),
+        not_finite=tuple(_not_finite(model.graph)),
     )
+
+
+def _not_finite(graph: ir.Graph) -> Iterator[tuple[str, str]]:
+    """The layers and norms that hold NaN or infinity, with the name of the constant."""
+    for node in graph:
+        if node.op_type not in (*_LAYERS, *_RECURRENT, "BatchNormalization"):
+            continue
+        for value in node.inputs:
+            if value is None or (values := constant_of(value)) is None:
+                continue
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                yield title(node), value.name or ""
 
 
 def _size(size: object) -> int:

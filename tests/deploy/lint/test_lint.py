@@ -6,20 +6,19 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import pytest
 from tests.support.models.lint_models import as_tflite, network, with_constants
 
 from edgeq.deploy.cli import run
 from edgeq.deploy.lint.run import lint
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, UsageError
 from edgeq.linting import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
 
 
 @pytest.fixture
@@ -165,3 +164,47 @@ def test_sarif_is_not_written_over_another_file(
     assert path.read_text() == "mine"
     assert run(["lint", str(sick), "--sarif", str(path), "--overwrite"]) == 0
     assert json.loads(path.read_text())["version"] == "2.1.0"
+
+
+def float_file(path: Path, weight: float = 1.0) -> Path:
+    """One layer in float."""
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="conv")],
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 1, 4, 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1, 4, 4])],
+        [onnx.numpy_helper.from_array(np.full((1, 1, 1, 1), weight, np.float32), "w")],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, ir_version=9, opset_imports=[opset]), path)
+    return path
+
+
+def test_a_float_file_says_that_it_is_one(tmp_path: Path) -> None:
+    found = lint(float_file(tmp_path / "net.onnx")).findings
+    (told,) = [each for each in found if each.rule == "float-in-fact"]
+    assert told.severity == "note"
+    assert "the file is in float, with the layers conv" in told.message
+    assert "edgeq calibrate takes" in told.hint
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(tmp_path: Path, weight: float) -> None:
+    found = lint(float_file(tmp_path / "net.onnx", weight)).findings
+    (told,) = [each for each in found if each.severity == "error"]
+    assert (told.node, told.message) == ("conv", "its constant 'w' holds NaN or infinity")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    float_file(tmp_path / "net.onnx")
+    with pytest.raises(UsageError, match="is a folder") as caught:
+        lint(tmp_path)
+    assert "net.onnx" in caught.value.hint
+
+
+def test_export_says_that_a_network_is_in_float(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = float_file(tmp_path / "net.onnx")
+    run(["export", str(net), "--to", "onnx", "-o", str(tmp_path / "out")])
+    assert "net.onnx is a float network: nothing in it is quantised" in capsys.readouterr().err

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, ClassVar
 from edgeq.linting import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgeq.linting import Severity
-    from edgeq.linting.model import LintModel
+    from edgeq.linting.model import LintLayer, LintModel
 
 _NAMED = re.compile(
     r"(^|[^a-z0-9])(u?int[48]|int16|quant(ized|ised)?|w\d+a\d+|qdq|ptq|qat)", re.IGNORECASE
 )
+_SHOWN = 5
 
 
 class FloatInFact:
     """A layer of a quantised file computes in float.
 
     Its input, its weights, its bias or its result has no quantiser. Or the file's name says that it
-    is quantised, and no layer is. Such a layer runs at float's speed, and an accelerator for
-    integers leaves it to the processor. `edgeq audit` asks a runtime; this rule needs none.
+    is quantised, and no layer is; of a file that is meant to be in float this is a note. Such a
+    layer runs at float's speed, and an accelerator for integers leaves it to the processor. `edgeq
+    audit` asks a runtime; this rule needs none.
     """
 
     severity: ClassVar[Severity] = "warning"
@@ -33,6 +35,8 @@ class FloatInFact:
         """One problem a layer, or one for the whole file."""
         in_float = [layer for layer in model.layers if layer.why_float]
         if not model.is_quantized and not _NAMED.search(model.name):
+            if in_float:
+                yield _float_file(in_float)
             return
         if model.layers and len(in_float) == len(model.layers):
             parts = f", though parts are quantised: {in_float[0].why_float}"
@@ -57,3 +61,14 @@ class FloatInFact:
                 float(layer.size),
                 "weights",
             )
+
+
+def _float_file(layers: Sequence[LintLayer]) -> Problem:
+    names = ", ".join(layer.node for layer in layers[:_SHOWN])
+    more = f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else ""
+    return Problem(
+        "",
+        f"the file is in float, with the layers {names}{more}: nothing in it is quantised",
+        "a float file is what edgeq calibrate takes; lint what it writes",
+        severity="note",
+    )
