@@ -60,7 +60,7 @@ _DTYPES = {
 }
 # severity; what ONNX Runtime warns of on stderr (its optimised graph is not portable, …) needs no
 # reader
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ class _Engine:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         return options
 
     def _create(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, shown
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.file.builder import Builder
@@ -103,6 +103,12 @@ def _view(model: ir.Model) -> QdqGraph:
                 tensors[node.outputs[0]] = tensors[source]
             continue
         ops.append(_op(node, tensors, shapes))
+    for value in model.graph.outputs:
+        if value not in tensors:
+            raise ArtefactError(
+                f"the output {shown(value.name or '')} is a constant",
+                hint="leave it out; it needs no network",
+            )
     outputs = tuple(QdqOutput(value.name or "", tensors[value]) for value in model.graph.outputs)
     inputs = tuple(
         replace(tensors[value], graph_input=value.name or "") for value in model.graph.inputs

@@ -120,6 +120,7 @@ class _Kernels:
         self.positions = {node: position for position, node in enumerate(self.originals)}
         self.nodes = list(running.graph.node)
         self.types, self.sizes = _described(running)
+        self.kinds: dict[str, str] = {}
         self.by_position: dict[int, onnx.NodeProto] = {}
         for node in self.nodes:
             mark = MARK.match(node.name)
@@ -177,17 +178,25 @@ class _Kernels:
         As the graph says, or, of what an optimiser made or a foreign operator gives, as it was
         made.
         """
-        known = self.types.get(name, "")
-        maker = self.by_value.get(name)
-        if known in _COMPUTED or maker is None:
-            return known
-        if maker.op_type in _GIVES_FLOAT or (
-            maker.op_type == "QGemm" and len(maker.input) <= _QGEMM_SCALE
-        ):
-            return "float"
-        if maker.op_type == "QuantizeLinear" or _INTEGER_KERNEL.match(maker.op_type):
-            return "uint8"
-        return self._kind(maker.input[0]) if maker.input else ""
+        behind = []  # values that have the kind of the next one; a loop, since graphs are deep
+        while name not in self.kinds:
+            known = self.types.get(name, "")
+            maker = self.by_value.get(name)
+            if known in _COMPUTED or maker is None:
+                self.kinds[name] = known
+            elif maker.op_type in _GIVES_FLOAT or (
+                maker.op_type == "QGemm" and len(maker.input) <= _QGEMM_SCALE
+            ):
+                self.kinds[name] = "float"
+            elif maker.op_type == "QuantizeLinear" or _INTEGER_KERNEL.match(maker.op_type):
+                self.kinds[name] = "uint8"
+            elif not maker.input:
+                self.kinds[name] = ""
+            else:
+                behind.append(name)
+                name = maker.input[0]
+        self.kinds |= dict.fromkeys(behind, self.kinds[name])
+        return self.kinds[name]
 
     def transposes(self) -> tuple[int, int]:
         """How many there are, and the bytes that those of known shape write for one sample."""

@@ -14,7 +14,12 @@ import onnx_ir as ir
 from edgeq.errors import ArtefactError, first_line
 from edgeq.files import check_model_size, read_bytes
 from edgeq.formats.artefact import detect
-from edgeq.formats.onnx_validation import check_external_data, check_graph, in_order
+from edgeq.formats.onnx_validation import (
+    check_external_data,
+    check_functions,
+    check_graph,
+    in_order,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,9 +108,11 @@ def _proto(content: bytes, what: str) -> onnx.ModelProto:
     import onnx  # protobuf parsing only
 
     try:
-        return _without_alias(onnx.load_model_from_string(content))
+        proto = _without_alias(onnx.load_model_from_string(content))
     except Exception as error:  # protobuf raises many kinds on broken files
         raise _broken(what, error) from error
+    check_functions(proto, what)
+    return proto
 
 
 def _without_alias(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -27,6 +27,7 @@ _HINT = "it is damaged, or the tool that wrote it is at fault; write it again fr
 # Brevitas writes its operators without an import of theirs; no runtime reads them anyway
 _UNNAMED_DOMAINS = ("onnx.brevitas",)
 _MOST = 2**31 - 1  # of a version, and of the elements of a tensor
+_MOST_NODES = 1_000_000  # once every function is written out
 
 
 def check_graph(proto: onnx.ModelProto, what: str) -> None:
@@ -44,6 +45,39 @@ def check_graph(proto: onnx.ModelProto, what: str) -> None:
     """
     for problem in _problems(proto):
         raise ArtefactError(f"{what} is no ONNX model: {problem}", hint=_HINT)
+
+
+def check_functions(proto: onnx.ModelProto, what: str) -> None:
+    """Refuse functions that stand for more nodes than anything can hold.
+
+    30 functions of a line each, which call one another twice, are a thousand million nodes.
+
+    Args:
+        proto: the model.
+        what: the noun for messages, such as its path.
+
+    Raises:
+        ArtefactError: written out they are more than a million nodes, or one calls itself.
+    """
+    calls = {
+        (each.domain, each.name): [(node.domain, node.op_type) for node in each.node]
+        for each in proto.functions
+    }
+    sizes: dict[tuple[str, str], int] = {}
+    try:
+        for key in TopologicalSorter(calls).static_order():
+            sizes[key] = sum(sizes[call] for call in calls[key]) if key in calls else 1
+    except CycleError as error:
+        name = error.args[1][0][1]
+        raise ArtefactError(
+            f"{what} is no ONNX model: its function {shown(name)} calls itself", hint=_HINT
+        ) from None
+    total = sum(sizes.get((node.domain, node.op_type), 1) for node in proto.graph.node)
+    if calls and total > _MOST_NODES:
+        raise ArtefactError(
+            f"the functions of {what} stand for {total:,} nodes, more than a network has",
+            hint=_HINT,
+        )
 
 
 def check_external_data(proto: onnx.ModelProto, folder: Path) -> None:

@@ -8,7 +8,7 @@ from edgeq.targets.workers.ort_model import OrtModel
 from edgeq.targets.workers.wire import Damaged, Refused
 
 _PROVIDER = "CPUExecutionProvider"
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
 
 
 def versions() -> dict[str, str]:
@@ -44,7 +44,7 @@ def _start(model: bytes, threads: int, *, optimize: bool) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     try:
         session = ort.InferenceSession(model, options, providers=[_PROVIDER])
     except Exception as error:  # its exceptions have no base of their own

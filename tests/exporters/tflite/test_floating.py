@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeq.errors import ArtefactError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.formats.onnx_io import read
@@ -44,3 +46,16 @@ def test_a_transposed_convolution_that_strides(tmp_path: Path) -> None:
         found = found.transpose(0, 3, 1, 2)
     # sums of twelve products in float32, in another order
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+
+def test_an_output_that_is_a_constant_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "net.onnx"
+    kinds = {"x": TensorProto.FLOAT, "y": TensorProto.FLOAT}
+    x, y = (helper.make_tensor_value_info(name, kind, [1, 4]) for name, kind in kinds.items())
+    constant = numpy_helper.from_array(np.ones((1, 4), np.float32), "y")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "net", [x], [y], [constant])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), source
+    )
+    with pytest.raises(ArtefactError, match="the output 'y' is a constant"):
+        exporter.export(read(source), ExportOptions())
