@@ -44,7 +44,7 @@ def norm_bound(weight: Tensor, size: tuple[int, int] | None = None) -> float:
 
     See :func:`edgeq.bounding.norms.convolution_norm`.
     """
-    return convolution_norm(weight.detach().double().numpy(), size)
+    return convolution_norm(weight.detach().double().cpu().numpy(), size)
 
 
 def squared_norm(kernels: Sequence[Tensor], scales: Tensor) -> Tensor:
@@ -196,15 +196,22 @@ class StepNorm(nn.BatchNorm2d):
         weight = step * gain / (squared + torch.finfo(squared.dtype).tiny) * deviation
         return weight, weight * self.shift
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  as in the base
         """(n, channels, h, w) to the same."""
         if not self.training:
-            return super().forward(x)
+            return super().forward(input)
         weight, bias = self.scale_and_shift()
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         y = functional.batch_norm(
-            x, self.running_mean, self.running_var, None, None, True, self.momentum or 0.0, self.eps
+            input,
+            self.running_mean,
+            self.running_var,
+            None,
+            None,
+            True,
+            self.momentum or 0.0,
+            self.eps,
         )
         return y * weight[:, None, None] + bias[:, None, None]
 

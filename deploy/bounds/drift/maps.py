@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from edgeq.bounding.norms import grouped_norm, matrix_norm
 from edgeq.errors import UsageError
-from edgeq.qdq.ir import QdqConstant
+from edgeq.qdq.ir import QdqConstant, shape_of
 from edgeq.targets.emulator.arithmetic.dot import as_images
 from edgeq.targets.emulator.hardware.profiles import profile_of
 from edgeq.targets.emulator.onnx.op import OnnxOp
@@ -86,7 +86,7 @@ def _convolution(op: QdqOp, weight: NDArray[np.float64]) -> LinearMap:
     dilation = op.integers("dilations", (1,) * (weight.ndim - 2))
     wide = weight[:, :, None] if lines else weight
     dilations = (1, dilation[0]) if lines else (dilation[0], dilation[1])
-    source = op.inputs[0].shape if op.inputs[0] is not None else ()
+    source = shape_of(op.inputs[0])
     size = (1, source[-1]) if lines else (source[-2], source[-1])
     if op.op_type == "Conv":
         window = window_of(OnnxOp(op, MACHINE, 0), weight.shape[2:], groups)
