@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.ptq import float_model, images
+from benchmarks.support.ptq_networks import NETWORKS, subject
 from edgeq.formats.onnx_io import serialize
 
 if TYPE_CHECKING:
@@ -34,15 +34,16 @@ WORKER = Path(__file__).parent / "workers" / "calibrators.py"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one line for each tool, observer and number of samples."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network", help="resnet20-a, resnet56-a or resnet8")
+    parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--samples", nargs="+", type=int, default=[256])
     parser.add_argument("--rows", nargs="+", default=[f"{a}:{b}" for a, b in ROWS])
     parser.add_argument("--repeat", type=int, default=1, help="the least of so many runs is shown")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         model, data = Path(folder) / "float.onnx", Path(folder) / "images.npy"
-        model.write_bytes(serialize(float_model(asked.network)))
-        np.save(data, images(asked.network)[0])
+        network = subject(asked.network, Path(folder))
+        model.write_bytes(serialize(network.model))
+        np.save(data, network.calibration)
         print(f"{'tool':12} {'observer':16} {'samples':>8} {'processor s':>12} {'s':>7} {'MB':>7}")
         for count in asked.samples:
             found: dict[str, list[dict[str, float]]] = {row: [] for row in asked.rows}

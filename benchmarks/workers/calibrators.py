@@ -80,4 +80,5 @@ def main(tool: str, observer: str, model: str, images: str, count: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, where scripts have the names of packages
     main(*sys.argv[1:])
