@@ -171,7 +171,8 @@ def _renamed(
             )
     met = np.zeros((count, count), np.int64)
     np.add.at(met, (answers, labels), 1)
-    means, taken = {}, set()
+    means: dict[int, int] = {}
+    taken: set[int] = set()
     for place in np.argsort(-met, axis=None, kind="stable"):
         answer, label = divmod(int(place), count)
         if answer not in means and label not in taken:
