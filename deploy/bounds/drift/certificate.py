@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeq.target import Session
 
 BATCH = 32
+FLOAT32 = 2.0**-24  # the relative error of one rounding
 
 CASES: Mapping[str, Rules] = {
     "FP32": Rules(),
@@ -157,6 +158,19 @@ def certified(logits: Tensor, error: Tensor, norm: Tensor) -> Tensor:
     return safe.scatter(1, top, value=True).all(1)
 
 
+def exceeds(answers: Tensor, logits: Tensor, error: Tensor) -> Tensor:
+    """Where a runtime is beyond the bound: bool of the shape of the logits.
+
+    A runtime's answer is an integer times a scale as a float32, rounded once.
+
+    Args:
+        answers: the runtime's, float64.
+        logits: those of FP32, float64.
+        error: the bounds, float64.
+    """
+    return (answers - logits).abs() > error * (1 + SLACK) + answers.abs() * FLOAT32
+
+
 class _Collected:
     """The greatest of everything over batches."""
 
@@ -206,7 +220,7 @@ class _Collected:
         self.held[target] = Held(
             target,
             max(before.drift, float(apart.max())),
-            before.beyond + int((apart > error * (1 + SLACK)).any(1).sum()),
+            before.beyond + int(exceeds(there, logits, error).any(1).sum()),
             before.changed + int(changed.sum()),
         )
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import edgeq
+from edgeq.deploy.bounds.drift.certificate import exceeds
 from edgeq.deploy.bounds.run import require_held
 from edgeq.deploy.cli import run
 from edgeq.errors import GateFailed, UsageError
@@ -91,3 +92,12 @@ def test_what_has_no_bound_is_named(tmp_path: Path, file: Path) -> None:
     assert edgeq.bounds(path).sums
     with pytest.raises(UsageError, match="targets are named, and no data"):
         edgeq.bounds(file, targets=["ort-cpu"])
+
+
+@pytest.mark.parametrize(("answer", "beyond"), [(1.1, False), (1.1 + 2e-9, False), (1.1001, True)])
+def test_a_bound_that_is_met_leaves_room_for_the_rounding_of_float32(
+    answer: float, beyond: bool
+) -> None:
+    """Where clipping is all of an error, measured and bound are one number."""
+    answers, logits, error = torch.tensor([[answer], [1.0], [0.1]], dtype=torch.float64)
+    assert bool(exceeds(answers, logits, error)) is beyond
