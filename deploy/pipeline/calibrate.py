@@ -102,14 +102,14 @@ class Job:
             ArtefactError: all are broken, and to be left out.
         """
         if not self.skip_broken:
-            return self._asked
+            return self.asked
         if not self._readable:
             self._readable.append(self._without_broken())
         return self._readable[0]
 
     def _without_broken(self) -> NDArray[np.int64]:
         inputs = getattr(self.source, self.split).inputs.values()
-        kept, asked = [], self._asked
+        kept, asked = [], self.asked
         for place in asked.tolist():
             with suppress(ArtefactError):
                 for samples in inputs:
@@ -124,16 +124,17 @@ class Job:
 
     def broken(self) -> str:
         """The samples that are left out, in words; empty for none."""
-        lost = np.setdiff1d(self._asked, self.chosen)
+        lost = np.setdiff1d(self.asked, self.chosen)
         if not lost.size:
             return ""
         names = getattr(self.source, self.split).names
         named = [str(names[place] if names else place) for place in lost[:_NAMED].tolist()]
         more = " …" if lost.size > _NAMED else ""
-        return f"{lost.size} of {len(self._asked)} samples are left out: {', '.join(named)}{more}"
+        return f"{lost.size} of {len(self.asked)} samples are left out: {', '.join(named)}{more}"
 
     @property
-    def _asked(self) -> NDArray[np.int64]:
+    def asked(self) -> NDArray[np.int64]:
+        """The samples, broken ones among them."""
         available = len(getattr(self.source, self.split))
         if self.seed is None and self.split == "train":
             return spread(available, self.samples)
@@ -248,7 +249,8 @@ def calibrate(
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
     if job.split == "test":
         whole = len(job.source.test)
-        noted = set_aside_note(job.source.name, whole, count if job.seed is None else whole)
+        aside = len(job.asked) if job.seed is None else whole
+        noted = set_aside_note(job.source.name, whole, aside)
         model.metadata_props.update(noted)
     recipe = CalibrationRecipe(job.config, job.samples)
     model.metadata_props[NOTE] = json.dumps(recipe.to_dict(), sort_keys=True)
