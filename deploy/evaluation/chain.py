@@ -9,6 +9,7 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from edgeq.diffing.replay import ReplayTarget
 from edgeq.errors import EdgeqError, TargetError, UsageError
 from edgeq.formats.artefact import detect, resolve
 from edgeq.target import TARGETS, Availability
@@ -228,7 +229,7 @@ def reference_name(kind: Format) -> str:
     raise TargetError(f"no reference target opens {kind} files", hint="see edgeq targets")
 
 
-def replaying_target(kind: Format) -> Target:
+def replay_target(kind: Format) -> ReplayTarget:
     """The target that computes each operator of a file from given numbers.
 
     Raises:
@@ -237,7 +238,7 @@ def replaying_target(kind: Format) -> Target:
     for name in TARGETS.names():
         with suppress(EdgeqError):
             target = load_target(name)
-            if target.capabilities.replays and kind in target.capabilities.formats:
+            if isinstance(target, ReplayTarget) and kind in target.capabilities.formats:
                 return target
     raise TargetError(f"no target replays {kind} files", hint="see edgeq targets")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.diffing.replay import Operator, Recorded, Replayed, Replaying
+    from edgeq.diffing.replay import Operator, Recorded, Replayed, ReplaySession
     from edgeq.target import Batch
 
 ROUNDING = 1
@@ -189,7 +189,7 @@ class StageMeter:
     samples: int = 0
 
     def add(
-        self, program: Replaying, batch: Batch, recorded: Mapping[str, Recorded], before: int
+        self, program: ReplaySession, batch: Batch, recorded: Mapping[str, Recorded], before: int
     ) -> None:
         """Judge each operator by the numbers that the stage itself gave it.
 
@@ -222,10 +222,17 @@ class StageMeter:
                     before + start + where,
                 )
 
-    def accumulate(self, reference: Mapping[str, Recorded], seen: Mapping[str, Recorded]) -> None:
+    def accumulate(
+        self,
+        program: ReplaySession,
+        reference: Mapping[str, Recorded],
+        seen: Mapping[str, Recorded],
+    ) -> None:
         """Add what the stage is off from the one that it is judged by."""
-        for name, meter in self.meters.items():
+        for operator in program.operators:
+            name = operator.tensor
             if name in reference and name in seen and _size(reference[name]) == _size(seen[name]):
+                meter = self.meters.setdefault(name, OperatorMeter(operator))
                 meter.accumulate(reference[name], seen[name])
 
     def results(self) -> tuple[OperatorError, ...]:
@@ -239,7 +246,7 @@ class StageMeter:
         return self.first is not None
 
 
-def by_names_of(program: Replaying, recorded: Mapping[str, Recorded]) -> dict[str, Recorded]:
+def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dict[str, Recorded]:
     """A recording by the names of another file, whose operators stand in the same order.
 
     Tensors of one name belong together. Where most have other names, as other tools' converters
@@ -249,7 +256,7 @@ def by_names_of(program: Replaying, recorded: Mapping[str, Recorded]) -> dict[st
     found = {name: values for name, values in recorded.items() if name in wanted}
     if 2 * len(found) >= len(wanted) or not recorded:
         return found
-    return dict(_in_order(wanted, recorded))
+    return max(found, dict(_in_order(wanted, recorded)), key=len)
 
 
 def _in_order(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.data.batching import fed, samples_in
 from edgeq.deploy.diff.run import diff
-from edgeq.deploy.evaluation.chain import load_target, replaying_target
+from edgeq.deploy.evaluation.chain import load_target, replay_target
 from edgeq.deploy.evaluation.compare import Observed, compare
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
@@ -21,7 +21,6 @@ from edgeq.deploy.why.places import places_of
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
 from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
-from edgeq.diffing.replay import Replaying
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.evidence import Place
     from edgeq.deploy.why.records import Cause, OperatorError
     from edgeq.deploy.why.stages import Judged
+    from edgeq.diffing.replay import ReplaySession
     from edgeq.target import Session
 
 _FEW = 4
@@ -146,7 +146,7 @@ class _Chain:
     def measure(self, progress: Callable[[int], None]) -> None:
         """Feed all samples through all stages, and judge each operator."""
         with ExitStack() as stack:
-            program = self._program(stack)
+            program = self._program()
             if program is None or self.file is None:
                 return
             self.places = places_of(self.file, program.operators)
@@ -163,11 +163,11 @@ class _Chain:
                         continue
                     meter = self.meters[stage.pair]
                     meter.samples += samples_in(images)
-                    if self._is_itself(stage):
-                        continue
-                    meter.add(program, images, recorded[stage.pair], done)
-                    if stage.against in recorded:
-                        meter.accumulate(recorded[stage.against], recorded[stage.pair])
+                    if not self._is_itself(stage):
+                        meter.add(program, images, recorded[stage.pair], done)
+                    if stage.against is not None and stage.against in recorded:
+                        before = recorded[stage.against]
+                        meter.accumulate(program, before, recorded[stage.pair])
                 done += samples_in(images)
                 progress(done)
             for pair, session in sessions.items():
@@ -175,29 +175,23 @@ class _Chain:
                     reports = session.layers()  # type: ignore[union-attr]
                     self.overflows[pair] = {each.work.name: each.stats for each in reports}
 
-    def _program(self, stack: ExitStack) -> Replaying | None:
+    def _program(self) -> ReplaySession | None:
         """The first quantised file, opened where its operators can be given numbers."""
         if self.file is None:
             return None
         try:
-            session = replaying_target(detect(self.file)).open(self.file, threads=self.threads)
-            stack.enter_context(session)
+            target = replay_target(detect(self.file))
+            return target.open_replay(self.file, threads=self.threads)
         except EdgeqError as error:
             self.remarks.append(
                 f"operators of {self.file.name} are not judged one by one, since {error.what}"
             )
             return None
-        return session if isinstance(session, Replaying) else None
 
     def _is_itself(self, stage: Judged) -> bool:
-        """Whether it is what the others are judged by: the program itself, on its reference."""
+        """Whether it is what the others are judged by: the first file, on its reference."""
         capabilities = load_target(stage.pair.target).capabilities
-        return (
-            stage.pair.artefact == self.file
-            and capabilities.reference
-            and any(other.against == stage.pair for other in self.stages)
-            and stage.against is None
-        )
+        return stage.pair.artefact == self.file and capabilities.reference
 
     def _sessions(self, stack: ExitStack) -> dict[Pair, Session | ExposedSession]:
         found: dict[Pair, Session | ExposedSession] = {}
@@ -207,7 +201,9 @@ class _Chain:
             if target.capabilities.intermediates:
                 session = target.open(path, threads=self.threads, intermediates=True)
                 found[stage.pair] = stack.enter_context(session)
-            elif stage.quantized:
+                if session.tensors(few):
+                    continue
+            if stage.quantized:
                 try:
                     found[stage.pair] = exposed(target, path, few, stack, threads=self.threads)
                 except EdgeqError as error:
@@ -256,7 +252,7 @@ class _Chain:
         meter = self.meters.get(stage.pair) or StageMeter()
         if not stage.quantized or stage.against is None:
             return []
-        if stage.against in {each.pair for each in self.stages if not each.quantized}:
+        if stage.from_float:
             if answers.lost is None or answers.gained is None or not answers.are_lost:
                 return []
             results = self._float_errors(stage)

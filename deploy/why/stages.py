@@ -27,20 +27,25 @@ class Judged:
         pair: what runs where.
         quantized: whether it computes with integers, or as if.
         against: what it is judged by; None for the first.
+        from_float: whether it rounds and what it is judged by does not.
     """
 
     pair: Pair
     quantized: bool
     against: Pair | None
+    from_float: bool = False
 
 
 def with_reference(pairs: Sequence[Pair], rounded: Mapping[Pair, bool]) -> list[Pair]:
     """The stages, and the first quantised file on the reference of its format in front of them.
 
+    A file in float is left out where the target takes quantised ones only.
+
     Args:
         pairs: what was asked for, in the order of the chain.
         rounded: which of them round; see :func:`is_quantized`.
     """
+    pairs = [pair for pair in pairs if rounded[pair] or not _needs_integers(pair)]
     first = next(
         (pair for pair in pairs if rounded[pair] and detect(pair.artefact) != "checkpoint"), None
     )
@@ -74,7 +79,8 @@ def judged(pairs: Sequence[Pair], asked: Mapping[Pair, bool]) -> list[Judged]:
             against = floats[0] if floats else None
         else:
             against = first
-        found.append(Judged(pair, rounded[pair], against))
+        from_float = rounded[pair] and against is not None and not rounded[against]
+        found.append(Judged(pair, rounded[pair], against, from_float))
     return found
 
 
@@ -91,6 +97,10 @@ def is_quantized(pairs: Sequence[Pair]) -> dict[Pair, bool]:
             files[pair.artefact] = _file_is_quantized(pair.artefact)
         found[pair] = files[pair.artefact]
     return found
+
+
+def _needs_integers(pair: Pair) -> bool:
+    return load_target(pair.target).capabilities.replays
 
 
 def _reference_among(integers: Sequence[Pair]) -> Pair | None:

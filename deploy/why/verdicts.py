@@ -52,7 +52,7 @@ def verdict_of(
     shown: Stage = next(each for each in observed.comparison.stages if each.name == name)
     against = "" if stage.against is None else names[stage.against]
     operators = () if meter is None else meter.results()
-    state, told = _judge(stage, answers, meter, operators, [known[i] for i in causes])
+    state, told = _judge(stage, answers, operators, [known[i] for i in causes])
     return StageVerdict(
         shown.artefact,
         shown.target,
@@ -134,7 +134,6 @@ def answers_of(observed: Observed, name: str, against: str, ids: NDArray[np.int6
 def _judge(
     stage: Judged,
     answers: Answers,
-    meter: StageMeter | None,
     operators: Sequence[OperatorError],
     causes: Sequence[Cause],
 ) -> tuple[State, str]:
@@ -142,14 +141,13 @@ def _judge(
         return "reference", "reference" if stage.quantized else ""
     if causes:
         return "WRONG", f"WRONG: {causes[0].kind}"
-    rounding = any(each.max_lsb is None and each.elements for each in operators)
     if not stage.quantized:
         return "exact", "the same network in float"
-    if rounding or meter is None or not operators:
-        if not rounding and answers.lost is None:
-            return "unknown", "not judged: it shows no tensors"
+    if stage.from_float:
         within = ", within its interval" if answers.lost is not None else ""
         return "quantisation", f"quantisation{within}"
+    if not any(each.elements for each in operators):
+        return "unknown", "its operators cannot be judged"
     most = max((each.max_lsb or 0 for each in operators), default=0)
     if most == 0:
         return "exact", "exact: every integer"

@@ -74,8 +74,8 @@ class Capabilities:
             files in their QDQ form.
         reference: whether it computes its format to the letter and shows inner tensors, so that
             other kernels are judged by it.
-        replays: whether its sessions compute each operator of a file from numbers that are given;
-            see :mod:`edgeq.diffing.replay`.
+        replays: whether it interprets quantised files operator by operator, and counts what happens
+            to their sums; see :mod:`edgeq.diffing.replay`.
         link: its place between network and device; None for one that comes last.
     """
 

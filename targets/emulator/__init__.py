@@ -55,6 +55,17 @@ class EmulatorTarget:
         session = EmulatorSession if profile.costs is None else EstimatedSession
         return session(program, profile, threads=threads, intermediates=intermediates)
 
+    def open_replay(self, artefact: Path, *, threads: int = 1) -> EmulatorSession:
+        """Load a file whose operators are given numbers; see :mod:`edgeq.diffing.replay`.
+
+        Results near ties are not settled: what they are held against may be a step off either way.
+        """
+        settled = self._profile(artefact)
+        program, profile = self._program(artefact, replace(settled, settles_ties=False))
+        from edgeq.targets.emulator.session import EmulatorSession
+
+        return EmulatorSession(program, profile, threads=threads, intermediates=True)
+
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:  # noqa: ARG002
         """Which operators run in integers.
 
@@ -88,12 +99,17 @@ class EmulatorTarget:
 
         return target_of(profile_of(kind), kind)
 
-    def _program(self, artefact: Path) -> tuple[Program, HardwareProfile]:
+    def _profile(self, artefact: Path) -> HardwareProfile:
         require_format(artefact, self.capabilities)
-        find(_RUNTIMES)
         from edgeq.targets.emulator.hardware.profiles import profile_of
 
-        profile = profile_of(self.profile or _REFERENCES[artefact.suffix])
+        return profile_of(self.profile or _REFERENCES[artefact.suffix])
+
+    def _program(
+        self, artefact: Path, machine: HardwareProfile | None = None
+    ) -> tuple[Program, HardwareProfile]:
+        profile = machine or self._profile(artefact)
+        find(_RUNTIMES)
         if artefact.suffix == _ONNX:
             from edgeq.formats.onnx_io import load
             from edgeq.targets.emulator.onnx.program import read_onnx

@@ -73,7 +73,7 @@ def replay(
     recording: Recording,
     log: Log,
 ) -> Iterator[Replayed]:
-    """Compute each operator from a recording; see :meth:`edgeq.diffing.replay.Replaying.replay`.
+    """Compute each operator from a recording; see :mod:`edgeq.diffing.replay`.
 
     Args:
         program: the file.

@@ -13,6 +13,7 @@ from edgeq.brief import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -71,9 +72,8 @@ class Replayed:
     __repr__ = brief
 
 
-@runtime_checkable
-class Replaying(Protocol):
-    """A session that computes operators from given numbers."""
+class ReplaySession(Protocol):
+    """A session that computes operators from given numbers; it holds nothing to be closed."""
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -92,5 +92,19 @@ class Replaying(Protocol):
         Yields:
             Each operator whose result was recorded, in the order of execution. Many samples may
             come in several rounds.
+        """
+        ...
+
+
+@runtime_checkable
+class ReplayTarget(Protocol):
+    """A target that opens files so that operators can be given numbers."""
+
+    def open_replay(self, artefact: Path, *, threads: int = 1) -> ReplaySession:
+        """Load a file.
+
+        Raises:
+            ArtefactError: the file is missing, broken or of another format.
+            TargetError: it has operators that the target does not know.
         """
         ...

@@ -55,6 +55,8 @@ class HardwareProfile:
         binary: whether sums of one-bit products are counted by XNOR and popcount.
         on_unsupported_width: what becomes of a layer with wider operands: the file is refused, or
             the layer is left to a ``host`` that computes it in 32 bits.
+        settles_ties: whether results of ONNX's float arithmetic that lie near ties are computed in
+            the order in which ONNX Runtime adds, which takes most of the time.
         source: where all this is written.
         costs: its speed and its memories; None where no cost is estimated.
     """
@@ -73,5 +75,6 @@ class HardwareProfile:
     binary: bool = False
     kernels: Literal["litert", "ort"] = "litert"
     on_unsupported_width: Literal["refuse", "host"] = "refuse"
+    settles_ties: bool = True
     source: str = ""
     costs: Costs | None = None

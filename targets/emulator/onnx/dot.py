@@ -324,6 +324,7 @@ def _float_finish(op: OnnxOp, constants: Weights, *, bias_first: bool) -> FloatF
         op.output_range,
         None if constants.gain is None else torch.from_numpy(constants.gain.copy()),
         None if constants.shift is None else torch.from_numpy(constants.shift.copy()),
+        op.profile.settles_ties,
     )
 
 

@@ -49,6 +49,8 @@ class FloatFinish:
         gain: what a normalisation behind the sums multiplies each channel with, float32,
             (channels,); None without one.
         shift: what it adds then, likewise.
+        settles_ties: whether results near ties are gone through in the order in which ONNX Runtime
+            adds. Without, one in some hundred may be a step off.
     """
 
     source: Tensor
@@ -59,17 +61,18 @@ class FloatFinish:
     output_range: OutputRange
     gain: Tensor | None = None
     shift: Tensor | None = None
+    settles_ties: bool = True
 
     __repr__ = brief
 
     def decided(
-        self, sums: Tensor, magnitudes: Tensor, taps: int, axis: int
-    ) -> tuple[Tensor, Tensor]:
+        self, sums: Tensor, magnitudes: Callable[[], Tensor], taps: int, axis: int
+    ) -> tuple[Tensor, Tensor | None]:
         """The levels of the output, and which of them float error might change.
 
         Args:
             sums: exact sums of products of levels.
-            magnitudes: exact sums of their magnitudes.
+            magnitudes: gives exact sums of their magnitudes.
             taps: products in each.
             axis: the channel axis.
         """
@@ -79,7 +82,11 @@ class FloatFinish:
             self.source.to(torch.float64) * self.weights.to(torch.float64) * gain / step, sums, axis
         )
         position = sums.to(torch.float64).mul_(factor)
-        reach = magnitudes.to(torch.float64).mul_(factor.abs())
+        reach = (
+            magnitudes().to(torch.float64).mul_(factor.abs())
+            if self.settles_ties
+            else position.new_zeros(())
+        )
         for added in (
             None if self.bias is None else self.bias.to(torch.float64) * gain,
             self.shift,
@@ -87,7 +94,10 @@ class FloatFinish:
             if added is not None:
                 offset = self._along(added.to(torch.float64) / step, sums, axis)
                 position += offset
-                reach += offset.abs()
+                reach = reach + offset.abs() if self.settles_ties else reach
+        if not self.settles_ties:
+            centered = position.round_().clamp_(self.output_range.low, self.output_range.high)
+            return centered.to(torch.float32), None
         error = reach.mul_((taps + _EXTRA) * _U)
         fraction = (position - position.floor()).sub_(0.5).abs_()
         inside = (position > self.output_range.low - 1) & (position < self.output_range.high + 1)
@@ -150,8 +160,11 @@ class FloatConvolution:
         """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         images = as_images(operands[0], channels_last=False)
         sums = self.inner.sums(images, log)
-        magnitudes = self.inner.magnitudes(images)
-        centered, doubtful = self.finish.decided(sums, magnitudes, len(self.taps), 1)
+        centered, doubtful = self.finish.decided(
+            sums, lambda: self.inner.magnitudes(images), len(self.taps), 1
+        )
+        if doubtful is None:
+            return centered.reshape(operands[0].shape[0], -1, *centered.shape[1:])
         where = doubtful.nonzero()
         padded = self.inner.window.pad(images)
         for some in where.split(max(1, _AT_ONCE // len(self.taps))):
@@ -225,7 +238,9 @@ class FloatProduct:
         a, b = first.to(self.exact), second.to(self.exact)
         taps = a.shape[-1]
         sums = self.count(a @ b, taps, log)
-        centered, doubtful = self.finish.decided(sums, a.abs() @ b.abs(), taps, -1)
+        centered, doubtful = self.finish.decided(sums, lambda: a.abs() @ b.abs(), taps, -1)
+        if doubtful is None:
+            return centered.reshape(centered.shape[0], *self.shape)
         where = doubtful.nonzero()
         lead = centered.shape[:-2]
         first, second = (matrix.expand(*lead, *matrix.shape[-2:]) for matrix in (first, second))

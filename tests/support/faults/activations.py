@@ -110,9 +110,14 @@ def no_activation(p: Planting, layer: Layer) -> Planted | None:
     if layer.activation < 0:
         return None
     node, quantizer = p.graph.node[layer.activation], p.graph.node[layer.quantizer]
-    zero = p.values(quantizer.input[2])
-    if node.op_type == "Relu" and int(zero) == np.iinfo(zero.dtype).min:
-        return None  # the range begins at zero, so that nothing changes
+    scale, zero = float(p.values(quantizer.input[1])), p.values(quantizer.input[2])
+    kind = np.iinfo(zero.dtype)
+    ends = [scale * (end - int(zero)) for end in (kind.min, kind.max)]
+    bounds = [0.0, np.inf]
+    if node.op_type == "Clip":
+        bounds = [float(p.values(name)) for name in node.input[1:3]]
+    if bounds[0] <= ends[0] + 3 * scale and bounds[1] >= ends[1] - 3 * scale:
+        return None  # the grid ends there anyway
     # the name of the stored tensor stays
     made = p.graph.node[layer.place]
     made.output[0] = node.output[0]
