@@ -163,7 +163,7 @@ def _show_growth(found: "Why") -> None:
             str(stage.growth.blocks),
         )
         for stage in found.stages
-        if stage.growth is not None
+        if stage.growth is not None and stage.state != "WRONG"
     ]
     if rows:
         columns = ("stage", "against", "dB a block", "95 % interval", "blocks")
