@@ -73,7 +73,7 @@ def _exported(method: Method) -> str:
 
 
 def _listed(widths: tuple[int, ...]) -> str:
-    from edgeq.training.quantizers.catalogue import WIDE
+    from edgeq.network.checks import WIDE
 
     *narrow, last = widths
     if last == WIDE:

@@ -71,7 +71,7 @@ class Job:
         samples: how many samples of the training split are used, at most; of data that have one
             part, half of them at most.
         outputs: the tensors at which the network is cut; its own outputs by default.
-        allow_noise: whether samples may be random noise.
+        allow_noise: whether samples without labels may be random noise.
         seed: draws the samples; None takes them evenly spread.
         skip_broken: leave out samples that cannot be read, and say which.
     """
@@ -144,12 +144,15 @@ class Job:
         return np.sort(np.random.default_rng(self.seed).permutation(pool)[: self.samples])
 
     def check_samples(self) -> None:
-        """Refuse random noise, unless it is asked for.
+        """Refuse random noise without labels, unless it is asked for.
+
+        With labels, the score of the float network tells what the samples are worth.
 
         Raises:
             UsageError: the samples are noise, or there are none.
         """
-        if not self.allow_noise:
+        part: Split = getattr(self.source, self.split)
+        if part.labels is None and not self.allow_noise:
             refuse_noise(next(self.batches(0, 1)), self.source.name)
 
     def _aside(self, available: int) -> NDArray[np.int64]:

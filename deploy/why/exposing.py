@@ -8,6 +8,7 @@ where they do not, its tensors are asked for in halves, and those halves in halv
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,16 +94,15 @@ def exposed(
         part = waiting.pop()
         path = folder / f"{len(part)}-{part[0].output.replace('/', '_')[-40:]}{artefact.suffix}"
         path.write_bytes(showing([each.output for each in part]))
-        try:
+        with suppress(EdgeqError):
             session = stack.enter_context(target.open(path, threads=threads))
             answers = session.run_all(few)
-            same = np.array_equal(answers[first], wanted)
-            same = same and all(each.output in answers for each in part)
-        except EdgeqError:
-            same = False
-        if same:
-            groups.append((session, part))
-        elif len(part) > 1:
+            if np.array_equal(answers[first], wanted) and all(
+                each.output in answers for each in part
+            ):
+                groups.append((session, part))
+                continue
+        if len(part) > 1:
             waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
     return ExposedSession(groups)
 

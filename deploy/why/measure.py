@@ -112,7 +112,7 @@ class OperatorMeter:
             self.wrong_channels = (
                 counts if self.wrong_channels is None else self.wrong_channels + counts
             )
-        samples: NDArray[np.bool_] = wrong.reshape(len(wrong), -1).any(axis=1)
+        samples: NDArray[np.bool_] = np.logical_or.reduce(wrong.reshape(len(wrong), -1), axis=1)
         return samples
 
     def accumulate(self, reference: Recorded, seen: Recorded) -> None:
