@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.numpy
 
 import edgeq
+from edgeq.brief import brief
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.errors import ArtefactError
 
@@ -42,6 +43,8 @@ class MethodRecord:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     layers: list[str] = field(default_factory=list)
     done: bool = False
+
+    __repr__ = brief
 
 
 def to_bytes(

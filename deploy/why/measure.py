@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.deploy.why.records import OperatorError
 from edgeq.metrics.lsb import LsbHistogram
 from edgeq.quant import QuantizedTensor
@@ -50,6 +51,8 @@ class WrongSamples:
     recorded: Mapping[str, Recorded]
     indices: NDArray[np.int64]
 
+    __repr__ = brief
+
 
 @dataclass(slots=True)
 class OperatorMeter:
@@ -79,6 +82,8 @@ class OperatorMeter:
     accumulated_signal: float = 0.0
     accumulated_lsb: int = 0
     accumulates: bool = False
+
+    __repr__ = brief
 
     def update(self, found: Replayed, *, rounded: bool) -> NDArray[np.bool_] | None:
         """Add one batch.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from edgeq.brief import brief
 from edgeq.diffing.replay import Operator, Replayed
 from edgeq.quant import QuantizedTensor
 
@@ -33,6 +34,8 @@ class Recording:
 
     given: Mapping[int, Tensor]
     seen: Mapping[int, Tensor]
+
+    __repr__ = brief
 
     @classmethod
     def of(cls, program: Program, recorded: Mapping[str, Recorded], part: slice) -> Recording:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from edgeq.bounding.norms import grouped_norm, matrix_norm
+from edgeq.brief import brief
 from edgeq.errors import UsageError
 from edgeq.qdq.ir import QdqConstant, shape_of
 from edgeq.targets.emulator.arithmetic.dot import as_images
@@ -51,6 +52,8 @@ class LinearMap:
     bias: Tensor | None
     bias_step: Tensor | None
     norm: float
+
+    __repr__ = brief
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output with its bias."""
