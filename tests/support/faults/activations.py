@@ -129,7 +129,7 @@ def another_activation(p: Planting, layer: Layer) -> Planted | None:
     """A bound of values that there was not."""
     quantizer = p.graph.node[layer.quantizer]
     scale, zero = p.values(quantizer.input[1]), p.values(quantizer.input[2])
-    most = float(scale) * (np.iinfo(zero.dtype).max - int(zero)) * 0.2
+    most = float(scale) * (np.iinfo(zero.dtype).max - int(zero)) * 0.05
     name = quantizer.input[0]
     p.insert(
         layer.quantizer,
