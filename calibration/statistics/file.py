@@ -7,7 +7,7 @@ always makes the same bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import safetensors.numpy
@@ -98,6 +98,7 @@ def from_bytes(
     make: Callable[[], CheckedObserver],
     where: object,
     wanted: Origin | None = None,
+    measured_by: str | None = None,
 ) -> Content:
     """The inverse of :func:`to_bytes`.
 
@@ -106,6 +107,7 @@ def from_bytes(
         make: makes an observer.
         where: the file, for messages.
         wanted: what the statistics have to be of; None for anything.
+        measured_by: the observer that has to have seen them, where no more is known; None for any.
 
     Raises:
         ArtefactError: it is broken, of another version, or of something else.
@@ -120,6 +122,8 @@ def from_bytes(
         origin = Origin(**about["origin"])
         if wanted is not None:
             origin.check(wanted, where)
+        if measured_by is not None:
+            origin.check(replace(origin, observer=measured_by), where)
         statistics = Statistics(origin, about["grids"], make, int(about["first"]))
         for number, observer in enumerate(statistics.observers.values()):
             observer.merge(_under(f"observer/{number}/", arrays))

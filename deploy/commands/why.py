@@ -107,7 +107,9 @@ def command(
         console.note(f"python {written} shows it")
     require_all(found.failures)
     if not found.exact:
-        raise GateFailed(found.causes[0].what, hint=found.causes[0].hint)
+        first = found.causes[0]
+        where = f" in {first.place}" if first.place else ""
+        raise GateFailed(f"{first.kind}{where}", hint=first.hint)
 
 
 def _show(found: "Why", split: str) -> None:

@@ -147,7 +147,8 @@ def gathered(job: Job, folder: Path) -> Statistics:
         path = shard.file(folder)
         if path.exists():
             content = read_bytes(path, "statistics", limit=_LIMIT)
-            parts.append(from_bytes(content, make, path).statistics)
+            found = from_bytes(content, make, path, measured_by=job.config.found_by)
+            parts.append(found.statistics)
         if not path.exists() or parts[-1].last < shard.batches(_total(job))[1]:
             left.append(f"{number}/{count}")
     if left:

@@ -127,6 +127,14 @@ def test_a_file_that_is_none_is_refused(content: bytes, said: str) -> None:
         from_bytes(content, make, "a file")
 
 
+def test_statistics_of_another_observer_are_not_called_broken() -> None:
+    make = lambda: CheckedObserver("mse", OBSERVERS.load("mse"))  # noqa: E731
+    content = to_bytes(seen("minmax", []))
+    with pytest.raises(ArtefactError, match="and 'mse' is asked for") as told:
+        from_bytes(content, make, "a file", measured_by="mse")
+    assert "remove" not in told.value.hint
+
+
 class Plain:
     """An observer of another package that tells nothing of what it saw."""
 

@@ -257,7 +257,12 @@ class Preprocessing:
                 )
         try:
             return cls(**{name: _read(name, value) for name, value in told.items()})
-        except (TypeError, ValueError, ZeroDivisionError) as error:
+        except ZeroDivisionError as error:
+            raise UsageError(
+                "preprocessing cannot be read: its scale is a division by zero",
+                hint='write a number or a fraction, such as scale = "1/255"',
+            ) from error
+        except (TypeError, ValueError) as error:
             raise UsageError(
                 f"preprocessing cannot be read: {error}",
                 hint='write sizes as [96, 96], scale as "1/255", mean and std as lists',
