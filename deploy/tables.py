@@ -76,7 +76,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
     Then what to do about it.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.evaluation.saturation.pair_saturation import INSTRUCTION_SETS, many
+    from edgeq.deploy.evaluation.saturation.pair_saturation import INSTRUCTION_SETS
     from edgeq.deploy.report.values import count, short
 
     if not layers:
@@ -85,18 +85,18 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
         layers, key=lambda layer: (-layer.wrong_sums, -layer.saturated_pairs, -abs(layer.extreme))
     )
     title = (
-        f"Pairs of products can leave 16 bits (-32,768 to 32,767) in {many(len(layers))} on "
-        f"x86 with {INSTRUCTION_SETS}"
+        "Pairs of products can leave 16 bits (-32,768 to 32,767) in "
+        f"{counted(len(layers), 'layer')} on x86 with {INSTRUCTION_SETS}"
     )
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst"
-    counted = any(layer.sums for layer in layers)
+    has_sums = any(layer.sums for layer in layers)
     columns = (
         "layer",
         "type",
         "largest sum of a pair",
         "pairs of weights",
-        *(("sums", "wrong sums") if counted else ()),
+        *(("sums", "wrong sums") if has_sums else ()),
     )
     rows = [
         (
@@ -106,7 +106,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
             f"{layer.pairs:,} of {layer.total:,}",
             *(
                 ((count(layer.sums), count(layer.wrong_sums)) if layer.sums else ("?", "?"))
-                if counted
+                if has_sums
                 else ()
             ),
         )

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.parts.moments import moments
+from edgeq.calibration.methods.parts.moments import correct_channels
 
 if TYPE_CHECKING:
-    from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
+    from numpy.typing import NDArray
 
-_MOST = 2.0  # of a factor, and its inverse: beyond that a channel is not worth trusting
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
+    from edgeq.calibration.methods.parts.moments import Moments
 
 
 class AffineCorrection:
@@ -29,14 +30,11 @@ class AffineCorrection:
 
     def apply(self, layers: LayerPairs) -> str:
         """Correct all layers that have a bias."""
-        corrected = 0
-        for layer in layers:
-            if not layer.has_bias:
-                continue
-            found = moments(layer)
-            used = (found.variance > 0) & (found.covariance > 0)
-            ratio = found.covariance / np.where(used, found.variance, 1.0)
-            factor = np.where(used, ratio, 1.0).clip(1 / _MOST, _MOST)
-            layer.correct(factor, found.mean, found.float_mean)
-            corrected += 1
+        corrected = correct_channels(layers, _factor)
         return f"fitted a line to the channels of {corrected} layers"
+
+
+def _factor(found: Moments) -> NDArray[np.float64]:
+    used = (found.variance > 0) & (found.covariance > 0)
+    ratio = found.covariance / np.where(used, found.variance, 1.0)
+    return np.where(used, ratio, 1.0)

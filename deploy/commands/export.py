@@ -323,12 +323,13 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
 
 
 def _told_unsigned(each: "ExportedFile") -> str:
-    from edgeq.deploy.evaluation.saturation.pair_saturation import cost_told, costs_of, many
+    from edgeq.deploy.evaluation.saturation.pair_saturation import cost_told, costs_of
     from edgeq.formats.dialect import CANONICAL, INT8_WEIGHTS
+    from edgeq.tabular import counted
     from edgeq.target import dialect_for
 
     dialect = dialect_for(each.target) if each.target else CANONICAL
-    layers = many(len(each.saturating or ()))
+    layers = counted(len(each.saturating or ()), "layer")
     told = (
         f"{layers} with uint8 weights, since pairs of products could saturate on x86 without "
         "VNNI; the numbers are the same."

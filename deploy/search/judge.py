@@ -10,6 +10,7 @@ import numpy as np
 from edgeq.data.batching import fed, labels_as_fed, samples_in
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask, meters
 from edgeq.errors import UsageError
+from edgeq.metrics.sqnr import sqnr_db
 from edgeq.results import Score
 
 if TYPE_CHECKING:
@@ -83,11 +84,11 @@ class NetworkJudge:
                     {name: values[done:end] for name, values in self._part.columns.items()},
                 )
             done = end
-        sqnr_db = float(10 * np.log10(signal / noise)) if noise and signal else np.inf
+        ratio_db = sqnr_db(signal, noise) if signal else np.inf
         if found:
-            return Judgement(found[0].result(), sqnr_db)
-        shown = Score("SQNR", min(sqnr_db, 200.0), done, percent=False, unit="dB")
-        return Judgement(shown, sqnr_db)
+            return Judgement(found[0].result(), ratio_db)
+        shown = Score("SQNR", min(ratio_db, 200.0), done, percent=False, unit="dB")
+        return Judgement(shown, ratio_db)
 
     def _batches(self) -> Iterator[tuple[Batch, Outputs]]:
         """The samples, and what the float network answers; kept where that is little."""

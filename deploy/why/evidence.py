@@ -53,7 +53,6 @@ class Evidence:
         meter: its errors.
         differences: between its file and the first one, in the order of the graph.
         layers: how many layers both files have.
-        same_format: whether both files have one format.
         reference_exact: whether a reference computes the same file exactly.
         saturation: the layers whose pairs of products saturate there; None where none does.
         plan: what the target makes of the file; None where it does not tell.
@@ -67,7 +66,6 @@ class Evidence:
     meter: StageMeter
     differences: tuple[Difference, ...] = ()
     layers: int = 0
-    same_format: bool = True
     reference_exact: bool = False
     saturation: PairSaturation | None = None
     plan: Plan | None = None

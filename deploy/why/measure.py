@@ -6,7 +6,6 @@ that is wrong a few samples with all that it read and wrote.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.deploy.why.records import OperatorError
 from edgeq.metrics.lsb import LsbHistogram
+from edgeq.metrics.sqnr import sqnr_db
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ class OperatorMeter:
             self.max_lsb if self.rounded else None,
             self.wrong,
             self.channels,
-            decibels(self.signal, self.noise),
+            sqnr_db(self.signal, self.noise),
             self.accumulated_lsb if self.accumulates and self.rounded else None,
-            decibels(self.accumulated_signal, self.accumulated_noise) if self.accumulates else None,
+            sqnr_db(self.accumulated_signal, self.accumulated_noise) if self.accumulates else None,
             self.clipped / self.noise if self.noise else 0.0,
         )
 
@@ -283,13 +283,6 @@ def _in_order(
 def _step(params: Any) -> str:
     """A grid's scale as far as two tools agree on it."""
     return "" if params is None else " ".join(f"{each:.5g}" for each in np.atleast_1d(params.scale))
-
-
-def decibels(signal: float, noise: float) -> float:
-    """Signal to noise; infinite without noise."""
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
 def _squares(values: NDArray[Any]) -> float:

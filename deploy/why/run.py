@@ -273,7 +273,6 @@ class _Chain:
             meter,
             () if file is None else file.differences,
             0 if file is None else file.layers,
-            file is None or detect(stage.pair.artefact) == detect(stage.against.artefact),
             self._reference_is_exact(stage),
             saturation_here(
                 stage.pair,

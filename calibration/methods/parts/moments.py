@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-    from edgeq.calibration.methods.parts.layer_pairs import LayerPair
+    from edgeq.calibration.methods.parts.layer_pairs import LayerPair, LayerPairs
+
+MOST = 2.0  # of a factor, and its inverse: beyond that a channel is not worth trusting
 
 
 class Moments(NamedTuple):
@@ -28,6 +32,29 @@ class Moments(NamedTuple):
     float_mean: NDArray[np.float64]
     float_variance: NDArray[np.float64]
     covariance: NDArray[np.float64]
+
+
+def correct_channels(
+    layers: LayerPairs, factor_of: Callable[[Moments], NDArray[np.float64]]
+) -> int:
+    """Give each layer with a bias the float layer's means, and its channels a factor.
+
+    Args:
+        layers: in the order of execution, so that rounding in earlier layers is corrected too.
+        factor_of: of each channel, (out,); kept within ``MOST`` and its inverse.
+
+    Returns:
+        How many layers were corrected.
+    """
+    corrected = 0
+    for layer in layers:
+        if not layer.has_bias:
+            continue
+        found = moments(layer)
+        factor = factor_of(found).clip(1 / MOST, MOST)
+        layer.correct(factor, found.mean, found.float_mean)
+        corrected += 1
+    return corrected
 
 
 def moments(layer: LayerPair) -> Moments:

@@ -20,6 +20,7 @@ from edgeq.formats.artefact import detect
 from edgeq.formats.dialect import CANONICAL
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.results import LayerSaturation, PairSaturation
+from edgeq.tabular import counted
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def sentence(layers: tuple[LayerSaturation, ...]) -> str:
     worst = max(
         layers, key=lambda layer: (layer.wrong_sums, layer.saturated_pairs, abs(layer.extreme))
     )
-    where = f"at 16 bits, as on x86 without VNNI, in {many(len(wrong) or len(layers))}"
+    where = f"at 16 bits, as on x86 without VNNI, in {counted(len(wrong) or len(layers), 'layer')}"
     if wrong:
         return (
             f"pairs of products saturate {where}, worst in {worst.op_type} {short(worst.layer)!r}, "
@@ -260,11 +261,6 @@ def costs_of(dialect: Dialect) -> dict[str, float]:
             if can.dialect == dialect and can.uint8_weight_cost is not None:
                 found[name] = can.uint8_weight_cost
     return found
-
-
-def many(count: int) -> str:
-    """So many layers."""
-    return f"{count:,} layers" if count != 1 else "1 layer"
 
 
 def _counted(layer: LayerSaturation, stats: OverflowStats | None) -> LayerSaturation:

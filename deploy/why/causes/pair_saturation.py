@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeq.tabular import counted
+
 if TYPE_CHECKING:
     from edgeq.deploy.why.evidence import Evidence
     from edgeq.deploy.why.records import Cause
@@ -26,7 +28,7 @@ def find(evidence: Evidence) -> list[Cause]:
         else f": a pair can come to {layer.extreme:,}, and 16 bits hold 32,767"
     )
     more = len(hit) - 1
-    others = f", and in {more} more layer{'s' if more > 1 else ''}" if more else ""
+    others = f", and in {counted(more, 'more layer')}" if more else ""
     return [
         evidence.cause(
             "pair saturation",

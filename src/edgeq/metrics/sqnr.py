@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from edgeq.metrics import Table, TensorPair
 
 
+def sqnr_db(signal: float, noise: float) -> float:
+    """``10 log10(signal / noise)`` of two powers: infinite without noise, minus without signal."""
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
 class SQNR:
     """``10 log10(sum ref^2 / sum error^2)`` in dB.
 
@@ -29,6 +36,4 @@ class SQNR:
 
     def result(self) -> float:
         """Over all values so far."""
-        if self._noise == 0:
-            return math.inf
-        return 10 * math.log10(self._signal / self._noise) if self._signal else -math.inf
+        return sqnr_db(self._signal, self._noise)
