@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -72,6 +74,12 @@ def sole_reader(value: ir.Value) -> ir.Node | None:
     """The only reader of a value; None for several, for none, and for an output of the graph."""
     uses = tuple(value.uses())
     return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def only_read_by(value: ir.Value, accepts: Callable[[ir.Node], bool]) -> bool:
+    """Whether something reads a value, nothing but such nodes does, and it is no output."""
+    readers = [user for user, _ in value.uses()]
+    return bool(readers) and not value.is_graph_output() and all(map(accepts, readers))
 
 
 def private_layer(value: ir.Value | None) -> ir.Node | None:

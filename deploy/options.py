@@ -16,6 +16,14 @@ Artefacts = Annotated[
         show_default=False,
     ),
 ]
+FloatNetwork = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A float ONNX file, or a checkpoint or training folder of FP32 training; none with "
+        "--model.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     str,
     typer.Option(
@@ -91,6 +99,14 @@ CutOutputs = Annotated[
         callback=names.tensors,
         help="Cut the model at these of its tensors, such as those before TopK or NMS; repeat, or "
         "use commas.",
+    ),
+]
+PerChannel = Annotated[
+    bool | None,
+    typer.Option(
+        "--per-channel/--per-tensor",
+        help="A weight scale for each output channel (the default), or one for each layer.",
+        show_default=False,
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]

@@ -25,6 +25,7 @@ from edgeq.calibration._nodes import (
     integer,
     ints,
     name_of,
+    only_read_by,
     output,
     required,
     shape_of,
@@ -158,11 +159,7 @@ def _chain(
         nodes.append(reader)
     last = nodes[-1]
     readers = [user for user, _ in output(last).uses()]
-    into = (
-        not output(last).is_graph_output()
-        and bool(readers)
-        and all(_takes(reader, last, scale, shift) for reader in readers)
-    )
+    into = only_read_by(output(last), lambda reader: _takes(reader, last, scale, shift))
     if into:
         for reader in readers:
             _fold_forward(draft, reader, scale, shift)

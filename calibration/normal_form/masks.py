@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration._nodes import constant, floats, name_of, output, shape_of
+from edgeq.calibration._nodes import constant, floats, name_of, only_read_by, output, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,16 +66,12 @@ def _masks(graph: ir.Graph) -> Iterator[tuple[ir.Node, ir.Value, int]]:
 
 
 def _only_into_softmax(node: ir.Node) -> bool:
-    made = output(node)
-    readers = [user for user, _ in made.uses()]
-    return (
-        bool(readers)
-        and not made.is_graph_output()
-        and all(
+    return only_read_by(
+        output(node),
+        lambda reader: (
             reader.op_type == "Softmax"
             or (reader.op_type in _MASKS and reader is not node and _only_into_softmax(reader))
-            for reader in readers
-        )
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from edgeq.calibration._nodes import (
     floats,
     integer,
     name_of,
+    only_read_by,
     output,
     real,
     required,
@@ -171,17 +172,14 @@ def _layer(draft: Draft, node: ir.Node) -> None:
 def _only_multiplied(node: ir.Node) -> bool:
     """Whether only products with constant matrices read a result."""
     made = output(node)
-    readers = [user for user, _ in made.uses()]
-    return (
-        bool(readers)
-        and not made.is_graph_output()
-        and all(
+    return only_read_by(
+        made,
+        lambda user: (
             user.op_type == "MatMul"
             and user.inputs[0] is made
             and (weight := floats(user, 1)) is not None
             and weight.ndim == 2
-            for user in readers
-        )
+        ),
     )
 
 

@@ -9,7 +9,6 @@ from edgeq.deploy import inputs
 from edgeq.deploy.api.networks import as_files
 from edgeq.deploy.device_advice import suited
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
-from edgeq.errors import UsageError
 from edgeq.targets.devices import find
 
 if TYPE_CHECKING:
@@ -91,10 +90,8 @@ def search(
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.calibration.search.precision import parse
     from edgeq.deploy.search import run
-    from edgeq.deploy.search.costs import COSTS, parse_budget
+    from edgeq.deploy.search.costs import parse_budget, parse_cost
 
-    if cost not in COSTS:
-        raise UsageError(f"no cost is called {cost!r}", hint=f"choose {', '.join(COSTS)}")
     known = find(device) if device else None
     chosen = config or CalibrationConfig()
     if known is not None:
@@ -103,7 +100,7 @@ def search(
     asked = run.SearchOptions(
         max_drop=max_drop,
         budget=limit,
-        cost=COSTS[COSTS.index(cost)],
+        cost=parse_cost(cost),
         target=target,
         precisions=tuple(map(parse, precisions)) or run.usual(known),
         strategy=strategy,

@@ -8,7 +8,16 @@ import typer
 from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
-from edgeq.deploy.options import AsJson, CutOutputs, Data, DataDir, Overwrite, UserModel
+from edgeq.deploy.options import (
+    AsJson,
+    CutOutputs,
+    Data,
+    DataDir,
+    FloatNetwork,
+    Overwrite,
+    PerChannel,
+    UserModel,
+)
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.deploy.scheme_check.options import Layers
 from edgeq.errors import TargetError
@@ -57,14 +66,7 @@ def _summary(registry: Registry[Any], name: str) -> str:
 @with_preprocessing
 def command(
     *,
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A float ONNX file, or a checkpoint or training folder of FP32 training; none "
-            "with --model.",
-            show_default=False,
-        ),
-    ] = None,
+    source: FloatNetwork = None,
     user_model: UserModel = None,
     data: Data,
     output: Annotated[
@@ -156,14 +158,7 @@ def command(
         ),
     ] = None,
     layers: Layers = None,
-    per_channel: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-channel/--per-tensor",
-            help="A weight scale for each output channel (the default), or one for each layer.",
-            show_default=False,
-        ),
-    ] = None,
+    per_channel: PerChannel = None,
     pair_safe: Annotated[
         bool | None,
         typer.Option(

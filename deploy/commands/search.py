@@ -12,7 +12,9 @@ from edgeq.deploy.options import (
     CutOutputs,
     Data,
     DataDir,
+    FloatNetwork,
     Overwrite,
+    PerChannel,
     Task,
     TaskOptions,
     UserModel,
@@ -28,14 +30,7 @@ if TYPE_CHECKING:
 @with_preprocessing
 def command(
     *,
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A float ONNX file, or a checkpoint or training folder of FP32 training; none "
-            "with --model.",
-            show_default=False,
-        ),
-    ] = None,
+    source: FloatNetwork = None,
     user_model: UserModel = None,
     data: Data,
     output: Annotated[
@@ -148,14 +143,7 @@ def command(
             "the names.",
         ),
     ] = "symmetric",
-    per_channel: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-channel/--per-tensor",
-            help="A weight scale for each output channel (the default), or one for each layer.",
-            show_default=False,
-        ),
-    ] = None,
+    per_channel: PerChannel = None,
     pair_safe: Annotated[
         bool | None,
         typer.Option(
@@ -197,8 +185,8 @@ def command(
     from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.device_advice import choices, suited
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
-    from edgeq.deploy.inputs import choose, load_data
-    from edgeq.deploy.search.costs import COSTS, parse_budget
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.search.costs import parse_budget, parse_cost
     from edgeq.deploy.search.run import SearchOptions, on_device, search
     from edgeq.targets.devices import find
 
@@ -215,7 +203,7 @@ def command(
     options = SearchOptions(
         max_drop=max_drop,
         budget=None if budget is None else parse_budget(budget),
-        cost=COSTS[COSTS.index(choose("cost", cost, COSTS))],
+        cost=parse_cost(cost),
         target=target,
         precisions=_precisions(precisions, known),
         strategy=strategy,

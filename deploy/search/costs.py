@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
+from edgeq.deploy.inputs import choose
 from edgeq.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,15 @@ class Budget:
     def limit(self, reference: float) -> float:
         """The limit, where the network costs so much with all layers in 8 bits."""
         return self.value * reference if self.relative else self.value
+
+
+def parse_cost(text: str) -> CostName:
+    """A cost by its name.
+
+    Raises:
+        UnknownName: there is none of this name.
+    """
+    return COSTS[COSTS.index(choose("cost", text, COSTS))]
 
 
 def parse_budget(text: str) -> Budget:
