@@ -1,0 +1,1 @@
+"""The gate: rules in a committed file, judged against a committed baseline."""
