@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from edgeq.errors import EdgeqError, Inconclusive, TargetError, UsageError
+from edgeq.errors import EdgeqError, TargetError, UsageError
+from edgeq.timing.ratios import Ratio, paired_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,8 +34,6 @@ BLOCK_SECONDS = 0.02
 RUNS_FOR_P99 = 100  # fewer leave p99 to a single run or none
 MAX_SPREAD = 0.2  # interquartile range / median
 MAX_DRIFT = 0.1  # second half's median / first half's, less one
-BLOCKS_FOR_RATIO = 5
-RESAMPLES = 2000
 
 
 class SessionFailed(TargetError):
@@ -116,21 +115,6 @@ class Latency:
     blocks_ms: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """One latency over another, with a 95 % confidence interval.
-
-    Attributes:
-        value: median over median; above 1, the first one is slower.
-        low: lower end of the interval.
-        high: upper end of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
-
-
 def measure(
     sessions: Mapping[str, Invocable],
     *,
@@ -192,27 +176,13 @@ def estimated(session: Estimating) -> Latency:
 
 
 def ratio(a: Latency, b: Latency) -> Ratio:
-    """How many times as long ``a`` takes as ``b``, by a bootstrap over common rounds.
+    """How many times as long ``a`` takes as ``b``, by their common rounds.
 
     Raises:
-        Inconclusive: fewer than five rounds.
+        Inconclusive: fewer than five rounds, or times too short for the clock.
         UsageError: the two come from different measurements.
     """
-    if len(a.blocks_ms) != len(b.blocks_ms):
-        raise UsageError(
-            "the two latencies were not measured together",
-            hint="pass both sessions to one measure()",
-        )
-    if len(a.blocks_ms) < BLOCKS_FOR_RATIO:
-        raise Inconclusive(
-            f"{len(a.blocks_ms)} rounds are too few for a ratio, {BLOCKS_FOR_RATIO} are needed",
-            hint="measure for longer",
-        )
-    rounds = np.random.default_rng(0).integers(0, len(a.blocks_ms), (RESAMPLES, len(a.blocks_ms)))
-    first, second = np.array(a.blocks_ms), np.array(b.blocks_ms)
-    resampled = np.median(first[rounds], axis=1) / np.median(second[rounds], axis=1)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Ratio(float(np.median(first) / np.median(second)), float(low), float(high))
+    return paired_ratio(a.blocks_ms, b.blocks_ms)
 
 
 def verdict(runs: int, spread: float, drift: float, load: float) -> str:
