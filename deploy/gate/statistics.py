@@ -1,0 +1,395 @@
+"""What a change on some samples says about all: worse, equivalent, changed, and how sure.
+
+Two runs answer the same samples, so each sample is its own control, and only those count that one
+of them has right and the other wrong. A *loss* was right in the baseline and is wrong now, a *gain*
+the other way round; the drop is the share of losses less that of gains.
+
+- Worse than allowed: without an allowance, McNemar's exact test. With one, the score test of
+  Tango, Equivalence test and confidence interval for the difference in proportions for the
+  paired-sample design, 1998, less one sample for continuity, so that it errs on the safe side.
+- Equivalent within a margin: two one-sided tests (TOST), each the same score test.
+- Changed beyond a share: the exact binomial test.
+- Any other figure: a paired bootstrap. Its replicates weigh sample i of resample r equally in every
+  run, so that those of a run and of its baseline can be subtracted one by one.
+
+All p-values are two-sided, except TOST's and the binomial's: a fall of nothing but luck is called
+worse in at most ``alpha`` / 2 of all gates, and a rise better in as many.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Counts = NDArray[np.int64]
+    Reals = NDArray[np.float64]
+
+ALPHA, POWER = 0.05, 0.8
+RESAMPLES = 200
+MOST_SAMPLES = 10_000_000
+"""Beyond so many, a number of samples that it takes is not told."""
+_NORMAL = NormalDist()
+_EXACT_UP_TO = 20_000  # samples for which power is summed over all outcomes
+_REACH = 6.0  # standard deviations of outcomes that are summed over
+_HALVINGS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """How two runs answer the same samples.
+
+    Attributes:
+        losses: samples that were right and are wrong now.
+        gains: samples that were wrong and are right now.
+        total: all of them.
+    """
+
+    losses: int
+    gains: int
+    total: int
+
+    @property
+    def drop(self) -> float:
+        """The share of samples lost, less the share gained."""
+        return (self.losses - self.gains) / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the drop."""
+        low, high = drop_interval(_one(self.losses), _one(self.gains), self.total)
+        return float(low[0]), float(high[0])
+
+    def worse(self, margin: float = 0.0) -> float:
+        """The p-value of its being no worse than a margin, a share; small where it is worse."""
+        return float(worse_p(_one(self.losses), _one(self.gains), self.total, margin)[0])
+
+    def equivalent(self, margin: float) -> float:
+        """The p-value of its being off by a margin or more; small where it is equivalent."""
+        return float(equivalent_p(_one(self.losses), _one(self.gains), self.total, margin)[0])
+
+
+def worse_p(losses: Counts, gains: Counts, total: int, margin: float = 0.0) -> Reals:
+    """Two-sided p-values of drops of at most a margin, (gates,).
+
+    Args:
+        losses: of each gate, (gates,).
+        gains: likewise.
+        total: samples of each.
+        margin: the drop that is allowed, a share of the samples.
+    """
+    if margin == 0:
+        return _mcnemar(losses, gains)
+    return np.minimum(1.0, 2 * _upper_tail(_score(losses, gains, total, margin, -1.0)))
+
+
+def equivalent_p(losses: Counts, gains: Counts, total: int, margin: float) -> Reals:
+    """P-values of drops or rises of a margin or more, (gates,): the larger of two one-sided ones.
+
+    Args:
+        losses: of each gate, (gates,).
+        gains: likewise.
+        total: samples of each.
+        margin: within which it is equivalent, a share above 0.
+    """
+    falls = _score(losses, gains, total, margin, 1.0)
+    rises = _score(gains, losses, total, margin, 1.0)
+    return np.maximum(_upper_tail(-falls), _upper_tail(-rises))
+
+
+def drop_interval(
+    losses: Counts, gains: Counts, total: int, confidence: float = 0.95
+) -> tuple[Reals, Reals]:
+    """The ends of the score interval of each drop, (gates,): the margins that are not rejected."""
+    critical = _NORMAL.inv_cdf(0.5 + confidence / 2)
+    drops = (losses - gains) / total
+
+    def end(one: Counts, other: Counts, start: Reals) -> Reals:
+        inside, outside = start, np.ones_like(start)
+        for _ in range(_HALVINGS):
+            middle = (inside + outside) / 2
+            rejected = -_score(one, other, total, middle, 0.0) > critical
+            inside = np.where(rejected, inside, middle)
+            outside = np.where(rejected, middle, outside)
+        return inside
+
+    return -end(gains, losses, -drops), end(losses, gains, drops)
+
+
+def _score(
+    losses: Counts, gains: Counts, total: int, margin: float | Reals, correction: float
+) -> Reals:
+    """How many standard errors a drop is above a margin, (gates,)."""
+    slope = -losses - gains + (2 * total - losses + gains) * margin
+    constant = -gains * margin * (1 - margin)
+    root = np.sqrt(np.maximum(slope * slope - 8 * total * constant, 0.0))
+    gained = np.maximum((root - slope) / (4 * total), 0.0)  # the likeliest share at that margin
+    variance = total * np.maximum(2 * gained + margin * (1 - margin), 0.0)
+    distance = losses - gains - total * margin + correction
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Reals = distance / np.sqrt(variance)
+    certain = np.where(distance == 0, 0.0, np.copysign(np.inf, distance))
+    return np.where(variance > 0, found, certain)
+
+
+def _mcnemar(losses: Counts, gains: Counts) -> Reals:
+    """McNemar's exact p-values, where more are lost than gained; 1 elsewhere.
+
+    As :func:`edgeq.metrics.accuracy.mcnemar`, of many gates at once.
+    """
+    found = np.ones(len(losses))
+    changed = losses + gains
+    for count in np.unique(changed[losses > gains]):
+        logs = _log_factorials(int(count))
+        terms = logs[-1] - logs - logs[::-1] - count * math.log(2)
+        tails = np.cumsum(np.exp(terms))  # of at most so many gains
+        here = (changed == count) & (losses > gains)
+        found[here] = 2 * tails[gains[here]]
+    return np.minimum(1.0, found)
+
+
+def _upper_tail(z: Reals) -> Reals:
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(z), 1.0, _erfc(z / math.sqrt(2)) / 2)
+
+
+def _erfc(x: Reals) -> Reals:
+    values, places = np.unique(x, return_inverse=True)
+    return np.array([math.erfc(each) for each in values])[places.reshape(-1)]
+
+
+def _one(count: int) -> Counts:
+    return np.array([count], np.int64)
+
+
+def below_share_p(count: int, total: int, share: float) -> float:
+    """The exact p-value of so few successes, or fewer, where at least a share succeeds."""
+    if share <= 0:
+        return 1.0
+    if share >= 1:
+        return 1.0 if count == total else 0.0
+    logs = _log_factorials(total)
+    k = np.arange(count + 1)
+    terms = (
+        logs[total]
+        - logs[k]
+        - logs[total - k]
+        + k * math.log(share)
+        + (total - k) * math.log1p(-share)
+    )
+    return min(1.0, float(np.exp(terms).sum()))
+
+
+def _log_factorials(most: int) -> Reals:
+    """The logarithms of 0! to ``most``!, (most + 1,)."""
+    return _many_log_factorials(1 << most.bit_length())[: most + 1]
+
+
+@lru_cache(maxsize=8)
+def _many_log_factorials(most: int) -> Reals:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, most + 1)))])
+
+
+def power(
+    total: int,
+    loss: float,
+    gain: float,
+    decides: Callable[[Counts, Counts, int], NDArray[np.bool_]],
+) -> float:
+    """How often a test decides on so many samples.
+
+    Args:
+        total: samples.
+        loss: the share of samples lost in truth.
+        gain: the share gained in truth.
+        decides: of losses, gains and samples, whether it does.
+    """
+    if total > _EXACT_UP_TO:
+        return _power_of_many(total, loss, gain, decides)
+    logs = _log_factorials(total)
+    losses, gains = (_likely(total, share) for share in (loss, gain))
+    grid = np.meshgrid(losses, gains, indexing="ij")
+    lost, won = (each.reshape(-1) for each in grid)
+    keep = lost + won <= total
+    lost, won = lost[keep], won[keep]
+    rest = total - lost - won
+    chance = logs[total] - logs[lost] - logs[won] - logs[rest]
+    for count, share in ((lost, loss), (won, gain), (rest, 1 - loss - gain)):
+        with np.errstate(divide="ignore"):
+            chance = chance + np.where(count > 0, count * np.log(np.maximum(share, 1e-300)), 0.0)
+    return float(np.exp(chance)[decides(lost, won, total)].sum())
+
+
+def _power_of_many(
+    total: int,
+    loss: float,
+    gain: float,
+    decides: Callable[[Counts, Counts, int], NDArray[np.bool_]],
+) -> float:
+    """Of so many samples that the numbers of losses and gains are normal: over a few quantiles."""
+    steps = [_NORMAL.inv_cdf((i + 0.5) / 64) for i in range(64)]
+    spread = np.array(steps)
+    sides = [
+        np.round(total * share + spread * math.sqrt(total * share * (1 - share))).astype(np.int64)
+        for share in (loss, gain)
+    ]
+    lost, won = (np.maximum(each, 0).reshape(-1) for each in np.meshgrid(*sides, indexing="ij"))
+    return float(decides(lost, won, total).mean())
+
+
+def _likely(total: int, share: float) -> Counts:
+    middle, reach = total * share, _REACH * math.sqrt(total * share * (1 - share)) + _REACH
+    return np.arange(max(0, math.floor(middle - reach)), min(total, math.ceil(middle + reach)) + 1)
+
+
+def is_worse(margin: float, alpha: float) -> Callable[[Counts, Counts, int], NDArray[np.bool_]]:
+    """Whether a drop is shown to be above a margin, for :func:`power`."""
+    return lambda losses, gains, total: worse_p(losses, gains, total, margin) <= alpha
+
+
+def is_equivalent(
+    margin: float, alpha: float
+) -> Callable[[Counts, Counts, int], NDArray[np.bool_]]:
+    """Whether two runs are shown to be equivalent within a margin, for :func:`power`."""
+    return lambda losses, gains, total: equivalent_p(losses, gains, total, margin) <= alpha
+
+
+def samples_needed(
+    loss: float,
+    gain: float,
+    decides: Callable[[Counts, Counts, int], NDArray[np.bool_]],
+    *,
+    wanted: float = POWER,
+) -> int | None:
+    """How many samples it takes until a test decides so often; None for more than it can tell.
+
+    Args:
+        loss: the share of samples lost in truth.
+        gain: the share gained in truth.
+        decides: as of :func:`power`.
+        wanted: how often it has to.
+    """
+    high = 8
+    while power(high, loss, gain, decides) < wanted:
+        high *= 2
+        if high > MOST_SAMPLES:
+            return None
+    low = high // 2
+    while high - low > max(1, low // 64):
+        middle = (low + high) // 2
+        if power(middle, loss, gain, decides) < wanted:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def min_detectable_drop(
+    total: int,
+    changing: float,
+    *,
+    margin: float = 0.0,
+    alpha: float = ALPHA,
+    wanted: float = POWER,
+) -> float | None:
+    """The smallest true drop that a gate finds so often on so many samples; None for none at all.
+
+    Args:
+        total: samples.
+        changing: the share of samples that change both ways beside the drop.
+        margin: the drop that is allowed, a share.
+        alpha: the level of the test.
+        wanted: how often it has to be found.
+    """
+    decides, gain = is_worse(margin, alpha), changing / 2
+    low, high = margin, 1.0 - changing
+    if high <= low or power(total, gain + high, gain, decides) < wanted:
+        return None
+    for _ in range(_HALVINGS // 2):
+        middle = (low + high) / 2
+        if power(total, gain + middle, gain, decides) < wanted:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def bootstrap_weights(first: int, samples: int, resamples: int = RESAMPLES) -> NDArray[np.int64]:
+    """How often each resample holds some samples, (samples, resamples): Poisson's with mean 1.
+
+    A sample's weights depend on its place alone, so that two runs are resampled alike.
+
+    Args:
+        first: the place of the first sample among all.
+        samples: how many, from there.
+        resamples: how many resamples.
+    """
+    return np.stack(
+        [
+            np.random.default_rng((first + place, 17)).poisson(1.0, resamples)
+            for place in range(samples)
+        ]
+    ).astype(np.int64)
+
+
+def bootstrap_interval(
+    change: float, before: Reals, now: Reals, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a change, by the spread of the replicates' differences.
+
+    Args:
+        change: now less before, of all samples.
+        before: the figure of each resample then, (resamples,); the resamples as of
+            :func:`bootstrap_weights`.
+        now: of the same resamples.
+        confidence: of the interval.
+
+    Returns:
+        Its ends; infinite where too few replicates have a figure.
+    """
+    differences = now - before
+    differences = differences[np.isfinite(differences)]
+    if len(differences) < 2:
+        return -math.inf, math.inf
+    half = _student(0.5 + confidence / 2, len(differences) - 1) * float(differences.std(ddof=1))
+    return change - half, change + half
+
+
+def _student(quantile: float, freedom: float) -> float:
+    """A quantile of Student's distribution, by Cornish and Fisher's expansion, 1937."""
+    z = _NORMAL.inv_cdf(quantile)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + terms[0] / freedom + terms[1] / freedom**2 + terms[2] / freedom**3
+
+
+def figure_samples_needed(
+    excess: float, half_width: float, total: int, *, alpha: float = ALPHA, wanted: float = POWER
+) -> int | None:
+    """How many samples make an interval so narrow that an excess over a limit is shown.
+
+    Args:
+        excess: how far the figure is beyond the limit.
+        half_width: half the 95 % interval on ``total`` samples.
+        total: samples so far.
+        alpha: the level.
+        wanted: how often it has to be shown.
+    """
+    if excess <= 0 or not math.isfinite(half_width):
+        return None
+    error = half_width / _NORMAL.inv_cdf(0.975)
+    factor = (_NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(wanted)) * error / excess
+    needed = math.ceil(total * factor * factor)
+    return needed if needed <= MOST_SAMPLES else None

@@ -1,0 +1,114 @@
+"""The tests of a gate err no more often than they say; benchmarks/gate_statistics.py tries more."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeq.deploy.gate import statistics
+from edgeq.deploy.gate.statistics import ALPHA, POWER, Paired
+from edgeq.metrics.accuracy import mcnemar
+
+GATES = 10_000
+NOISE = 3 * math.sqrt(0.05 / GATES)  # of a share of so many simulated gates
+
+
+def outcomes(samples: int, loss: float, gain: float) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(samples)
+    found = random.multinomial(samples, [loss, gain, 1 - loss - gain], GATES)
+    return found[:, 0], found[:, 1]
+
+
+@pytest.mark.parametrize("samples", [60, 360, 5_000])
+@pytest.mark.parametrize("margin", [0.0, 0.01])
+@pytest.mark.parametrize("changing", [0.004, 0.1])
+def test_false_alarms_are_at_most_what_is_stated(
+    samples: int, margin: float, changing: float
+) -> None:
+    lost, won = outcomes(samples, margin + changing / 2, changing / 2)
+    assert (statistics.worse_p(lost, won, samples, margin) <= ALPHA).mean() <= ALPHA / 2 + NOISE
+    assert (statistics.worse_p(won, lost, samples, margin) <= ALPHA).mean() <= ALPHA / 2 + NOISE
+    if margin:
+        alike = statistics.equivalent_p(lost, won, samples, margin) <= ALPHA
+        assert alike.mean() <= ALPHA + NOISE
+
+
+@pytest.mark.parametrize(("loss", "gain"), [(0.03, 0.01), (0.05, 0.05)])
+def test_intervals_cover_the_truth_in_95_of_100(loss: float, gain: float) -> None:
+    low, high = statistics.drop_interval(*outcomes(500, loss, gain), 500)
+    covered = ((low <= loss - gain) & (loss - gain <= high)).mean()
+    assert covered == pytest.approx(0.95, abs=0.01)
+
+
+def test_bootstrap_intervals_cover_the_truth_in_95_of_100() -> None:
+    weights = statistics.bootstrap_weights(0, 300).astype(float)
+    errors = np.random.default_rng(1).standard_normal((2_000, 300))
+    replicates = errors @ (weights / weights.sum(axis=0))
+    ends = [
+        statistics.bootstrap_interval(float(mean), np.zeros(len(one)), one)
+        for mean, one in zip(errors.mean(axis=1), replicates, strict=True)
+    ]
+    assert np.mean([low <= 0 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("loss", "gain", "margin", "alike"), [(0.03, 0.01, 0.005, False), (0.01, 0.01, 0.01, True)]
+)
+def test_so_many_samples_decide_as_often_as_promised(
+    loss: float, gain: float, margin: float, alike: bool
+) -> None:
+    test = statistics.is_equivalent if alike else statistics.is_worse
+    decides = test(margin, ALPHA)
+    samples = statistics.samples_needed(loss, gain, decides)
+    assert samples is not None
+    assert decides(*outcomes(samples, loss, gain), samples).mean() == pytest.approx(POWER, abs=0.03)
+    assert statistics.power(samples // 2, loss, gain, decides) < POWER
+
+
+def test_the_least_drop_is_found_as_often_as_promised() -> None:
+    drop = statistics.min_detectable_drop(360, 0.01)
+    assert drop is not None
+    lost, won = outcomes(360, 0.005 + drop, 0.005)
+    found = (statistics.worse_p(lost, won, 360) <= ALPHA).mean()
+    assert found == pytest.approx(POWER, abs=0.02)
+    assert statistics.min_detectable_drop(4, 0.01) is None
+
+
+@pytest.mark.parametrize(("lost", "won"), [(1, 0), (6, 0), (9, 4), (31, 12), (400, 310)])
+def test_without_an_allowance_it_is_mcnemars_exact_test(lost: int, won: int) -> None:
+    assert Paired(lost, won, 1_000).worse() == pytest.approx(mcnemar(lost, won))
+    assert Paired(won, lost, 1_000).worse() == 1.0
+
+
+def test_no_change_at_all_is_equivalent_given_enough_samples() -> None:
+    assert Paired(0, 0, 1_000).equivalent(0.01) < ALPHA
+    assert Paired(0, 0, 100).equivalent(0.01) > ALPHA
+    low, high = Paired(0, 0, 1_000).interval
+    assert low < 0 < high < 0.005
+
+
+def test_a_share_is_tested_exactly() -> None:
+    assert statistics.below_share_p(8, 10, 0.9) == pytest.approx(1 - 0.9**10 - 0.9**9)
+    assert statistics.below_share_p(10, 10, 1.0) == 1.0
+    assert statistics.below_share_p(9, 10, 1.0) == 0.0
+    assert statistics.below_share_p(9, 10, 0.0) == 1.0
+
+
+def test_resamples_are_the_same_wherever_a_batch_begins() -> None:
+    whole = statistics.bootstrap_weights(0, 6, 20)
+    np.testing.assert_array_equal(whole[4:], statistics.bootstrap_weights(4, 2, 20))
+    assert statistics.bootstrap_interval(0.0, np.full(9, np.nan), np.zeros(9)) == (
+        -math.inf,
+        math.inf,
+    )
+
+
+def test_a_figure_needs_more_samples_the_nearer_it_is_to_its_limit() -> None:
+    far = statistics.figure_samples_needed(0.2, 0.1, 100)
+    near = statistics.figure_samples_needed(0.02, 0.1, 100)
+    assert far is not None
+    assert near is not None
+    assert far < 100 < near
+    assert statistics.figure_samples_needed(-0.1, 0.1, 100) is None
