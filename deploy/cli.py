@@ -10,7 +10,8 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 import typer.main
@@ -34,8 +35,12 @@ from edgeq.deploy.commands import (
     train,
     why,
 )
-from edgeq.deploy.commands.listings import data, models, operators, targets
-from edgeq.errors import EdgeqError, Interrupted
+from edgeq.deploy.commands.listings import data, models, operators, runs, targets
+from edgeq.deploy.runs.flag import with_run
+from edgeq.errors import EdgeqError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from edgeq.plain import Json
 
 # what typer raises for a wrong flag, command or value
 _REFUSED = cast("type[Exception]", typer.BadParameter.__base__)
@@ -60,6 +65,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_MEASURES = {profile, emulate, why, compare, survey, audit, lint, diff, bounds, gate}
+"""The commands whose findings can be kept as a run."""
 for module in (
     demo,
     train,
@@ -76,6 +83,7 @@ for module in (
     diff,
     bounds,
     gate,
+    runs,
     targets,
     operators,
     models,
@@ -85,7 +93,7 @@ for module in (
     if isinstance(getattr(module, "app", None), typer.Typer):
         app.add_typer(module.app, name=name)
     else:
-        app.command(name)(module.command)
+        app.command(name)(with_run(module.command) if module in _MEASURES else module.command)
 
 
 def _version(asked: bool) -> None:
@@ -126,27 +134,77 @@ def run(arguments: Sequence[str]) -> int:
     Nothing but a request to leave the interpreter escapes.
     """
     state = RootFlags(debug=bool(os.environ.get("EDGEQ_DEBUG")))
+    started = datetime.now(UTC)
+    with console.answering() as answer:
+        error = _attempt(arguments, state)
+        try:
+            _conclude(answer, error, arguments, started)
+        except EdgeqError as late:
+            error = error or late
+            console.note(f"edgeq: {late}")
+    return error.exit_code if error is not None else 0
+
+
+def _attempt(arguments: Sequence[str], state: RootFlags) -> EdgeqError | None:
+    """Run a command line; what went wrong is told, and given back."""
     try:
         code = typer.main.get_command(app).main(
             list(arguments), prog_name="edgeq", standalone_mode=False, obj=state
         )
-    except (KeyboardInterrupt, typer.Abort):
-        code = Interrupted.exit_code
-    except EdgeqError as error:
-        _trace(state)
-        console.note(f"edgeq: {error}")
-        return error.exit_code
-    except _REFUSED as error:
-        _trace(state)
-        console.note(_refusal(error))
-        return 2
-    except Exception as error:  # noqa: BLE001  whatever escapes is a bug of ours, and a user deserves better than a traceback
-        _trace(state)
-        console.note(_bug(error))
-        return EdgeqError.exit_code
-    if code == Interrupted.exit_code:
-        console.note(f"edgeq: {Interrupted()}")
-    return code if isinstance(code, int) else 0
+    except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  whatever escapes is a bug of ours, and a user deserves better than a traceback
+        error = _as_error(raised)
+        if state.debug and not isinstance(error, Interrupted):
+            console.note(traceback.format_exc().rstrip())
+    else:
+        if code != Interrupted.exit_code:
+            return None
+        error = Interrupted()
+    console.note(f"edgeq: {error}")
+    return error
+
+
+def _as_error(raised: BaseException) -> EdgeqError:
+    if isinstance(raised, EdgeqError):
+        return raised
+    if isinstance(raised, KeyboardInterrupt | typer.Abort):
+        return Interrupted()
+    return _refusal(raised) if isinstance(raised, _REFUSED) else _bug(raised)
+
+
+def _conclude(
+    answer: console.Answer,
+    error: EdgeqError | None,
+    arguments: Sequence[str],
+    started: datetime,
+) -> None:
+    """Print the one document, or the next command; keep the run where a folder was named."""
+    document, as_json = answer.document, answer.printed or "--json" in arguments
+    if document is None and error is not None and as_json:
+        document = console.document_of("error", {})
+    if document is not None:
+        document |= {"next": answer.next_command, "error": _record(error)}
+        if answer.folder is not None and answer.document is not None:
+            from edgeq.deploy.runs.folder import keep_run
+
+            taken = (datetime.now(UTC) - started).total_seconds()
+            keep_run(answer.folder, document, arguments, error, started, taken, answer.files)
+            console.note(f"kept in {answer.folder}")
+        if as_json:
+            console.write_document(document)
+    if answer.next_command and not as_json:
+        console.write(f"next: {answer.next_command}")
+
+
+def _record(error: EdgeqError | None) -> "dict[str, Json] | None":
+    """An error as a program reads it."""
+    if error is None:
+        return None
+    return {
+        "kind": type(error).__name__,
+        "message": error.what,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
 
 
 def main() -> None:
@@ -157,20 +215,15 @@ def main() -> None:
     sys.exit(code)
 
 
-def _trace(state: RootFlags) -> None:
-    if state.debug:
-        console.note(traceback.format_exc().rstrip())
-
-
-def _refusal(error: Exception) -> str:
+def _refusal(error: BaseException) -> UsageError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "edgeq"
     what = getattr(error, "format_message", error.__str__)()
-    return f"edgeq: {what}\n  hint: see {command} --help"
+    return UsageError(what, hint=f"see {command} --help")
 
 
-def _bug(error: Exception) -> str:
-    what = f"edgeq: this is a bug of edgeq's: {type(error).__name__}: {error}"
+def _bug(error: BaseException) -> EdgeqError:
+    what = f"this is a bug of edgeq's: {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="edgeq-bug-", suffix=".txt", delete=False, encoding="utf-8"
@@ -180,5 +233,5 @@ def _bug(error: Exception) -> str:
                 f"{sys.version}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
             )
     except OSError:
-        return f"{what}\n  hint: please report it with what --debug shows"
-    return f"{what}\n  hint: please report it with {file.name}, which holds the traceback"
+        return EdgeqError(what, hint="please report it with what --debug shows")
+    return EdgeqError(what, hint=f"please report it with {file.name}, which holds the traceback")

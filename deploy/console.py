@@ -15,15 +15,20 @@ import re
 import sys
 import time
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from edgeq.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
+
+    from edgeq.plain import Json
 
     Advance = Callable[[int, int], None]
 
@@ -58,25 +63,97 @@ def printable(text: str) -> str:
     return _ACTING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
-def write_json(command: str, content: dict[str, object]) -> None:
-    """Put one JSON document on standard output: ``schema``, ``edgeq_version``, then the content.
+@dataclass(slots=True)
+class Answer:
+    """What one command line comes to, kept until it is over, since it may still fail.
+
+    Attributes:
+        folder: where the run is to be kept; None where it is not.
+        document: of the command; None before it has one, and where nobody reads it.
+        printed: whether the document goes to standard output.
+        next_command: what is to be done next.
+        files: what else belongs into the run folder, by name.
+    """
+
+    folder: Path | None = None
+    document: dict[str, Json] | None = None
+    printed: bool = False
+    next_command: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+_ANSWER: ContextVar[Answer | None] = ContextVar("answer", default=None)
+
+
+@contextmanager
+def answering() -> Iterator[Answer]:
+    """While it holds, documents and next commands are kept in one answer, and not printed yet."""
+    answer = Answer()
+    token = _ANSWER.set(answer)
+    try:
+        yield answer
+    finally:
+        _ANSWER.reset(token)
+
+
+def write_json(command: str, content: Mapping[str, object], *, printed: bool = True) -> None:
+    """Answer with one JSON document: ``schema``, ``edgeq_version``, then the content.
+
+    Under :func:`answering` it is kept; else it goes to standard output at once.
 
     Args:
         command: whose answer it is; the schema is
             ``edgeq.<command>/<JSON_VERSION>``.
         content: records, mappings, sequences and plain values. What is not finite becomes null.
+        printed: whether it is to be printed; false where tables are, and a run folder may still
+            keep it.
     """
+    answer = _ANSWER.get()
+    if answer is None:
+        if printed:
+            write_document(document_of(command, content))
+    elif printed or answer.folder is not None:
+        answer.document, answer.printed = document_of(command, content), printed
+
+
+def document_of(command: str, content: Mapping[str, object]) -> dict[str, Json]:
+    """The document of a command, with its schema and our version."""
     import edgeq
     from edgeq.plain import to_plain
 
-    document = to_plain(
-        {
-            "schema": f"edgeq.{command}/{JSON_VERSION}",
-            "edgeq_version": edgeq.__version__,
-            **content,
-        }
-    )
+    head: dict[str, Json] = {
+        "schema": f"edgeq.{command}/{JSON_VERSION}",
+        "edgeq_version": edgeq.__version__,
+    }
+    return head | {name: to_plain(value) for name, value in content.items()}
+
+
+def keep_run_in(folder: Path) -> None:
+    """Have what this command line comes to kept in a folder."""
+    answer = _ANSWER.get()
+    if answer is not None:
+        answer.folder = folder
+
+
+def attach(name: str, content: bytes) -> None:
+    """Have a file beside the document, where the run is kept in a folder."""
+    answer = _ANSWER.get()
+    if answer is not None:
+        answer.files[name] = content
+
+
+def write_document(document: Mapping[str, Json]) -> None:
+    """Put a JSON document on standard output."""
     write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def next_step(command: str) -> None:
+    """Say what is to be done next: the last line of what is printed, and ``next`` in JSON."""
+    answer = _ANSWER.get()
+    if answer is None:
+        write(f"next: {command}")
+    else:
+        answer.next_command = command
 
 
 def write_table(

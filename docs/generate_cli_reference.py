@@ -99,6 +99,11 @@ USES = {
         "edgeq gate exported/digits.onnx --data digits --baseline baseline.json",
         "gate-in-ci",
     ),
+    "runs": (
+        "to list, compare and prune what other commands kept with `--run`",
+        "edgeq runs runs",
+        "keep-runs",
+    ),
     "operators": (
         "to look up which ONNX operators become integer TFLite, and under which conditions",
         "edgeq operators",

@@ -67,9 +67,8 @@ def command(
         source = load_data(data, data_dir, preprocess, [artefact])
         samples = Samples(source, select(source, split, limit))
     found = audit(artefact, target, threads=threads, samples=samples)
-    if as_json:
-        console.write_json("audit", {"audit": found})
-    else:
+    console.write_json("audit", {"audit": found}, printed=as_json)
+    if not as_json:
         _show(found)
     if least is not None:
         require_share(found, least)

@@ -70,9 +70,10 @@ def command(
         source = load_data(data, data_dir, preprocess, [file])
         samples = Samples(source, select(source, split, limit))
     found = bounds(file, drift=drift, samples=samples, targets=target or (), threads=threads)
-    if as_json:
-        console.write_json("bounds", {"accumulator_bits": found.accumulator_bits, "bounds": found})
-    else:
+    console.write_json(
+        "bounds", {"accumulator_bits": found.accumulator_bits, "bounds": found}, printed=as_json
+    )
+    if not as_json:
         _show(found.table(), 2)
         if found.certificates:
             _show(answers_table(found.certificates), 1)

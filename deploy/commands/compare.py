@@ -118,9 +118,8 @@ def command(
             task=AskedTask.parse(task, task_option),
             progress=advance,
         ).comparison
-    if as_json:
-        console.write_json("compare", {"comparison": found})
-    else:
+    console.write_json("compare", {"comparison": found}, printed=as_json)
+    if not as_json:
         _show(found, split)
     require_all(found.failures)
 

@@ -33,11 +33,10 @@ def command(
 
     found = diff(before, after)
     shown = found.table()
-    if as_json:
-        console.write_json("diff", {"equal": found.equal, "diff": found})
-    elif found.equal:
+    console.write_json("diff", {"equal": found.equal, "diff": found}, printed=as_json)
+    if not as_json and found.equal:
         console.write(shown.title)
-    else:
+    elif not as_json:
         rows = [(short(where), *rest) for where, *rest in shown.rows]
         console.write_table(shown.title, shown.columns, rows)
     if not found.equal:

@@ -72,9 +72,8 @@ def command(
             task=AskedTask.parse(task, task_option),
             progress=advance,
         )
-    if as_json:
-        console.write_json("emulate", {"emulation": found})
-    else:
+    console.write_json("emulate", {"emulation": found}, printed=as_json)
+    if not as_json:
         _show(found)
 
 

@@ -121,16 +121,17 @@ def _accepted(observed: "Observed", made: "Baseline", path: Path, *, as_json: bo
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.outputs.scoring import TOP1
 
+    console.write_json(
+        "gate",
+        {
+            "outcome": "updated",
+            "baseline": str(path),
+            "verdicts": [],
+            "stages": observed.comparison.stages,
+        },
+        printed=as_json,
+    )
     if as_json:
-        console.write_json(
-            "gate",
-            {
-                "outcome": "updated",
-                "baseline": str(path),
-                "verdicts": [],
-                "stages": observed.comparison.stages,
-            },
-        )
         return
     scores = {stage.name: stage.score for stage in observed.comparison.stages}
     rows = [(name, _figure(entry.value, scores[name])) for name, entry in made.stages.items()]
@@ -154,24 +155,24 @@ def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json
         conclude(verdicts, max_drop)
     except EdgeqError as error:
         problem = error
-    if as_json:
-        outcome = (
-            "passed"
-            if problem is None
-            else "inconclusive"
-            if isinstance(problem, Inconclusive)
-            else "failed"
-        )
-        console.write_json(
-            "gate",
-            {
-                "outcome": outcome,
-                "max_drop_points": max_drop,
-                "verdicts": verdicts,
-                "why": problem.what if problem else "",
-            },
-        )
-    elif verdicts:
+    outcome = (
+        "passed"
+        if problem is None
+        else "inconclusive"
+        if isinstance(problem, Inconclusive)
+        else "failed"
+    )
+    console.write_json(
+        "gate",
+        {
+            "outcome": outcome,
+            "max_drop_points": max_drop,
+            "verdicts": verdicts,
+            "why": problem.what if problem else "",
+        },
+        printed=as_json,
+    )
+    if verdicts and not as_json:
         scores = {stage.name: stage.score for stage in observed.comparison.stages}
         plain = observed.measure == TOP1
         columns = (

@@ -82,9 +82,8 @@ def command(
     reports = [lint(file, device=known) for file in files]
     if sarif is not None:
         write_json(sarif, as_sarif(reports), overwrite=overwrite)
-    if as_json:
-        console.write_json("lint", {"files": reports})
-    else:
+    console.write_json("lint", {"files": reports}, printed=as_json)
+    if not as_json:
         for report in reports:
             _show(report)
     require_clean(reports, asked)

@@ -91,11 +91,12 @@ def command(
             seconds=seconds,
             count=instructions,
         )
-    if as_json:
-        console.write_json(
-            "profile", {"machine": machine, "profiles": found.profiles, "failures": found.failures}
-        )
-    else:
+    console.write_json(
+        "profile",
+        {"machine": machine, "profiles": found.profiles, "failures": found.failures},
+        printed=as_json,
+    )
+    if not as_json:
         columns = (
             "artefact",
             "target",

@@ -89,9 +89,8 @@ def command(
             task=AskedTask.parse(task, task_option),
             progress=advance,
         )
-    if as_json:
-        console.write_json("survey", {"machine": machine, "survey": found})
-    else:
+    console.write_json("survey", {"machine": machine, "survey": found}, printed=as_json)
+    if not as_json:
         _show(found, split)
     found.require_all()
 

@@ -96,9 +96,10 @@ def command(
             else details_of(tensor, findings, source, split=split, limit=limit, threads=threads)
         )
     found = findings.why
-    if as_json:
-        console.write_json("why", {"exact": found.exact, "why": found, "tensor": details})
-    else:
+    console.write_json(
+        "why", {"exact": found.exact, "why": found, "tensor": details}, printed=as_json
+    )
+    if not as_json:
         for each in details:
             table = each.table()
             console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
