@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,11 +109,7 @@ def _contenders(
         ("ort-cpu-ref", qdq, FEW),
     ):
         session = TARGETS.load(target).open(path, threads=threads)
-        found.append(
-            Contender(
-                target, count, lambda session=session, count=count: session.run(batch[:count])
-            )
-        )  # type: ignore[misc]
+        found.append(Contender(target, count, partial(session.run, batch[:count])))
     return found
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from edgeq.errors import UsageError
 from edgeq.models.stability.step_bound import StepNorm
+from edgeq.training.autograd import applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,9 +100,11 @@ def synchronize(model: nn.Module) -> None:
 
     PyTorch's own ``SyncBatchNorm`` does so on GPUs only, and is no BatchNorm that can be folded.
     """
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.forward = partial(_normalize, module, module.forward)  # type: ignore[method-assign]
+    norms: list[Any] = [
+        module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    ]
+    for norm in norms:
+        norm.forward = partial(_normalize, norm, norm.forward)
 
 
 def _normalize(
@@ -113,11 +116,11 @@ def _normalize(
     shape = [1, -1, *[1] * (x.ndim - 2)]
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     own = wide.new_tensor([x.numel() // x.shape[1]])
-    sums = _Sum.apply(torch.cat([wide.sum(axes), own]))  # type: ignore[no-untyped-call]
+    sums = applied(_Sum, torch.cat([wide.sum(axes), own]))
     count = sums[-1].detach()
     mean_ = sums[:-1] / count
     centred = wide - mean_.reshape(shape)
-    variance = _Sum.apply(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
+    variance = applied(_Sum, centred.square().sum(axes)) / count
     own_scales = bn.scale_and_shift() if isinstance(bn, StepNorm) else None
     _follow(bn, mean_.detach(), variance.detach(), count)
     y: Tensor = centred * torch.rsqrt(variance + bn.eps).reshape(shape)

@@ -168,7 +168,8 @@ class QuantLayer(nn.Module):
         factor, shift = self._affine()
         plain = self.quantizer(self.layer.weight) / self._amplitude
         if self._turned:
-            plain = _as_convolution(plain, self.layer.groups)  # type: ignore[arg-type]
+            layer: Any = self.layer
+            plain = _as_convolution(plain, layer.groups)
         trained = straight_through(
             weight.detach(), plain * self._per_channel(factor.to(plain.dtype), plain)
         )
@@ -212,13 +213,11 @@ class QuantLayer(nn.Module):
 
     def _padding(self) -> tuple[int, int]:
         layer: Any = self.layer
-        if not self._turned:
-            return layer.padding  # type: ignore[no-any-return]
-        pads = [
-            d * (k - 1) - p
+        height, width = (
+            d * (k - 1) - p if self._turned else p
             for k, p, d in zip(layer.kernel_size, layer.padding, layer.dilation, strict=True)
-        ]
-        return pads[0], pads[1]
+        )
+        return height, width
 
     @property
     def _amplitude(self) -> float:

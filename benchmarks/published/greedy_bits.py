@@ -95,7 +95,9 @@ def trained(make: Callable[[], nn.Sequential]) -> nn.Sequential:
     for _ in range(EPOCHS):
         for part in torch.randperm(len(images)).split(BATCH):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[part]), labels[part]).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(
+                nn.functional.cross_entropy(network(images[part]), labels[part])
+            )
             optimizer.step()
     return network.eval()
 

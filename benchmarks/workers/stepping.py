@@ -59,7 +59,8 @@ def training_step(
         compiled: what compiles the copy, if anything.
         bf16: run the forward pass under autocast.
     """
-    network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move: Any = copy.deepcopy(network).to
+    network = move(memory_format=torch.channels_last)
     run = network if compiled is None else compiled(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     x, labels = images(batch), torch.arange(batch) % 10

@@ -117,7 +117,7 @@ def _write(reduced: _Reduced, meter: StageMeter, folder: Path) -> None:
         for name, values in (meter.kept.recorded if meter.kept is not None else {}).items()
         if name in needed
     }
-    np.savez(folder / _INPUT, **stored)  # type: ignore[arg-type]  # its keys are names
+    np.savez(folder / _INPUT, allow_pickle=False, **stored)
     runs = [
         (name, reduced.targets[name], dict(part.inputs)) for name, part in reduced.files.items()
     ]

@@ -8,7 +8,7 @@ weight (``docs/decisions/0003``).
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
 from edgeq.numerics.functions import function_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -164,7 +164,7 @@ class _Lowering:
             return operator.attrgetter(str(node.target))(self.graph_module)
         args, kwargs = map_arg((node.args, node.kwargs), self.constants.__getitem__)
         with torch.no_grad():
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            return cast("Callable[..., Any]", node.target)(*args, **kwargs)
 
     # -- quantised parts ---------------------------------------------------------------------------
 

@@ -168,9 +168,6 @@ class StepNorm(nn.BatchNorm2d):
         step_size: ``h``.
     """
 
-    weight: Tensor  # type: ignore[assignment]  # a buffer here
-    bias: Tensor  # type: ignore[assignment]
-
     def __init__(self, channels: int, step_size: float) -> None:
         super().__init__(channels)
         self.step_size = step_size

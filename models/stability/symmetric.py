@@ -99,7 +99,7 @@ class SymmetricBlock(nn.Module, ABC):
         super().__init__()
         self.step_size = step_size
         self.certified = mode == "certified"
-        self.register_load_state_dict_post_hook(_tie_again)  # type: ignore[no-untyped-call]
+        nn.Module.register_load_state_dict_post_hook(self, _tie_again)
 
     def first_norm(self, channels: int) -> nn.BatchNorm2d:
         """What stands behind ``K``."""

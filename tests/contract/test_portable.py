@@ -5,7 +5,7 @@ The same integers as without optimisation, whatever the weights.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -49,13 +49,13 @@ def cases() -> dict[str, Case]:
     for activation_dtype in ("uint8", "int8"):
         for name, shape in shapes.items():
             weights = random.integers(-127, 128, shape).astype(np.int8)
-            attributes = {"group": 2} if name == "grouped" else {}
+            attributes: dict[str, Any] = {"group": 2} if name == "grouped" else {}
             model = layer(
                 weights,
                 activation_dtype=activation_dtype,
                 zero=0 if activation_dtype == "uint8" else -128,
                 op="Gemm" if name == "dense" else "Conv",
-                **attributes,  # type: ignore[arg-type]  # of the operator
+                **attributes,
             )
             size = [each.dim_value for each in model.graph.input[0].type.tensor_type.shape.dim][1:]
             found[f"{name} {activation_dtype}"] = (
@@ -101,7 +101,6 @@ def test_both_files_hold_the_same_numbers_and_only_one_can_saturate(name: str) -
     assert compare_models(portable, to_dialect(portable, VNNI)).different == ()
     assert not any(sums.can_saturate for sums in pair_sums(read_qdq(portable)))
     assert all(sums.can_saturate for sums in pair_sums(read_qdq(plain)))
-    assert (
-        to_dialect(portable, CANONICAL).graph.initializers["w"].const_value.dtype  # type: ignore[union-attr]
-        == ir.DataType.UINT8
-    )
+    weights = to_dialect(portable, CANONICAL).graph.initializers["w"].const_value
+    assert weights is not None
+    assert weights.dtype == ir.DataType.UINT8

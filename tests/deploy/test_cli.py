@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.runtimes import fake_targets
+from typer.main import get_command
 
 import edgeq
 from edgeq.deploy import cli
@@ -313,7 +314,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_option_of_every_command_is_explained() -> None:
-    for command in cli.typer.main.get_command(cli.app).commands.values():  # type: ignore[attr-defined]
+    group: Any = get_command(cli.app)
+    for command in group.commands.values():
         assert command.help
         assert [parameter.name for parameter in command.params if not parameter.help] == []
 
@@ -323,7 +325,8 @@ def test_the_defaults_that_train_tells_are_those_of_the_recipe() -> None:
     from edgeq.deploy.pipeline.training_options import recipe_of
     from edgeq.network.placement import FIRST_LAST
 
-    commands = cli.typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    group: Any = get_command(cli.app)
+    commands = group.commands
     recipe = recipe_of(None, "resnet8", None, {}, lambda scheme: scheme)
     assert recipe.scheme is not None
     held = {

@@ -65,8 +65,8 @@ def test_only_edgeq_reaches_site_packages(wheels: tuple[Path, Path]) -> None:
 def test_the_wheel_carries_every_entry_point(
     wheels: tuple[Path, Path], project: dict[str, Any]
 ) -> None:
-    parser = ConfigParser(delimiters=("=",))
-    parser.optionxform = str  # type: ignore[assignment, method-assign]  # the documented way to keep case
+    parser: Any = ConfigParser(delimiters=("=",))
+    parser.optionxform = str  # the documented way to keep case
     info = next(name for name in content(wheels[1]) if name.endswith(".dist-info/entry_points.txt"))
     parser.read_string(zipfile.ZipFile(wheels[1]).read(info).decode())
     wanted = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -203,14 +203,14 @@ class TestTheRule:
 class TestFourBits:
     @pytest.mark.parametrize("narrow", ["clip", "saturate"])
     def test_both_spellings_stay_in_integers_and_are_exact(
-        self, narrow: str, tmp_path: Path
+        self, narrow: Any, tmp_path: Path
     ) -> None:
         graph, x, _ = start("uint8", 128)
         inner = graph.weighted(
             "Conv", x, "a", (8, 8, 3, 3), Grid(0.5, 0, "uint8", (0, 15)), relu=True
         )
         graph.weighted("Conv", inner, "y", (8, 8, 3, 3), Grid(0.2, 128))
-        model = to_dialect(graph.output(), Dialect(sub_range=narrow))  # type: ignore[arg-type]  # one of its words
+        model = to_dialect(graph.output(), Dialect(sub_range=narrow))
         counts = layer_by_layer(model, IMAGE, openvino)
         assert all(set(found) <= {-1, 0, 1} for found in counts.values())
         assert max(found[-1] + found[1] for found in counts.values()) <= 1, "at a tie only"

@@ -6,7 +6,7 @@ Measured where the paper measures it, and zero where nothing rounds.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import fx
+
+    from edgeq.network.placement import PlacementName
 
 PAPER = Scheme(4, 4, placement="paper")
 
@@ -58,8 +60,10 @@ def batches(
         ("resnet56", 27),
     ],
 )
-def test_every_block_is_measured_once_at_its_end(name: str, blocks: int, placement: str) -> None:
-    scheme = Scheme(4, 4, placement=placement)  # type: ignore[arg-type]
+def test_every_block_is_measured_once_at_its_end(
+    name: str, blocks: int, placement: PlacementName
+) -> None:
+    scheme = Scheme(4, 4, placement=placement)
     outputs = block_outputs(quantize(zoo.build(name, classes=10), scheme))
     assert len(outputs) == blocks
     assert not any(node.name.endswith("_quantized") for node in outputs), (
@@ -126,9 +130,10 @@ def test_how_samples_are_batched_does_not_matter() -> None:
 def test_more_bits_round_less() -> None:
     model = network()
     errors = []
+    grids: list[Any] = list(model.get_submodule("quantizers").children())
     for bits in (3, 4, 6, 8):
-        for quantizer in model.get_submodule("quantizers").children():
-            quantizer.bits = bits  # type: ignore[assignment]
+        for grid in grids:
+            grid.bits = bits
         errors.append(activation_error(model, batches()).mse)
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 100 * errors[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import fx, nn
 
@@ -27,7 +27,7 @@ from edgeq.training.qat_transform.softmax_grids import hold_softmax
 from edgeq.training.qat_transform.stability_bounds import add_bounds, bounded_steps
 from edgeq.training.qat_transform.standalone_norms import insert_norms
 from edgeq.training.qat_transform.tracing import trace
-from edgeq.training.quantizers.parts.protocol import Quantizer
+from edgeq.training.quantizers.parts.protocol import GridQuantizer, Quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -220,7 +220,7 @@ def _insert_quantizers(
         node.replace_all_uses_with(quantized, delete_user_cb=_all_but(quantized))
     for name, layer in layers.items():
         source_grid = _grid_of(nodes[name].all_input_nodes[0])
-        layer.read_from(graph_module.get_submodule(source_grid))  # type: ignore[arg-type]
+        layer.read_from(cast("GridQuantizer", graph_module.get_submodule(source_grid)))
 
 
 def _all_but(node: fx.Node) -> Callable[[fx.Node], bool]:

@@ -10,6 +10,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
+from edgeq.network.calls import name_of
 from edgeq.network.layer_protocols import Inactive
 from edgeq.network.placement import Op, OperatorKind
 from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
@@ -186,7 +187,7 @@ def _kind(graph_module: fx.GraphModule, node: fx.Node) -> OperatorKind:
 
 
 def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
-    title = type(module).__name__ if module is not None else _title(node.target)
+    title = type(module).__name__ if module is not None else name_of(node.target)
     what = f"{node.target} ({title})" if module is not None else f"{node.name} ({title})"
     if isinstance(node.target, type):
         return UsageError(
@@ -198,10 +199,6 @@ def _refused(node: fx.Node, module: nn.Module | None) -> UsageError:
         f"{what} cannot be quantised",
         hint=_HINTS.get(title, f"use {known}, unary elementwise functions, +, *, cat and slices"),
     )
-
-
-def _title(target: Any) -> str:
-    return str(getattr(target, "__name__", target))
 
 
 def _check_pooling(node: fx.Node, module: nn.Module | None) -> None:

@@ -125,11 +125,12 @@ def _refusing_own_gradients() -> Iterator[None]:
             )
         return own.__get__(None, cls)(*args, **kwargs)
 
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    kind: Any = torch.autograd.Function
+    kind.apply = classmethod(apply)
     try:
         yield
     finally:
-        torch.autograd.Function.apply = own  # type: ignore[method-assign]
+        kind.apply = own
 
 
 def as_batch(example: Tensor) -> Tensor:
@@ -191,18 +192,20 @@ def _hint(without_example: bool) -> str:
 class _Proxy(fx.Proxy):
     """Stands for a tensor; where the tracer knows an example, sizes are numbers."""
 
+    tracer: _Tracer
+
     @property
     def shape(self) -> Any:
-        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        value = self.tracer.value_of(self.node)
         return value.shape if isinstance(value, Tensor) else Attribute(self, "shape")
 
     @property
     def ndim(self) -> Any:
-        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        value = self.tracer.value_of(self.node)
         return value.ndim if isinstance(value, Tensor) else Attribute(self, "ndim")
 
     def size(self, *dim: int) -> Any:
-        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        value = self.tracer.value_of(self.node)
         return (
             value.size(*dim)
             if isinstance(value, Tensor)
@@ -210,7 +213,7 @@ class _Proxy(fx.Proxy):
         )
 
     def dim(self) -> Any:
-        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        value = self.tracer.value_of(self.node)
         return (
             value.ndim
             if isinstance(value, Tensor)
@@ -218,7 +221,7 @@ class _Proxy(fx.Proxy):
         )
 
     def __len__(self) -> int:
-        value = self.tracer.value_of(self.node)  # type: ignore[attr-defined]
+        value = self.tracer.value_of(self.node)
         return len(value) if isinstance(value, Tensor | tuple | list) else super().__len__()
 
     def __iadd__(self, other: Any) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgeq.training.autograd import applied
 from edgeq.training.quantizers.parts.fake_quant import in_units
 from edgeq.training.quantizers.parts.first_batch import FirstBatch
 from edgeq.training.quantizers.parts.protocol import along
@@ -103,10 +104,9 @@ class PowerOfTwo(FirstBatch):
         scale, log_threshold = (
             along(value, x, self.axis) for value in (self.scale, self.log_threshold)
         )
-        out: Tensor = _TrainedThreshold.apply(
-            x, log_threshold, scale, self.qmin, self.qmax, self.rounding
-        )  # type: ignore[no-untyped-call]
-        return out
+        return applied(
+            _TrainedThreshold, x, log_threshold, scale, self.qmin, self.qmax, self.rounding
+        )
 
     def statistic(self, x: Tensor) -> Tensor:
         """The mean square."""

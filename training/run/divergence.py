@@ -6,17 +6,14 @@ A loss, a weight or a bound that is no number any more.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from edgeq.errors import Diverged
 from edgeq.training.checkpoint import model_state, not_finite
 from edgeq.training.qat_transform import quantizers
 from edgeq.training.quantizers.parts.uniform import SMALLEST_BOUND
-
-if TYPE_CHECKING:
-    from torch import nn
 
 # at any width, 2^bits times the scale of the smallest bound is less
 _COLLAPSED = 4.5 * SMALLEST_BOUND
@@ -74,7 +71,9 @@ def check_bounds(model: nn.Module, where: str) -> None:
     paths = {id(module): path for path, module in model.named_modules()}
     for quantizer in quantizers(model):
         scale = getattr(quantizer, "scale", None)
-        learned = any(parameter.requires_grad for parameter in quantizer.parameters())  # type: ignore[attr-defined]
+        learned = isinstance(quantizer, nn.Module) and any(
+            parameter.requires_grad for parameter in quantizer.parameters()
+        )
         if (
             learned
             and isinstance(scale, torch.Tensor)

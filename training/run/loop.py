@@ -154,7 +154,8 @@ class _Run(BaseRun["Recipe", "DataSource", _ImageState, TrainingResult]):
         self.model = starting_model(recipe, source)
         self.model.to(processes.device)
         # The layout is faster on every CPU and GPU that we tried; torch's overloads do not know it.
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        move: Any = self.model.to
+        move(memory_format=torch.channels_last)
         self.optimizer = optimizers.build(recipe, self.model)
         super().__init__()
         self.average = WeightAverage(self.model, recipe.ema) if recipe.ema else None

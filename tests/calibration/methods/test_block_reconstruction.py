@@ -142,9 +142,9 @@ def test_biases_stay_on_the_product_of_the_learnt_steps(build: Build) -> None:
     assert max(np.abs(np.log(moved))) > 1e-3
     for node in after.graph:
         if node.op_type in ("Conv", "Gemm"):
+            producers = [value.producer() for value in node.inputs if value is not None]
             scales = [
-                np.asarray(constant(value.producer().inputs[1]))  # type: ignore[union-attr]
-                for value in node.inputs
+                np.asarray(constant(each.inputs[1])) for each in producers if each is not None
             ]
             assert np.array_equal(scales[2], scales[0] * scales[1])
 

@@ -229,15 +229,15 @@ def test_a_tensor_read_by_relu_and_another_is_stored_before_and_after() -> None:
 
 
 @pytest.mark.parametrize("placement", ["integer", "paper"])
-def test_the_smallest_networks(placement: str) -> None:
+def test_the_smallest_networks(placement: PlacementName) -> None:
     one = place(
         [Op("x", "input"), Op("logits", "layer", ("x",))],
-        placement=placement,  # type: ignore[arg-type]
+        placement=placement,
         weight_bits=4,
         act_bits=4,
     )
     assert one.layers == ({"logits": 8} if placement == "integer" else {})
-    none = place([Op("x", "input")], placement=placement, weight_bits=4, act_bits=4)  # type: ignore[arg-type]
+    none = place([Op("x", "input")], placement=placement, weight_bits=4, act_bits=4)
     assert none.layers == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,7 +44,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "somebodys_nets.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    import somebodys_nets  # type: ignore[import-not-found]
+    somebodys_nets = import_module("somebodys_nets")
 
     edgeq.export(somebodys_nets.trained(), torch.zeros(1, 1, 8, 8), tmp_path / "net.onnx")
     return somebodys_nets

@@ -338,9 +338,10 @@ def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path)
     model = onnx_models.save(onnx_models.float_model(), tmp_path / "net.onnx")
     options = {"fault": "third:killed", "shape": [1, 1, 2]}
     launcher = Here()
-    fakes["ort-cpu"] = WorkerTarget(  # type: ignore[assignment]
+    worker: Any = WorkerTarget(
         "ort-cpu", ort.cpu.capabilities, str(ENGINE), options=options, launcher=launcher
     )
+    fakes["ort-cpu"] = worker
     reference = Pair(fake_targets.artefact(tmp_path, "tflite"), "tflite")
     observed = compare([reference, Pair(model, "ort-cpu")], source, tensors=False)
     answers: NDArray[np.int64] = observed.answers["net.tflite @ tflite"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -24,6 +24,7 @@ from edgeq.exporters.tflite import exporter as tflite
 from edgeq.machine import adds_pairs, fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edgeq.data import DataSource
@@ -72,14 +73,14 @@ def test_a_planted_fault_is_told(
     source: DataSource,
     tmp_path: Path,
     name: str,
-    change: object,
+    change: Callable[..., Any],
     kind: str,
     tensor: str,
     channels: tuple[int, ...],
     told: str,
 ) -> None:
     planting = Planting(clean)
-    planting.change(name, change)  # type: ignore[arg-type]
+    planting.change(name, change)
     ((cause,),) = asked(clean, [planting.model], source, tmp_path)
     assert (cause.kind, cause.tensor, cause.channels) == (kind, tensor, channels)
     assert told in cause.what

@@ -26,6 +26,8 @@ from edgeq.qdq.reader import read_qdq
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx import ValueInfoProto
+
 FLOAT = ExportOptions(allow_float=True)
 STACK = (
     'File "train.py", line 3, in main\n    net(x)\nFile "net.py", line 41, in forward\n    '
@@ -201,9 +203,9 @@ def test_an_island_computes_what_onnx_runtime_computes(case: str, kernels: str) 
     assert np.abs(found.transpose(np.argsort(exported.ends[-1].axes)) - wanted).max() <= 1
 
 
-def tensor_shape(info: object) -> tuple[int, ...]:
+def tensor_shape(info: ValueInfoProto) -> tuple[int, ...]:
     """A batch of 2 where it is open."""
-    return tuple(dim.dim_value or 2 for dim in info.type.tensor_type.shape.dim)  # type: ignore[attr-defined]
+    return tuple(dim.dim_value or 2 for dim in info.type.tensor_type.shape.dim)
 
 
 @pytest.mark.parametrize("case", CASES)

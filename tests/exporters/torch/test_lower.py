@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from edgeq.network.placement import PlacementName
+
     Make = Callable[..., fx.GraphModule]
 
 SHAPE = (3, 16, 16)
@@ -184,9 +186,9 @@ class TestCanonicalForm:
         model = lower(network("stable-resnet8", Scheme(8, 8)), SHAPE)
         join = next(node for node in model.graph if node.op_type == "Concat")
         scales = {
-            source(value.producer(), 1)  # type: ignore[arg-type]
+            source(producer, 1)
             for value in join.inputs
-            if value is not None and value.producer() is not None
+            if value is not None and (producer := value.producer()) is not None
         }
         assert len(scales) == 1
 
@@ -339,11 +341,13 @@ OPERATIONS: dict[str, tuple[Callable[[Any, Tensor], Tensor], int, dict[str, nn.M
 
 @pytest.mark.parametrize("placement", ["integer", "paper"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_is_lowered_to_what_torch_computes(name: str, placement: str) -> None:
+def test_every_operation_is_lowered_to_what_torch_computes(
+    name: str, placement: PlacementName
+) -> None:
     middle, channels, modules = OPERATIONS[name]
     torch.manual_seed(0)
     same_as_torch(
-        quantize(Body(middle, channels, **modules), Scheme(4, 4, placement=placement)).train()  # type: ignore[arg-type]
+        quantize(Body(middle, channels, **modules), Scheme(4, 4, placement=placement)).train()
     )
 
 

@@ -218,8 +218,9 @@ def test_growing_without_a_mean_expands_only_as_published() -> None:
     torch.manual_seed(0)
     x, noise = torch.randn(2, 1, 4, 6, 6, dtype=torch.float64)
     noise[:, 2:] = 0  # all of it in the channels that are appended
-    for mode, expands in (("paper", True), ("certified", False)):
-        block = StableInvertedResidual(4, 6, 1, 2, 1e-6, mode).double()  # type: ignore[arg-type]
+    modes: tuple[tuple[StepMode, bool], ...] = (("paper", True), ("certified", False))
+    for mode, expands in modes:
+        block = StableInvertedResidual(4, 6, 1, 2, 1e-6, mode).double()
         block(torch.randn(9, 4, 6, 6, dtype=torch.float64))
         y, other = block.eval()(x), block(x + noise)
         assert y.shape == (1, 6, 6, 6)

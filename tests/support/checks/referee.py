@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -165,7 +165,7 @@ class Referee:
         if node.op_type in ("ReduceMean", "ReduceSum"):
             return _reduced(source, attributes, mean=node.op_type == "ReduceMean")
         if node.op_type == "Pow":
-            exponent = float(constant_of(cast("ir.Value", node.inputs[1])))  # type: ignore[arg-type]
+            exponent = float(_constant(node, 1))
             return _function(source, lambda x: x**exponent)
         if node.op_type in ("AveragePool", "GlobalAveragePool"):
             kernel = attributes.get("kernel_shape") or tuple(source.value.shape[2:])
@@ -186,10 +186,7 @@ class Referee:
             )
             return _Bounded(source.value.clamp(low, high), source.error)
         if node.op_type == "Resize":
-            factors = [
-                float(factor)
-                for factor in constant_of(cast("ir.Value", node.inputs[2]))[2:]  # type: ignore[index]
-            ]
+            factors = [float(factor) for factor in _constant(node, 2)[2:]]
             if attributes["mode"] == "nearest":
                 return source.map(lambda x: F.interpolate(x, scale_factor=factors))
             return _interpolated(
@@ -198,9 +195,15 @@ class Referee:
                 corners=attributes["coordinate_transformation_mode"] == "align_corners",
             )
         if node.op_type == "Reshape":
-            sizes = [int(size) for size in constant_of(cast("ir.Value", node.inputs[1]))]  # type: ignore[union-attr]
+            sizes = [int(size) for size in _constant(node, 1)]
             return source.map(lambda x: x.reshape(x.shape[0], *sizes[1:]))
         return source.map(lambda x: _moved(node.op_type, x, attributes))
+
+
+def _constant(node: ir.Node, index: int) -> NDArray[Any]:
+    numbers = constant_of(node.inputs[index])
+    assert numbers is not None
+    return numbers
 
 
 @dataclass(frozen=True)

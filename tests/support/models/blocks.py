@@ -245,7 +245,8 @@ class NormAct(nn.BatchNorm2d):
             momentum,
             self.eps,
         )
-        return self.act(self.drop(x))  # type: ignore[no-any-return]
+        activated: Tensor = self.act(self.drop(x))
+        return activated
 
 
 class SamePadded(nn.Conv2d):

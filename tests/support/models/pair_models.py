@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -20,7 +20,7 @@ def layer(
     op: str = "Conv",
     relu: bool = False,
     high: int | None = None,
-    **attributes: int,
+    **attributes: Any,
 ) -> onnx.ModelProto:
     """One layer between quantisers; ``high`` is the max that an integer Clip lets through."""
     constants = {
@@ -46,7 +46,7 @@ def layer(
             "DequantizeLinear", ["xc" if high is not None else "xq", "xs", "xz"], ["xd"]
         ),
         helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
-        helper.make_node(op, ["xd", "wd"], ["c"], name="layer", **attributes),  # type: ignore[arg-type]  # of the operator
+        helper.make_node(op, ["xd", "wd"], ["c"], name="layer", **attributes),
         helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["cq"]),
         helper.make_node("DequantizeLinear", ["cq", "ys", "yz"], ["y"]),
     ]

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -148,13 +148,13 @@ def test_a_hang_on_the_board_leaves_nothing_there(board: Ssh, make: Make, model:
     ],
 )
 def test_a_board_that_cannot_be_had(
-    board: Ssh, make: Make, model: Path, wrong: dict[str, object], words: str
+    board: Ssh, make: Make, model: Path, wrong: dict[str, Any], words: str
 ) -> None:
     if "identity" in wrong:
         assert board.identity is not None
         wrong = {"identity": board.identity.with_name("stranger")}
     loud = tuple(argument for argument in board.arguments if argument != "-q")
-    launcher = replace(board, arguments=loud, **wrong)  # type: ignore[arg-type]  # fields by name
+    launcher = replace(board, arguments=loud, **wrong)
     with pytest.raises(
         TargetError,
         match=rf"before it began; it last wrote: [\s\S]*{words}[\s\S]*hint: try it by hand: ssh ",

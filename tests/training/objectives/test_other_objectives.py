@@ -57,9 +57,10 @@ def test_numbers_have_the_mean_squared_error() -> None:
 @pytest.mark.parametrize("kind", [Segmentation, Regression])
 def test_other_answers_are_refused(kind: type[Segmentation | Regression]) -> None:
     targets = kind().targets(np.zeros((2, 4, 4), np.uint8))
+    answer: Any
     for answer in (torch.zeros(2, 10), (torch.zeros(2, 3, 4, 4),)):
         with pytest.raises(UsageError, match="the network answers"):
-            kind().loss(answer, targets, IMAGES)  # type: ignore[arg-type]
+            kind().loss(answer, targets, IMAGES)
 
 
 def test_classes_have_the_loss_of_the_recipe() -> None:

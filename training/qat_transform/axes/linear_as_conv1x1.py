@@ -154,7 +154,8 @@ def _undoes(later: fx.Node, earlier: fx.Node) -> bool:
     if later.target is torch.unflatten:
         return bool(_moved(earlier).meta.get("shape") == later.meta["shape"])
     axes: Any = earlier.args[1]
-    return [axes[axis] % len(axes) for axis in later.args[1]] == list(range(len(axes)))  # type: ignore[union-attr]
+    back: Any = later.args[1]
+    return [axes[axis] % len(axes) for axis in back] == list(range(len(axes)))
 
 
 def ignores_axes(graph_module: fx.GraphModule, node: fx.Node) -> bool:

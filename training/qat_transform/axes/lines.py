@@ -39,10 +39,10 @@ def lines_as_images(graph_module: fx.GraphModule) -> None:
 def norm_of_images(features: Any) -> nn.BatchNorm2d:
     """A BatchNorm1d as BatchNorm2d, with the tensors of the network's own."""
     options = {name: getattr(features, name) for name in _NORM_OPTIONS}
-    norm: Any = nn.BatchNorm2d(features.num_features, device="meta", **options)
+    norm = nn.BatchNorm2d(features.num_features, device="meta", **options)
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
         setattr(norm, name, getattr(features, name))
-    return norm.train(features.training)  # type: ignore[no-any-return]
+    return norm.train(features.training)
 
 
 class _Writer:
@@ -87,7 +87,7 @@ class _Writer:
             "groups": layer.groups,
             "padding_mode": layer.padding_mode,
         }
-        kind: Any = nn.Conv2d
+        kind: type[nn.Conv2d | nn.ConvTranspose2d] = nn.Conv2d
         if isinstance(layer, nn.ConvTranspose1d):
             kind, options["output_padding"] = nn.ConvTranspose2d, (0, layer.output_padding[0])
         sizes = (layer.in_channels, layer.out_channels, (1, layer.kernel_size[0]))
@@ -97,7 +97,7 @@ class _Writer:
             rows = own.detach()[:, :, None]
             self.kernels[own] = nn.Parameter(rows, requires_grad=own.requires_grad)
         twin.weight, twin.bias = self.kernels[own], layer.bias
-        return twin.train(layer.training)  # type: ignore[no-any-return]
+        return twin.train(layer.training)
 
     def _between_reshapes(self, node: fx.Node) -> fx.Node:
         """A row in front of the length, and away behind it; gives the end."""

@@ -69,12 +69,14 @@ def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) 
 
     def attended(x: Tensor) -> Tensor:
         found: Tensor = module.self_attn(x, x, x, attn_mask=mask, need_weights=False)[0]
-        return module.dropout1(found)  # type: ignore[no-any-return]
+        kept: Tensor = module.dropout1(found)
+        return kept
 
     def forwarded(x: Tensor) -> Tensor:
         activation: Callable[[Tensor], Tensor] = module.activation
         inner = module.dropout(activation(module.linear1(x)))
-        return module.dropout2(module.linear2(inner))  # type: ignore[no-any-return]
+        kept: Tensor = module.dropout2(module.linear2(inner))
+        return kept
 
     if module.norm_first:
         x = src + attended(module.norm1(src))

@@ -17,7 +17,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.network.calls import argument
+from edgeq.network.calls import argument, name_of
 from edgeq.training.qat_transform.axes.batch_first import keep_batch_first
 from edgeq.training.qat_transform.axes.dividing import DIVISIONS
 from edgeq.training.qat_transform.axes.indexing import (
@@ -111,7 +111,7 @@ def canonicalize(graph_module: fx.GraphModule, batch: int) -> None:
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
-        if node.op == "call_function" and getattr(node.target, "__name__", "") in _ASSERTIONS:
+        if node.op == "call_function" and name_of(node.target) in _ASSERTIONS:
             graph.erase_node(node)
         elif node.op == "call_module":
             _as_function(node, graph_module.get_submodule(str(node.target)))
@@ -158,7 +158,7 @@ def _spell(node: fx.Node) -> None:
     if node.op == "call_method":
         name = str(node.target)
         if name in _NOTHING:
-            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            node.replace_all_uses_with(node.all_input_nodes[0])
             return
         function = _functions_of_methods(name)
         if function is None:
@@ -216,7 +216,7 @@ def _mean(graph: fx.Graph, node: fx.Node) -> None:
 
 def _image_of_places(graph: fx.Graph, node: fx.Node, axes: Any) -> fx.Node | None:
     """The image that a mean over all tokens, or over a channels-last image, reads; else None."""
-    rank = len(node.args[0].meta.get("shape", ()))  # type: ignore[union-attr]
+    rank = len(node.all_input_nodes[0].meta.get("shape", ()))
     given = axes if isinstance(axes, tuple | list) else (axes,)
     if (
         rank not in (3, 4)
@@ -271,7 +271,7 @@ def _is_of_pixels(node: fx.Node, axes: Any) -> bool:
     """Whether an operator reduces height and width of images, as far as its sizes are known."""
     return (
         isinstance(axes, tuple | list)
-        and len(node.args[0].meta.get("shape", (0,) * 4)) == 4  # type: ignore[union-attr]
+        and len(node.all_input_nodes[0].meta.get("shape", (0,) * 4)) == 4
         and {axis % 4 for axis in axes if isinstance(axis, int)} == {2, 3}
     )
 
@@ -279,17 +279,17 @@ def _is_of_pixels(node: fx.Node, axes: Any) -> bool:
 def _reduce(_: fx.Graph, node: fx.Node) -> None:
     """The axes of a sum, mean or maximum in a tuple, none negative, and whether they are kept."""
     axes, keep = argument(node, 1, "dim"), bool(argument(node, 2, "keepdim", False))
-    shape = node.args[0].meta.get("shape")  # type: ignore[union-attr]
+    shape = node.all_input_nodes[0].meta.get("shape")
     given = axes if isinstance(axes, tuple | list) else (axes,)
     if shape is None or None in given or "dtype" in node.kwargs:
         raise UsageError(
-            f"{node.name} ({node.target.__name__}) reduces a tensor of unknown size, or all of it",  # type: ignore[union-attr]
+            f"{node.name} ({name_of(node.target)}) reduces a tensor of unknown size, or all of it",
             hint="name the axes, and give an example of the input to edgeq.quantize",
         )
     held = tuple(sorted(axis % len(shape) for axis in given))
     if 0 in held:
         raise UsageError(
-            f"{node.name} ({node.target.__name__}) reduces the batch",  # type: ignore[union-attr]
+            f"{node.name} ({name_of(node.target)}) reduces the batch",
             hint="compute with each sample for itself",
         )
     node.args, node.kwargs = (node.args[0], held, keep), {}

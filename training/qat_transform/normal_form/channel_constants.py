@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
+from edgeq.network.calls import name_of
 from edgeq.training.qat_transform.axes.linear_as_conv1x1 import move_channels
 from edgeq.training.qat_transform.normal_form.function_groups import ARITHMETIC
 from edgeq.training.qat_transform.normal_form.functional_to_module import (
@@ -145,7 +146,8 @@ class _Finder:
             and _moves_axes(node)
         ):
             args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
-            value = getattr(Tensor, node.target.__name__, node.target)(*args, **kwargs)  # type: ignore[union-attr, operator]
+            compute: Any = getattr(Tensor, name_of(node.target), node.target)
+            value = compute(*args, **kwargs)
             self.trained[node] = self.trained[node.all_input_nodes[0]]
         else:
             return False

@@ -11,7 +11,7 @@ import copy
 import inspect
 import operator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -185,7 +185,7 @@ def _bound(node: fx.Node) -> dict[str, Any]:
     """The arguments of a call by name."""
     names = _PARAMETERS.get(node.target)
     if names is None:
-        names = tuple(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
+        names = tuple(inspect.signature(cast("Callable[..., Any]", node.target)).parameters)
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
@@ -210,10 +210,10 @@ def _linear(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module
     )
 
 
-def _with(layer: Any, weight: Tensor, bias: Tensor | None) -> nn.Module:
+def _with(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
     _own(layer, "weight", weight)
     _own(layer, "bias", bias)
-    return layer  # type: ignore[no-any-return]
+    return layer
 
 
 def _own(module: nn.Module, name: str, values: Tensor | None) -> None:
@@ -234,14 +234,14 @@ def _batch_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Mo
         )
     weight, bias = tensor(given.get("weight")), tensor(given.get("bias"))
     kind = nn.BatchNorm2d if given.get("training") else HeldNorm
-    norm: Any = kind(
+    norm = kind(
         len(mean), given.get("eps", 1e-5), given.get("momentum", 0.1), affine=weight is not None
     )
     norm.running_mean, norm.running_var = mean, variance
     if weight is not None:
         _own(norm, "weight", weight)
         _own(norm, "bias", torch.zeros_like(weight) if bias is None else bias)
-    return norm  # type: ignore[no-any-return]
+    return norm
 
 
 class HeldNorm(nn.BatchNorm2d):
@@ -253,9 +253,7 @@ class HeldNorm(nn.BatchNorm2d):
 
 
 def _layer_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Module:
-    norm: Any = nn.LayerNorm(
-        given["normalized_shape"], given.get("eps", 1e-5), elementwise_affine=False
-    )
+    norm = nn.LayerNorm(given["normalized_shape"], given.get("eps", 1e-5), elementwise_affine=False)
     for name in ("weight", "bias"):
         values = tensor(given.get(name))
         setattr(
@@ -265,7 +263,7 @@ def _layer_norm(given: Mapping[str, Any], tensor: Callable[[Any], Any]) -> nn.Mo
             if values is None or isinstance(values, nn.Parameter)
             else nn.Parameter(values, requires_grad=False),
         )
-    return norm  # type: ignore[no-any-return]
+    return norm
 
 
 def _dropout(given: Mapping[str, Any], _: Callable[[Any], Any]) -> nn.Module:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import fx
@@ -20,7 +20,7 @@ from edgeq.errors import UsageError
 from edgeq.training.qat_transform.only_in_training import OnlyInTraining
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 _OPERATORS: Mapping[Any, Any] = {
     operator.iadd: operator.add,
@@ -122,7 +122,7 @@ def _without_underscore(target: Any) -> Any:
 def _drop_option(node: fx.Node) -> bool:
     """``F.relu(x, inplace=True)`` becomes ``F.relu(x)``; whether it was asked to work in place."""
     try:
-        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
+        names = list(inspect.signature(cast("Callable[..., Any]", node.target)).parameters)
     except (TypeError, ValueError):
         return False  # one of torch's own in C++, of which none has the option
     if _OPTION not in names:

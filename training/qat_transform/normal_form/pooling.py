@@ -81,7 +81,7 @@ def _adaptive(node: fx.Node, wanted: Any) -> None:
         return
     sizes = tuple(old if new is None else new for new, old in zip(sizes, have, strict=True))
     if sizes == have:
-        node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+        node.replace_all_uses_with(node.all_input_nodes[0])
     elif not any(old % new for new, old in zip(sizes, have, strict=True)):
         kernel = tuple(old // new for new, old in zip(sizes, have, strict=True))
         node.op, node.target, node.args, node.kwargs = (

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeq.training.autograd import applied
 from edgeq.training.quantizers.binary.sign import signs
 from edgeq.training.quantizers.parts.fixed_width import FixedWidth
 from edgeq.training.quantizers.parts.protocol import Encoded, along
@@ -69,8 +70,7 @@ class XnorWeights(FixedWidth):
         with torch.no_grad():
             encoded = self.encode(x)
             value, alpha = encoded.value.to(x.dtype), along(encoded.scale, x, self.axis)
-        out: Tensor = _ScaledSigns.apply(x, value, alpha, x.numel() // encoded.scale.numel())  # type: ignore[no-untyped-call]
-        return out
+        return applied(_ScaledSigns, x, value, alpha, x.numel() // encoded.scale.numel())
 
     def encode(self, x: Tensor) -> Encoded:
         """The signs, with the scale alpha; shape () or (filters,)."""

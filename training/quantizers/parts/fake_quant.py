@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeq.training.autograd import applied
+
 
 class _FakeQuant(torch.autograd.Function):
     @staticmethod
@@ -83,5 +85,4 @@ def fake_quantize(
         Of the shape and dtype of ``x``. Its gradient passes where ``x`` is strictly inside the
         range.
     """
-    out: Tensor = _FakeQuant.apply(x, scale, low, high, rounding)  # type: ignore[no-untyped-call]
-    return out
+    return applied(_FakeQuant, x, scale, low, high, rounding)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeq.training.autograd import applied
+
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
@@ -26,8 +28,7 @@ def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
 
     Both of one shape and dtype.
     """
-    out: Tensor = _StraightThrough.apply(value, surrogate)  # type: ignore[no-untyped-call]
-    return out
+    return applied(_StraightThrough, value, surrogate)
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -43,5 +44,4 @@ class _ScaledGradient(torch.autograd.Function):
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """``x``, bit for bit, with its gradient times ``factor``."""
-    out: Tensor = _ScaledGradient.apply(x, factor)  # type: ignore[no-untyped-call]
-    return out
+    return applied(_ScaledGradient, x, factor)

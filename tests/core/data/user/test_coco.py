@@ -47,7 +47,8 @@ def test_a_folder_or_its_file(tmp_path: Path, at: str) -> None:
         source = load(str(named))
         assert (source.task, source.classes) == ("mAP", ("cat", "dog"))
         assert source.test.ids.tolist() == [7, 30]
-        none, two = source.test.labels[:]  # type: ignore[index]
+        labels: Any = source.test.labels
+        none, two = labels[:]
         assert len(none) == 0
         assert two.corners.tolist() == [[1, 0, 5, 2], [0, 0, 8, 4]]
         assert (two.classes.tolist(), two.crowd.tolist()) == ([1, 0], [False, True])

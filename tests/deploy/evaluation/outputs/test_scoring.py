@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
-def compared(folder: Path, asked: AskedTask | None = None, **changes: object) -> Comparison:
-    source = replace(fake_targets.source(), **changes)  # type: ignore[arg-type]
+def compared(folder: Path, asked: AskedTask | None = None, **changes: Any) -> Comparison:
+    source = replace(fake_targets.source(), **changes)
     files = [fake_targets.artefact(folder, "onnx", wrong=8)]
     return compare(chain(files, ["ort-cpu-ref", "ort-cpu"]), source, task=asked).comparison
 

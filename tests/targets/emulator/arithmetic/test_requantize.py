@@ -7,7 +7,7 @@ import math
 import subprocess
 from fractions import Fraction
 from importlib.resources import files
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -403,5 +403,6 @@ def test_weights_of_nothing_but_zeros_have_a_scale() -> None:
 
 
 def test_an_unknown_rounding_is_refused() -> None:
+    rounding: Any = "upwards"
     with pytest.raises(TargetError, match="no rounding 'upwards'"):
-        requantize(torch.zeros(2), Factors.of(0.5), OutputRange(0, 0, 1), "upwards")  # type: ignore[arg-type]
+        requantize(torch.zeros(2), Factors.of(0.5), OutputRange(0, 0, 1), rounding)

@@ -165,7 +165,7 @@ _SHAPES = [
     *(Layer(inputs, 10, 0, 13) for inputs in (63, 64, 512)),
     *(Layer(inputs, 9, 0, 200, op="QLinearMatMul") for inputs in (7, 32)),
 ]
-_TYPES = [
+_TYPES: list[dict[str, Any]] = [
     {"form": "qdq"},
     {"kind": "int8"},
     {"kind": "int8", "form": "qdq"},
@@ -176,7 +176,7 @@ _TYPES = [
 ]
 LAYERS = {
     layer.name: layer
-    for layer in (*_SHAPES, *(replace(shape, **kind) for shape in _SHAPES for kind in _TYPES))  # type: ignore[arg-type]
+    for layer in (*_SHAPES, *(replace(shape, **kind) for shape in _SHAPES for kind in _TYPES))
 }
 
 
