@@ -44,7 +44,8 @@ from edgeq.qdq.reader import read_qdq
 from edgeq.qdq.segments import cut
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS
-from edgeq.timing import measure, ratio
+from edgeq.timing import ratio
+from edgeq.timing.measuring import measure
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -117,8 +117,7 @@ def command(
         )
         for row in found.profiles:
             if row.latency.why:
-                measured = "not to be trusted: " if row.kind == "measured" else ""
-                console.write(f"{row.artefact} on {row.target}: {measured}{row.latency.why}\n")
+                console.write(f"{row.artefact} on {row.target}: {_told(row)}\n")
         for row in found.profiles:
             if row.kind != "measured":
                 console.write_table(
@@ -129,6 +128,21 @@ def command(
         show_failures(found.failures)
         show_saturation(row.saturating for row in found.profiles)
     require_all(found.failures)
+
+
+def _told(row: "Profile") -> str:
+    """Which figures of a row hold, and what to do about the others."""
+    trust = row.latency.trust
+    if row.kind != "measured":
+        return trust.why
+    held = [
+        *(["ratios to what was timed in turns with it"] if trust.ratios else []),
+        *(["processor time"] if trust.processor_time else []),
+    ]
+    return (
+        f"its percentiles are not to be trusted: {trust.why}. "
+        f"What to do: {trust.advice}. What holds all the same: {' and '.join(held) or 'nothing'}."
+    )
 
 
 def _cells(row: "Profile") -> tuple[str, ...]:
@@ -149,5 +163,5 @@ def _cells(row: "Profile") -> tuple[str, ...]:
         row.kind,
         *figures,
         kilobytes(row.size_bytes),
-        "no" if latency.why else "yes",
+        latency.trust.word,
     )

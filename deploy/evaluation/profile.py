@@ -21,7 +21,8 @@ from edgeq.errors import UsageError
 from edgeq.results import Profile, require_all
 from edgeq.tabular import Table, Tabular
 from edgeq.target import TARGETS, Counting
-from edgeq.timing import Estimating, SessionFailed, estimated, measure
+from edgeq.timing import Estimating, SessionFailed, estimated
+from edgeq.timing.measuring import measure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class Profiled(Tabular):
                 each.kind,
                 f"{each.latency.p50_ms:.4g}",
                 f"{each.latency.p90_ms:.4g}",
-                "no" if each.latency.why else "yes",
+                each.latency.trust.word,
             )
             for each in self.profiles
         ]

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.exporter import EXPORTERS, ExportOptions
-from edgeq.timing import measure
+from edgeq.timing.measuring import measure
 
 if TYPE_CHECKING:
     import onnx

@@ -187,11 +187,12 @@ class _Worker:
     def time(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Run until a time is over, at least once; the garbage collector waits.
 
-        Answers with what each run took, in ns.
+        Answers with what each run took, in ns, and with the processor time of all of them.
         """
         took, clock, invoke = array("q"), time.perf_counter_ns, self.engine.invoke
         gc.disable()
         try:
+            processor = time.process_time_ns()
             end = clock() + int(request.header["budget_ns"])
             while True:
                 began = clock()
@@ -199,7 +200,8 @@ class _Worker:
                 ended = clock()
                 took.append(ended - began)
                 if ended >= end or len(took) == MAX_RUNS:
-                    return {}, [np.frombuffer(took, np.int64)]
+                    spent = time.process_time_ns() - processor
+                    return {"processor_ns": spent}, [np.frombuffer(took, np.int64)]
         finally:
             gc.enable()
 

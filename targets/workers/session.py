@@ -13,6 +13,7 @@ from edgeq.targets.common.io import enter_all, join, leave, readable
 from edgeq.targets.common.session import SampleSession
 from edgeq.targets.workers.boundary import grid_in_model_axes, in_model_axes, spec_of
 from edgeq.targets.workers.wire import MAX_PAYLOAD
+from edgeq.timing import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgeq.target import Batch, TensorSpec
     from edgeq.targets.workers.boundary import Sendable
     from edgeq.targets.workers.process import Limits, Worker
+    from edgeq.targets.workers.wire import Frame
 
 TIMED_IN_WORKER = "timed inside the worker; the way there and back is left out"
 
@@ -131,28 +133,21 @@ class WorkerSession(SampleSession):
         """Compute the first output."""
         self._worker.ask("invoke", seconds=self._limits.run_seconds)
 
-    def invoke_ns(self, budget_ns: int) -> Sequence[int]:
-        """Run until a time is over, at least once, by the worker's own clock.
+    def invoke_ns(self, budget_ns: int) -> Runs:
+        """Run until a time is over, at least once, by the worker's own clocks.
 
         Args:
             budget_ns: how long, in ns.
 
         Returns:
-            What each run took, in ns, without the way to the worker and back.
+            What the runs took, without the way to the worker and back.
         """
         seconds = self._limits.run_seconds + budget_ns / 1e9
-        arrays = self._worker.ask(
-            "time", seconds=seconds, limit=MAX_PAYLOAD, budget_ns=budget_ns
-        ).arrays
-        if (
-            len(arrays) != 1
-            or arrays[0].dtype != np.int64
-            or arrays[0].ndim != 1
-            or not arrays[0].size
-            or (arrays[0] < 0).any()
-        ):
+        answer = self._worker.ask("time", seconds=seconds, limit=MAX_PAYLOAD, budget_ns=budget_ns)
+        runs = runs_of(answer)
+        if runs is None:
             self._garbage("durations that are none")
-        return [int(took) for took in arrays[0]]
+        return runs
 
     def get_output(self, index: int = 0) -> NDArray[np.generic]:
         """An output of the last run."""
@@ -206,6 +201,21 @@ class WorkerSession(SampleSession):
     ) -> NoReturn:
         self._worker.close()
         raise TargetError(f"the worker on {self._worker.place} answers with {what}", hint=hint)
+
+
+def runs_of(answer: Frame) -> Runs | None:
+    """What a worker's answer says that its runs took; None where it says nothing of the kind."""
+    arrays, processor = answer.arrays, answer.header.get("processor_ns")
+    if (
+        len(arrays) != 1
+        or arrays[0].dtype != np.int64
+        or arrays[0].ndim != 1
+        or not arrays[0].size
+        or (arrays[0] < 0).any()
+    ):
+        return None
+    known = isinstance(processor, int) and processor >= 0
+    return Runs([int(took) for took in arrays[0]], processor if known else None)
 
 
 def _bytes(spec: TensorSpec) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
-from typing import Any
 
 import pytest
 
 from edgeq.errors import TargetError, UsageError
-from edgeq.timing import RUNS_FOR_P99, Latency, SessionFailed, measure, ratio, verdict
+from edgeq.timing import Latency, Runs, SessionFailed, processor_ratio, ratio
+from edgeq.timing.measuring import measure
+from edgeq.timing.surroundings import Surroundings, Watch
+from edgeq.timing.trust import Trust
 
 
 class Clock:
@@ -57,21 +58,20 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def _idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(Watch, "seen", lambda *_: Surroundings())
 
 
-def latency(**changes: object) -> Latency:
-    """A trustworthy result, but for the changes."""
-    values: dict[str, Any] = {
-        "runs": 100, "p50_ms": 1.0, "p90_ms": 1.0, "p99_ms": 1.0, "mean_ms": 1.0, "min_ms": 1.0,
-        "spread": 0.0, "drift": 0.0, "trustworthy": True, "why": "", "blocks_ms": (1.0,) * 10,
-    }  # fmt: skip
-    return Latency(**{**values, **changes})
+HOLDS = Trust(clock=True, processor_time=True, ratios=True)
+
+
+def latency(blocks_ms: tuple[float, ...], processor_ms: tuple[float, ...] = ()) -> Latency:
+    """A latency that holds, of one run a block."""
+    return Latency(100, *((1.0,) * 6), 0.0, 0.0, HOLDS, blocks_ms, processor_blocks_ms=processor_ms)
 
 
 def test_constant_runs_give_constant_quantiles() -> None:
     clock = Clock()
-    found = measure({"a": Fake(clock, 2.0)}, seconds=1, clock=clock)["a"]
+    found = measure({"a": Fake(clock, 2.0)}, seconds=1, clock=clock, processor_clock=clock)["a"]
     assert (found.p50_ms, found.p90_ms, found.p99_ms, found.mean_ms, found.min_ms) == pytest.approx(
         (2.0,) * 5
     )
@@ -84,7 +84,9 @@ def test_constant_runs_give_constant_quantiles() -> None:
 def test_warming_up_is_not_counted() -> None:
     clock = Clock()
     session = Fake(clock, 10.0)
-    found = measure({"a": session}, seconds=1, warmup_seconds=0.5, clock=clock)["a"]
+    found = measure(
+        {"a": session}, seconds=1, warmup_seconds=0.5, clock=clock, processor_clock=clock
+    )["a"]
     assert session.runs - found.runs == 50
 
 
@@ -95,6 +97,7 @@ def test_sessions_take_turns_in_blocks_of_equal_time() -> None:
         seconds=1,
         warmup_seconds=0,
         clock=clock,
+        processor_clock=clock,
     )
     rounds = len(found["a"].blocks_ms)
     assert len(found["b"].blocks_ms) == rounds >= 50
@@ -107,17 +110,21 @@ def test_sessions_take_turns_in_blocks_of_equal_time() -> None:
 def test_a_session_slower_than_a_block_still_gets_its_runs_and_the_fast_one_its_share() -> None:
     clock = Clock()
     found = measure(
-        {"slow": Fake(clock, 500.0), "fast": Fake(clock, 1.0)}, seconds=1, min_runs=10, clock=clock
+        {"slow": Fake(clock, 500.0), "fast": Fake(clock, 1.0)},
+        seconds=1,
+        min_runs=10,
+        clock=clock,
+        processor_clock=clock,
     )
     assert found["slow"].runs == 10
     assert found["fast"].runs == 5000
-    assert found["slow"].why == "10 runs are too few for p99"
+    assert found["slow"].why == ""
 
 
 def test_garbage_is_not_collected_within_a_block_and_is_again_afterwards() -> None:
     clock = Clock()
     session = Fake(clock, 1.0)
-    measure({"a": session}, seconds=0.1, warmup_seconds=0, clock=clock)
+    measure({"a": session}, seconds=0.1, warmup_seconds=0, clock=clock, processor_clock=clock)
     assert False in session.collecting
     assert gc.isenabled()
 
@@ -131,43 +138,64 @@ def test_a_failing_session_leaves_the_collector_on() -> None:
 
     clock = Clock()
     with pytest.raises(ValueError, match="broken"):
-        measure({"a": Failing(clock, 1.0)}, seconds=1, warmup_seconds=0, clock=clock)
+        measure(
+            {"a": Failing(clock, 1.0)},
+            seconds=1,
+            warmup_seconds=0,
+            clock=clock,
+            processor_clock=clock,
+        )
     assert gc.isenabled()
 
 
 def test_a_machine_that_slows_down_is_seen() -> None:
     clock = Clock()
-    found = measure({"a": Fake(clock, 1.0, later_ms=1.5)}, seconds=4, clock=clock)["a"]
+    found = measure(
+        {"a": Fake(clock, 1.0, later_ms=1.5)}, seconds=4, clock=clock, processor_clock=clock
+    )["a"]
     assert found.drift == pytest.approx(0.5)
     assert not found.trustworthy
     assert "+50%" in found.why
 
 
 def test_a_busy_machine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (3.0 * len(os.sched_getaffinity(0)), 0.0, 0.0))
+    monkeypatch.setattr(Watch, "seen", lambda *_: Surroundings(others=0.9))
     clock = Clock()
-    found = measure({"a": Fake(clock, 1.0)}, seconds=1, clock=clock)["a"]
-    assert "3.0 processes a core" in found.why
+    found = measure({"a": Fake(clock, 1.0)}, seconds=1, clock=clock, processor_clock=clock)["a"]
+    assert "90% of the processors" in found.why
+    assert found.trust.ratios
 
 
-@pytest.mark.parametrize(
-    ("runs", "spread", "drift", "load", "against"),
-    [
-        (RUNS_FOR_P99, 0.2, 0.1, 1.0, []),
-        (RUNS_FOR_P99 - 1, 0.0, 0.0, 0.0, ["99 runs"]),
-        (1000, 0.21, 0.0, 0.0, ["spread over 21%"]),
-        (1000, 0.0, -0.11, 0.0, ["-11%"]),
-        (1000, 0.0, 0.0, 1.5, ["1.5 processes a core"]),
-        (5, 0.5, 0.5, 5.0, ["5 runs", "50%", "+50%", "5.0 processes"]),
-    ],
-)
-def test_each_rule_of_the_verdict_stands_alone(
-    runs: int, spread: float, drift: float, load: float, against: list[str]
-) -> None:
-    why = verdict(runs, spread, drift, load)
-    assert bool(why) == bool(against)
-    assert all(part in why for part in against)
-    assert len(why.split("; ")) == max(1, len(against))
+def test_a_warm_up_lasts_until_runs_are_alike() -> None:
+    """Runs that get faster, block by block, are left out until they do no more."""
+
+    class Warming(Fake):
+        def invoke(self) -> None:
+            self.ms = max(10.0, 60.0 - self.runs)
+            super().invoke()
+
+    clock = Clock()
+    session = Warming(clock, 60.0)
+    found = measure(
+        {"a": session}, seconds=2, warmup_seconds=0.2, clock=clock, processor_clock=clock
+    )["a"]
+    assert 50 <= session.runs - found.runs <= 60
+    assert found.p99_ms == 10
+
+
+def test_the_processor_time_is_of_a_run_and_its_ratio_of_the_rounds() -> None:
+    clock = Clock()
+    found = measure({"far": FarAway(clock, 2.0)}, seconds=1, clock=clock, processor_clock=clock)[
+        "far"
+    ]
+    assert found.processor_ms == pytest.approx(1.0)
+    ones = (1.0,) * 6
+    some, none = latency(ones, (3.0,) * 6), latency(ones)
+    times = processor_ratio(some, latency(ones, (2.0,) * 6))
+    assert times is not None
+    assert times.value == pytest.approx(1.5)
+    assert processor_ratio(some, none) is None
+    assert none.processor_ms is None
 
 
 @pytest.mark.parametrize(
@@ -181,24 +209,25 @@ def test_nothing_to_measure_is_refused(seconds: float, min_runs: int, names: lis
             seconds=seconds,
             min_runs=min_runs,
             clock=clock,
+            processor_clock=clock,
         )
 
 
 def test_a_ratio_is_of_the_common_rounds() -> None:
-    found = ratio(latency(blocks_ms=(3.0,) * 10), latency(blocks_ms=(2.0,) * 10))
+    found = ratio(latency((3.0,) * 10), latency((2.0,) * 10))
     assert found.value == pytest.approx(1.5)
 
 
 class FarAway(Fake):
     """Times itself: a call of it from here takes 5 ms more than a run."""
 
-    def invoke_ns(self, budget_ns: int) -> list[int]:
+    def invoke_ns(self, budget_ns: int) -> Runs:
         took: list[int] = []
         while not took or sum(took) < budget_ns:
             self.runs += 1
             took.append(int(self.ms * 1e6))
         self.clock.now_ns += sum(took) + 5_000_000
-        return took
+        return Runs(took, sum(took) // 2)
 
     def invoke(self) -> None:
         raise AssertionError("the way there would be measured as well")
@@ -206,7 +235,12 @@ class FarAway(Fake):
 
 def test_what_times_itself_is_asked() -> None:
     clock = Clock()
-    found = measure({"far": FarAway(clock, 2.0), "near": Fake(clock, 4.0)}, seconds=1, clock=clock)
+    found = measure(
+        {"far": FarAway(clock, 2.0), "near": Fake(clock, 4.0)},
+        seconds=1,
+        clock=clock,
+        processor_clock=clock,
+    )
     assert (found["far"].p50_ms, found["near"].p50_ms) == (2.0, 4.0)
     assert len(found["far"].blocks_ms) == len(found["near"].blocks_ms)
     assert found["far"].runs * found["far"].p50_ms >= 1000
@@ -223,6 +257,11 @@ def test_a_session_that_fails_is_named(at: int) -> None:
                 raise TargetError("gone", hint="look")
 
     with pytest.raises(SessionFailed, match=r"gone\n  hint: look") as caught:
-        measure({"a": Fake(clock, 10.0), "b": Failing(clock, 10.0)}, seconds=1, clock=clock)
+        measure(
+            {"a": Fake(clock, 10.0), "b": Failing(clock, 10.0)},
+            seconds=1,
+            clock=clock,
+            processor_clock=clock,
+        )
     assert caught.value.session == "b"
     assert gc.isenabled()

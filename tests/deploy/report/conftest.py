@@ -15,6 +15,7 @@ from edgeq.machine import Machine
 from edgeq.metrics.accuracy import wilson
 from edgeq.results import Accuracy, Comparison, Drift, Hop, Profile, Stage
 from edgeq.timing import Latency
+from edgeq.timing.trust import Trust
 
 SAMPLES = 10_000
 TARGETS = ("torch", "ort-cpu-ref", "ort-cpu", "tflite-ref", "tflite")
@@ -37,13 +38,13 @@ def make_latency(p50_ms: float, why: str = "") -> Latency:
         runs=1873,
         p50_ms=p50_ms,
         p90_ms=1.07 * p50_ms,
+        p95_ms=1.12 * p50_ms,
         p99_ms=1.31 * p50_ms,
         mean_ms=1.02 * p50_ms,
         min_ms=0.97 * p50_ms,
         spread=0.046,
         drift=-0.0123,
-        trustworthy=not why,
-        why=why,
+        trust=Trust(clock=not why, processor_time=not why, ratios=True, why=why),
         blocks_ms=(p50_ms, 1.01 * p50_ms),
     )
 
@@ -53,6 +54,7 @@ def make_estimate(ms: float) -> Latency:
         make_latency(ms, "estimated: a model"),
         runs=0,
         p90_ms=ms,
+        p95_ms=ms,
         p99_ms=ms,
         mean_ms=ms,
         min_ms=ms,

@@ -68,7 +68,8 @@ def hostile(report: Report) -> Report:
     stage = replace(
         comparison.stages[0], artefact=HOSTILE, target=HOSTILE, facts={HOSTILE: HOSTILE}
     )
-    latency = replace(report.profiles[0].latency, trustworthy=False, why=HOSTILE)
+    timed = report.profiles[0].latency
+    latency = replace(timed, trust=replace(timed.trust, clock=False, why=HOSTILE))
     row = replace(
         report.rows[1],
         model=HOSTILE,
