@@ -25,22 +25,55 @@ SCHEMA = (
 def sarif(reports: Sequence[LintReport]) -> dict[str, object]:
     """One SARIF log of one run, with every rule described and every finding as a result."""
     names = RULES.names()
-    driver = {
-        "name": "edgeq lint",
-        "version": edgeq.__version__,
-        "rules": [_rule(name) for name in names],
-    }
     results = [
         _result(report, finding, names.index(finding.rule))
         for report in reports
         for finding in report.findings
     ]
-    artifacts = [{"location": {"uri": _uri(report.file)}} for report in reports]
+    files = [report.file for report in reports]
+    return log("edgeq lint", [_rule(name) for name in names], files, results)
+
+
+def log(
+    tool: str,
+    rules: Sequence[dict[str, object]],
+    files: Sequence[str],
+    results: Sequence[dict[str, object]],
+) -> dict[str, object]:
+    """A log of one run.
+
+    Args:
+        tool: the name of what found something.
+        rules: that it knows.
+        files: that it looked at.
+        results: what it found.
+    """
+    driver = {"name": tool, "version": edgeq.__version__, "rules": list(rules)}
+    artifacts = [{"location": {"uri": _uri(file)}} for file in files]
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "artifacts": artifacts, "results": results}],
+        "runs": [{"tool": {"driver": driver}, "artifacts": artifacts, "results": list(results)}],
     }
+
+
+def location(file: str, member: str, *, start: int = 1) -> dict[str, object]:
+    """A line of a file; a model has none, and services refuse a place without one.
+
+    Args:
+        file: its path.
+        member: what it is about inside, such as a node; empty for the whole file.
+        start: the line, from 1.
+    """
+    place: dict[str, object] = {
+        "physicalLocation": {
+            "artifactLocation": {"uri": _uri(file)},
+            "region": {"startLine": start},
+        }
+    }
+    if member:
+        place["logicalLocations"] = [{"fullyQualifiedName": member, "kind": "member"}]
+    return place
 
 
 def _rule(name: str) -> dict[str, object]:
@@ -55,15 +88,6 @@ def _rule(name: str) -> dict[str, object]:
 
 
 def _result(report: LintReport, finding: Finding, index: int) -> dict[str, object]:
-    place: dict[str, object] = {
-        # a model has no lines, and services refuse a place without one
-        "physicalLocation": {
-            "artifactLocation": {"uri": _uri(report.file)},
-            "region": {"startLine": 1},
-        }
-    }
-    if finding.node:
-        place["logicalLocations"] = [{"fullyQualifiedName": finding.node, "kind": "member"}]
     where = f"{finding.node}: " if finding.node else ""
     key = f"{finding.rule}\n{finding.node}\n{finding.channels}"
     return {
@@ -71,7 +95,7 @@ def _result(report: LintReport, finding: Finding, index: int) -> dict[str, objec
         "ruleIndex": index,
         "level": finding.severity,
         "message": {"text": f"{where}{finding.message}. {finding.hint}"},
-        "locations": [place],
+        "locations": [location(report.file, finding.node)],
         "partialFingerprints": {"edgeqFinding/v1": hashlib.sha256(key.encode()).hexdigest()},
         "properties": {
             "channels": list(finding.channels),
