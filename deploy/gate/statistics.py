@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.metrics.student import student_quantile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -360,19 +362,10 @@ def bootstrap_interval(
     differences = differences[np.isfinite(differences)]
     if len(differences) < 2:
         return -math.inf, math.inf
-    half = _student(0.5 + confidence / 2, len(differences) - 1) * float(differences.std(ddof=1))
-    return change - half, change + half
-
-
-def _student(quantile: float, freedom: float) -> float:
-    """A quantile of Student's distribution, by Cornish and Fisher's expansion, 1937."""
-    z = _NORMAL.inv_cdf(quantile)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    half = student_quantile(0.5 + confidence / 2, len(differences) - 1) * float(
+        differences.std(ddof=1)
     )
-    return z + terms[0] / freedom + terms[1] / freedom**2 + terms[2] / freedom**3
+    return change - half, change + half
 
 
 def figure_samples_needed(

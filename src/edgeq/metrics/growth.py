@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.metrics.student import student_quantile
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_Z95 = 1.959963984540054
 FEWEST = 3
 """Blocks that a line can be fitted to with an interval."""
 
@@ -52,25 +53,7 @@ def growth(sqnr_db: Sequence[float]) -> Growth | None:
     slope = float(x_centered @ (y - y.mean())) / spread
     residuals = y - y.mean() - slope * x_centered
     freedom = len(places) - 2
-    half = _student(freedom) * math.sqrt(float(residuals @ residuals) / freedom / spread)
-    return Growth(-slope, -slope - half, -slope + half, len(places))
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's distribution.
-
-    Exact for one and two degrees of freedom, else Hill's expansion (CACM algorithm 396, 1970), good
-    to three digits.
-    """
-    if freedom == 1:
-        return math.tan(math.pi * 0.475)
-    if freedom == 2:
-        return math.sqrt(2 / (0.05 * (2 - 0.05)) - 2)
-    z, n = _Z95, float(freedom)
-    return (
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * n**4)
+    half = student_quantile(0.975, freedom) * math.sqrt(
+        float(residuals @ residuals) / freedom / spread
     )
+    return Growth(-slope, -slope - half, -slope + half, len(places))

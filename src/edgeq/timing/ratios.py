@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import Inconclusive, UsageError
+from edgeq.metrics.student import student_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,7 @@ def _interval(values: NDArray[np.float64], middle: float, confidence: float) -> 
     starts = random.integers(0, count, (_RESAMPLES, math.ceil(count / length), 1))
     drawn = ((starts + np.arange(length)) % count).reshape(_RESAMPLES, -1)[:, :count]
     freedom = max(count / length - 1, _LEAST_FREEDOM)
-    beyond = _student((1 + confidence) / 2, freedom) * math.sqrt((freedom + 1) / freedom)
+    beyond = student_quantile((1 + confidence) / 2, freedom) * math.sqrt((freedom + 1) / freedom)
     tail = _NORMAL.cdf(-beyond)
     low, high = np.quantile(_middle(values[drawn]), [tail, 1 - tail])
     cut_off = 2 * likeness * (1 - likeness**length) / (length * (1 - likeness**2))
@@ -158,14 +159,3 @@ def _blocks(values: NDArray[np.float64]) -> tuple[int, float]:
     likeness = min(found * (1 + 4 / count), 0.95)  # what is estimated from few is too small
     length = math.ceil((2 * likeness / (1 - likeness**2)) ** (2 / 3) * (1.5 * count) ** (1 / 3))
     return min(length, max(count // 5, 1)), likeness
-
-
-def _student(share: float, freedom: float) -> float:
-    """A quantile of Student's distribution, by its expansion in the normal one's."""
-    z = _NORMAL.inv_cdf(share)
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
