@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.metrics.student import student_quantile
+from edgeq.numerics.student import student_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import t as students
 
-from edgeq.metrics.student import student_quantile
+from edgeq.numerics.student import student_quantile
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 30, 300])

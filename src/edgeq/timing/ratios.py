@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.errors import Inconclusive, UsageError
-from edgeq.metrics.student import student_quantile
+from edgeq.numerics.student import student_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
