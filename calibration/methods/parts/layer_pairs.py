@@ -16,6 +16,7 @@ from edgeq.brief import brief
 from edgeq.calibration._nodes import LAYERS, argument, channel_axis, constant, is_helper
 from edgeq.calibration.methods.parts.block_function import BlockFunction
 from edgeq.calibration.methods.parts.blocks import Segment, segments, source_of
+from edgeq.calibration.methods.parts.onward import Onward, addition_behind, clip_behind
 from edgeq.calibration.methods.parts.quantized_layer import QuantizedLayer
 from edgeq.calibration.methods.parts.run import Run
 
@@ -34,6 +35,7 @@ class LayerPair(QuantizedLayer):
         target: what the float layer answers: float32, (samples, out, ...).
         answer: what the quantised layer answers, before it is put on a grid, with the integers as
             they were when it was reached: float32, of the shape of ``target``.
+        onward: what becomes of both answers before the next layer reads them.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class LayerPair(QuantizedLayer):
         inputs: NDArray[np.float32],
         target: NDArray[np.float32],
         answer: NDArray[np.float32],
+        onward: Onward,
     ) -> None:
         super().__init__(node, weight)
         self.inputs, self.target, self.answer = inputs, target, answer
+        self.onward = onward
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +108,7 @@ class LayerPairs:
         self._models, self._samples, self._progress = (before, after), samples, progress
         self._originals = {node.name: node for node in before.graph}
         self._nodes = [node for node in after.graph if self._is_layer(node)]
+        self._twins = {node.name: node for node in after.graph if node.op_type == "Add"}
 
     def __iter__(self) -> Iterator[LayerPair]:
         """Each layer that both networks have, once those before it are as they will stay."""
@@ -169,7 +174,22 @@ class LayerPairs:
         self._progress(self._nodes.index(node), len(self._nodes))
         after.until(node)
         source, target = after.value(node.inputs[0]), before.through(self._originals[node.name])
-        return LayerPair(node, self._weight(node), source, target, after.peek(node))
+        answer = after.peek(node)
+        onward = self._onward(node, answer.shape, before, after)
+        return LayerPair(node, self._weight(node), source, target, answer, onward)
+
+    def _onward(self, node: ir.Node, shape: tuple[int, ...], before: Run, after: Run) -> Onward:
+        original = self._originals[node.name]
+        addition = addition_behind(original)
+        if addition is None:
+            return Onward(None, None, *clip_behind(original))
+        adds, other = addition
+        twin = self._twins.get(adds.name)
+        added = None if twin is None else after.known(twin.inputs[other])
+        wanted = before.known(adds.inputs[other])
+        if added is None or wanted is None or not added.shape == wanted.shape == shape:
+            return Onward()  # the other one comes later: it makes the sum right
+        return Onward(added, wanted, *clip_behind(adds))
 
     def _block(
         self, segment: Segment, nodes: Sequence[ir.Node], before: Run, after: Run

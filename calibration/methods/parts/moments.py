@@ -39,6 +39,8 @@ def correct_channels(
 ) -> int:
     """Give each layer with a bias the float layer's means, and its channels a factor.
 
+    Where a residual is added to the answer, the sum gets its float mean.
+
     Args:
         layers: in the order of execution, so that rounding in earlier layers is corrected too.
         factor_of: of each channel, (out,); kept within ``MOST`` and its inverse.
@@ -52,7 +54,7 @@ def correct_channels(
             continue
         found = moments(layer)
         factor = factor_of(found).clip(1 / MOST, MOST)
-        layer.correct(factor, found.mean, found.float_mean)
+        layer.correct(factor, found.mean, found.float_mean + layer.onward.missing())
         corrected += 1
     return corrected
 

@@ -55,6 +55,12 @@ class Run:
         parts = [known[name] for known in self._known]
         return np.concatenate(parts).astype(np.float32, copy=False)
 
+    def known(self, value: ir.Value | None) -> NDArray[np.float32] | None:
+        """All samples of a tensor, where it was computed already and is read again."""
+        if value is None or any(name_of(value) not in known for known in self._known):
+            return None
+        return self.value(value)
+
     def _advance(self, count: int) -> None:
         passed, self._rest = self._rest[:count], self._rest[count:]
         read = {value for node in self._rest for value in node.inputs if value is not None}

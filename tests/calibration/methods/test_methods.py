@@ -13,10 +13,10 @@ from onnx import helper
 from edgeq.calibration._nodes import constant
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.methods.adaround import AdaRound
-from edgeq.calibration.methods.bias_correction import BiasCorrection
 from edgeq.calibration.methods.equalize import CrossLayerEqualization
 from edgeq.calibration.methods.gptq import GPTQ
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
+from edgeq.calibration.methods.parts.onward import Onward
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import session_of
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
@@ -195,16 +195,57 @@ def test_no_channel_ends_above_nearest_rounding(
     assert changed.low <= changed.integers.min() <= changed.integers.max() <= changed.high
 
 
-def test_a_corrected_bias_gives_each_channel_its_float_mean(build: Build) -> None:
-    model = net(build, spread=0.5)
-    made = quantized(model, weight_bits=3)
-    before = fold_onnx(model)
-    fed = [{"x": samples()}]
-    BiasCorrection().apply(LayerPairs(before, made, fed))
-    for layer in LayerPairs(before, made, fed):
-        axes = (0, *range(2, layer.target.ndim))
-        off = np.abs(layer.answer.mean(axes) - layer.target.mean(axes))
-        assert off.max() < 1e-2 * layer.target.std()
+def residual(build: Build) -> ir.Model:
+    """A branch of two convolutions that is added to what it reads, and a dense layer."""
+    random = np.random.default_rng(3)
+    shapes = {"w1": (6, 3, 3, 3), "w2": (6, 6, 3, 3), "w3": (6, 6, 3, 3), "w4": (4, 6)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b"], ["c1"], "stem", pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2", "b"], ["c2"], "first", pads=[1] * 4),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("Conv", ["r2", "w3", "b"], ["c3"], "second", pads=[1] * 4),
+        helper.make_node("Add", ["c3", "r1"], ["s"], "sum"),
+        helper.make_node("Relu", ["s"], ["r3"]),
+        helper.make_node("GlobalAveragePool", ["r3"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w4"], ["y"], "four", transB=1),
+    ]
+    constants = {
+        name: (random.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    return build(nodes, constants | {"b": np.full(6, 0.1, np.float32)}, ("n", 3, 8, 8))
+
+
+@pytest.mark.parametrize("method", ["bias-correction", "affine-correction"])
+def test_what_follows_a_corrected_layer_has_its_float_mean(build: Build, method: str) -> None:
+    clipped = method == "bias-correction"  # the other one makes deviations right too
+    model = residual(build)
+    made = quantized(model, method, weight_bits=3)
+    stem, first, second = list(LayerPairs(fold_onnx(model), made, [{"x": samples()}]))[:3]
+    assert second.onward.added is not None
+    assert second.onward.float_added is not None
+    behind = (
+        (stem.answer, stem.target),
+        (first.answer, first.target),
+        (second.answer + second.onward.added, second.target + second.onward.float_added),
+    )
+    for now, wanted in behind:
+        low = 0 if clipped else -np.inf
+        off = (now.clip(low) - wanted.clip(low)).mean((0, 2, 3))
+        assert np.abs(off).max() < 3e-3 * wanted.std()
+
+
+def test_a_channel_that_a_clip_silences_keeps_its_mean() -> None:
+    random = np.random.default_rng(0)
+    target = random.normal(-9, 1, (50, 2)).astype(np.float32)
+    target[:, 1] += 9
+    noisy = target + random.normal(0.5, 1, target.shape).astype(np.float32)
+    silent, heard = Onward(low=0.0).shift(noisy, target)
+    assert silent == pytest.approx((target - noisy)[:, 0].mean(), abs=1e-5)
+    now = (noisy[:, 1] + heard).clip(0).mean()
+    assert now == pytest.approx(target[:, 1].clip(0).mean(), abs=1e-4)
 
 
 def test_layers_are_seen_as_the_whole_network_computes_them(build: Build) -> None:
