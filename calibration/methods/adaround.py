@@ -6,19 +6,26 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from edgeq.calibration.methods.parts.correlation import correlations, groups_of
 from edgeq.calibration.methods.parts.rounding import round_better
 from edgeq.calibration.methods.parts.soft_rounding import SoftRounding, regularizer
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
     from numpy.typing import NDArray
 
     from edgeq.calibration.methods.parts.layer_function import LayerFunction
     from edgeq.calibration.methods.parts.layer_pairs import LayerPair, LayerPairs
 
+    Error = Callable[[torch.Tensor], torch.Tensor]
+
 _BATCH = 32
 _POSITIONS = 2**13  # of a step's answers; large images need fewer of them
 _SEED = 20200612
+_MOST_CORRELATED = 2**24  # numbers: 64 MiB, a layer of 4,096 inputs
 
 
 class AdaRound:
@@ -27,8 +34,10 @@ class AdaRound:
     Nagel et al., *Up or down? Adaptive rounding for post-training quantization* (2020), Eqs. 21 to
     25: ``W = s clip(floor(W / s) + h(V), n, p)`` with ``h(V) = clip(1.2 sigmoid(V) - 0.1, 0, 1)``,
     and V minimises the squared error of the layer's answer plus ``lambda sum(1 - |2 h - 1|^beta)``
-    by Adam. Inputs are those of the quantised network, the target is the float layer's answer. A
-    channel that does not get better keeps its nearest integers.
+    by Adam. Inputs are those of the quantised network, the target is the float layer's answer. The
+    error of a layer is a quadratic form of its weights, so each step sees all samples; a layer of
+    many inputs takes some samples a step instead. A channel that does not get better keeps its
+    nearest integers.
 
     Args:
         steps: of Adam for each layer. The paper takes 10,000 at a rate of 0.001; 1,000 at 0.01 are
@@ -63,18 +72,52 @@ class AdaRound:
         import torch
 
         rounding = SoftRounding(layer)
-        inputs, wanted = torch.from_numpy(layer.inputs), torch.from_numpy(target)
+        error = _by_correlation(layer, target) or _by_samples(layer, function, target)
         optimizer = torch.optim.Adam([rounding.v], lr=self.rate)
-        random = np.random.default_rng(_SEED)
-        positions = int(np.prod(target.shape[2:]))
-        batch = min(len(inputs), _BATCH, max(4, _POSITIONS // positions))
         for step in range(self.steps):
-            chosen = torch.from_numpy(random.integers(0, len(inputs), batch))
             weight, up = rounding.weight()
-            error = function(inputs[chosen], weight) - wanted[chosen]
-            loss = (error**2).sum(1).mean()
-            loss = loss + self.strength * regularizer(up, step / self.steps)
+            loss = error(weight) + self.strength * regularizer(up, step / self.steps)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         return rounding.integers()
+
+
+def _by_correlation(layer: LayerPair, target: NDArray[np.float32]) -> Error | None:
+    """The mean error of all samples, less a constant; None for a layer of too many inputs.
+
+    It costs as much as some thousand positions, and memory of the square of the inputs.
+    """
+    import torch
+
+    size = layer.weight[0].size
+    groups = groups_of(layer)
+    if groups * size**2 > _MOST_CORRELATED:
+        return None
+    count = target.size // target.shape[1]  # of samples and positions
+    met = correlations(layer, target)
+    hessian, wanted = (
+        torch.from_numpy(np.stack(arrays) / count).float() for arrays in zip(*met, strict=True)
+    )
+
+    def error(weight: torch.Tensor) -> torch.Tensor:
+        rows = weight.reshape(groups, -1, size)
+        return (rows * (rows @ hessian - 2 * wanted)).sum()
+
+    return error
+
+
+def _by_samples(layer: LayerPair, function: LayerFunction, target: NDArray[np.float32]) -> Error:
+    """The mean error of some samples, others each time."""
+    import torch
+
+    inputs, wanted = torch.from_numpy(layer.inputs), torch.from_numpy(target)
+    random = np.random.default_rng(_SEED)
+    positions = int(np.prod(target.shape[2:]))
+    batch = min(len(inputs), _BATCH, max(4, _POSITIONS // positions))
+
+    def error(weight: torch.Tensor) -> torch.Tensor:
+        chosen = torch.from_numpy(random.integers(0, len(inputs), batch))
+        return ((function(inputs[chosen], weight) - wanted[chosen]) ** 2).sum(1).mean()
+
+    return error

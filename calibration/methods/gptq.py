@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.parts.layer_function import window_of
+from edgeq.calibration.methods.parts.correlation import correlations
 from edgeq.calibration.methods.parts.rounding import round_better
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeq.calibration.methods.parts.layer_function import LayerFunction
     from edgeq.calibration.methods.parts.layer_pairs import LayerPair, LayerPairs
 
 _DAMPING = 0.01
@@ -31,20 +32,20 @@ class GPTQ:
 
     def apply(self, layers: LayerPairs) -> str:
         """Round the weights of all dense and convolutional layers again."""
-        changed, count = round_better(layers, lambda layer, *_: _rounded(layer))
+        changed, count = round_better(layers, _rounded)
         return f"rounded the weights of {changed} of {count} layers again"
 
 
-def _rounded(layer: LayerPair) -> NDArray[np.int32]:
-    groups = (
-        1 if layer.node.op_type == "Gemm" else window_of(layer.node, layer.weight.ndim - 2).groups
-    )
+def _rounded(
+    layer: LayerPair, _function: LayerFunction, target: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    met = correlations(layer, target)
     scale = np.broadcast_to(layer.scale, layer.weight.shape)
-    weights = np.split((layer.weight / scale).reshape(len(layer.weight), -1), groups)
+    weights = np.split((layer.weight / scale).reshape(len(layer.weight), -1), len(met))
     limits = layer.low, layer.high
     made = [
-        _group(weight.astype(np.float64), hessian, limits)
-        for weight, hessian in zip(weights, _hessians(layer, groups), strict=True)
+        _group(weight.astype(np.float64), each.hessian, limits)
+        for weight, each in zip(weights, met, strict=True)
     ]
     return np.concatenate(made).reshape(layer.weight.shape)
 
@@ -63,26 +64,3 @@ def _group(
         error = (left[:, i] - integers[:, i]) / upper[i, i]
         left[:, i:] -= np.outer(error, upper[i, i:])
     return integers
-
-
-def _hessians(layer: LayerPair, groups: int) -> list[NDArray[np.float64]]:
-    """The sum of x x^T over all patches that the weights of each group meet."""
-    import torch
-    from torch.nn import functional
-
-    if layer.node.op_type == "Gemm":
-        rows = layer.inputs.astype(np.float64)
-        return [rows.T @ rows]
-    window = window_of(layer.node, layer.weight.ndim - 2)
-    kernel, stride, dilation = (
-        (1, *each)[-2:] for each in (layer.weight.shape[2:], window.stride, window.dilation)
-    )
-    channels = layer.weight.shape[1]
-    found = [np.zeros((channels * kernel[0] * kernel[1],) * 2) for _ in range(groups)]
-    for sample in layer.inputs:
-        x = functional.pad(torch.from_numpy(sample[None]), window.padding)
-        x = x if x.ndim == 4 else x[:, :, None]
-        patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)[0].numpy()
-        for group, rows in enumerate(np.split(patches, groups)):
-            found[group] += rows @ rows.T
-    return found

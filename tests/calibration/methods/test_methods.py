@@ -15,8 +15,11 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.methods.adaround import AdaRound
 from edgeq.calibration.methods.equalize import CrossLayerEqualization
 from edgeq.calibration.methods.gptq import GPTQ
+from edgeq.calibration.methods.parts.correlation import correlations
+from edgeq.calibration.methods.parts.layer_function import layer_function
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.methods.parts.onward import Onward
+from edgeq.calibration.methods.parts.rounding import channel_errors, products_wanted
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import session_of
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
@@ -246,6 +249,24 @@ def test_a_channel_that_a_clip_silences_keeps_its_mean() -> None:
     assert silent == pytest.approx((target - noisy)[:, 0].mean(), abs=1e-5)
     now = (noisy[:, 1] + heard).clip(0).mean()
     assert now == pytest.approx(target[:, 1].clip(0).mean(), abs=1e-4)
+
+
+def test_the_error_of_a_layer_is_a_quadratic_form_of_its_weights(build: Build) -> None:
+    model = net(build)
+    made = quantized(model, weight_bits=3)
+    for layer in LayerPairs(fold_onnx(model), made, [{"x": samples()[:8]}]):
+        function = layer_function(layer.node, layer.weight.ndim - 2)
+        assert function is not None
+        target = products_wanted(layer, function)
+        weight = layer.integers * layer.scale
+        met = correlations(layer, target)
+        rows = np.split(weight.reshape(len(weight), -1), len(met))
+        found = sum(
+            float((part * (part @ each.hessian - 2 * each.target)).sum())
+            for part, each in zip(rows, met, strict=True)
+        )
+        wanted = channel_errors(layer, function, weight, target).sum()
+        assert found + float((target.astype(np.float64) ** 2).sum()) == pytest.approx(wanted, 1e-3)
 
 
 def test_layers_are_seen_as_the_whole_network_computes_them(build: Build) -> None:
