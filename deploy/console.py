@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from contextlib import contextmanager
@@ -147,13 +148,18 @@ def write_document(document: Mapping[str, Json]) -> None:
     write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def next_step(command: str) -> None:
-    """Say what is to be done next: the last line of what is printed, and ``next`` in JSON."""
+def next_step(*words: object) -> None:
+    """Say what is to be done next: the last line of what is printed, and ``next`` in JSON.
+
+    Args:
+        words: of a command line, quoted where a shell would read them otherwise; or one sentence.
+    """
+    told = str(words[0]) if len(words) == 1 else shlex.join(map(str, words))
     answer = _ANSWER.get()
     if answer is None:
-        write(f"next: {command}")
+        write(f"next: {told}")
     else:
-        answer.next_command = command
+        answer.next_command = told
 
 
 def write_table(

@@ -74,7 +74,7 @@ def choices(config: CalibrationConfig, device: Device) -> Iterator[str]:
 
 
 def afterwards(file: Path, device: Device) -> Iterator[str]:
-    """What a device does with a calibrated file, and the command that writes it for there."""
+    """What a device does with a calibrated file."""
     from edgeq.formats.onnx_io import read
 
     floats = [node for node in read(file).graph if node.op_type in device.float_operators]
@@ -84,8 +84,12 @@ def afterwards(file: Path, device: Device) -> Iterator[str]:
             f"{len(floats)} operators stay in float there ({kinds})"
             f"{_source(device, 'float_operators')}"
         )
-    how = "--to tflite" if device.format == "tflite" else f"--for {device.target or 'ort-cpu'}"
-    yield f"next: edgeq export {file} {how} writes {device.activation_dtype} activations"
+
+
+def export_command(file: Path, device: Device) -> tuple[str, ...]:
+    """The command that writes a calibrated file for a device."""
+    how = ("--to", "tflite") if device.format == "tflite" else ("--for", device.target or "ort-cpu")
+    return ("edgeq", "export", str(file), *how, "-o", "exported")
 
 
 def before_profile(device: Device, files: Sequence[Path]) -> Iterator[str]:

@@ -70,6 +70,7 @@ def command(
     console.write_json("audit", {"audit": found}, printed=as_json)
     if not as_json:
         _show(found)
+    console.next_step("edgeq", "profile", artefact, "--target", target)
     if least is not None:
         require_share(found, least)
 

@@ -80,6 +80,10 @@ def command(
             _show(tensors_table(_told(found.certificates)), 2)
         if any(each.held for each in found.certificates):
             _show(held_table(found.certificates), 1)
+    if data is None:
+        console.next_step("edgeq", "bounds", file, "--data", "NAME")
+    else:
+        console.next_step("edgeq", "compare", file, "--data", data)
     require_held(found)
 
 

@@ -337,13 +337,15 @@ def _measure(
     from edgeq.deploy.pipeline.shards import measure
 
     path, samples = measure(job, shard, folder, progress=advance, tell=console.note)
+    console.next_step(
+        f"with all {shard.count} shards there, give --statistics {folder} and -o/--output"
+    )
     if as_json:
         console.write_json("calibrate", {"statistics": str(path), "samples": samples})
     else:
         console.write(
             f"{path}: {counted(samples, 'sample')} of {job.source.name} seen by "
-            f"{job.config.found_by}; with all {shard.count} shards there, give --statistics "
-            f"{folder} and -o/--output"
+            f"{job.config.found_by}"
         )
 
 
@@ -379,10 +381,14 @@ def _show(
     outcome: "Outcome", trials: "Trials | None", device: "Device | None", *, as_json: bool
 ) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.device_advice import afterwards
+    from edgeq.deploy.device_advice import afterwards, export_command
     from edgeq.deploy.report.values import kilobytes
 
     done, output, job = outcome.done, outcome.path, outcome.job
+    if device is None:
+        console.next_step(outcome.next_command)
+    else:
+        console.next_step(*export_command(output, device))
     if as_json:
         console.write_json(
             "calibrate",
@@ -402,7 +408,6 @@ def _show(
                 "layers": done.layers,
                 "told": done.told,
                 "trials": trials,
-                "next": outcome.next_command,
             },
         )
     else:
@@ -423,11 +428,11 @@ def _show(
         _show_outcome(outcome)
         if trials is not None:
             console.write(str(trials))
-        console.write(f"next: {outcome.next_command}")
     if outcome.collapsed:
         console.note(f"warning: {outcome.collapsed}")
     if device is not None:
-        console.note("\n".join(afterwards(output, device)))
+        for line in afterwards(output, device):
+            console.note(line)
 
 
 def _show_outcome(outcome: "Outcome") -> None:

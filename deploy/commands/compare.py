@@ -121,6 +121,10 @@ def command(
     console.write_json("compare", {"comparison": found}, printed=as_json)
     if not as_json:
         _show(found, split)
+    if any(stage.changed for stage in found.stages) or found.saturating:
+        console.next_step("edgeq", "why", *artefacts, "--data", data)
+    else:
+        console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
     require_all(found.failures)
 
 

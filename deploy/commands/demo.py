@@ -47,6 +47,7 @@ def command(
         say=console.note,
         progress=console.progress,
     )
+    console.next_step("edgeq", "calibrate", "FILE", "--data", "NAME", "-o", "calibrated.onnx")
     if as_json:
         console.write_json("demo", {"folder": str(output), "report": report})
         return

@@ -39,7 +39,10 @@ def command(
     elif not as_json:
         rows = [(short(where), *rest) for where, *rest in shown.rows]
         console.write_table(shown.title, shown.columns, rows)
-    if not found.equal:
+    if found.equal:
+        console.next_step("edgeq", "gate", "init", before, "--data", "NAME")
+    else:
+        console.next_step("edgeq", "compare", before, after, "--data", "NAME")
         raise GateFailed(
             f"{before} and {after} differ",
             hint=f"edgeq compare {before} {after} --data NAME shows what that does to the answers",

@@ -75,6 +75,7 @@ def command(
     console.write_json("emulate", {"emulation": found}, printed=as_json)
     if not as_json:
         _show(found)
+    console.next_step("edgeq", "why", artefact, "--data", data or "NAME")
 
 
 def _show(found: "Emulation") -> None:

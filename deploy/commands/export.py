@@ -191,6 +191,8 @@ def command(
     except GateFailed:
         _show(verifier, as_json=as_json)
         raise
+    data = verify or "NAME"
+    console.next_step("edgeq", "compare", *(each.path for each in written), "--data", data)
     if as_json:
         console.write_json(
             "export", {"files": [_record(each) for each in written], **_verification(verifier)}

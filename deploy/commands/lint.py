@@ -86,6 +86,8 @@ def command(
     if not as_json:
         for report in reports:
             _show(report)
+    worse = [report.file for report in reports if report.findings]
+    console.next_step("edgeq", "why" if worse else "compare", *(worse or files), "--data", "NAME")
     require_clean(reports, asked)
 
 

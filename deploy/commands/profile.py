@@ -127,6 +127,9 @@ def command(
                 )
         show_failures(found.failures)
         show_saturation(row.saturating for row in found.profiles)
+    if found.profiles:
+        slowest = max(found.profiles, key=lambda row: row.latency.p50_ms)
+        console.next_step("edgeq", "audit", artefacts[0], "--target", slowest.target)
     require_all(found.failures)
 
 

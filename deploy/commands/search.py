@@ -238,6 +238,12 @@ def command(
         console.write_json("search", found.content())
     else:
         _show(found, source)
+    if not found.trials:
+        console.next_step("give the same command with --max-drop 0.5 for the least bytes within it")
+    elif found.path is not None:
+        console.next_step("edgeq", "export", found.path, "--to", "tflite", "-o", "exported")
+    else:
+        console.next_step("give the same command with -o FILE for the quantised file")
     if options.searches and found.best is None:
         from edgeq.errors import GateFailed
 

@@ -92,6 +92,11 @@ def command(
     console.write_json("survey", {"machine": machine, "survey": found}, printed=as_json)
     if not as_json:
         _show(found, split)
+    flipped = next((row for row in found.rows if row.flipped), None)
+    if flipped is not None:
+        console.next_step("edgeq", "why", *networks, "--data", data, "-t", flipped.target)
+    else:
+        console.next_step("edgeq", "export", networks[0], "-o", "exported")
     found.require_all()
 
 

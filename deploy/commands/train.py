@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeq.deploy import console
 from edgeq.deploy.options import (
     AsJson,
     DataDir,
@@ -20,6 +21,8 @@ from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_p
 from edgeq.deploy.scheme_check import options as quant
 from edgeq.errors import UsageError
 from edgeq.training.recipes import builtin_recipes
+
+_CHECKED = "give the same command without --check, and with -o/--output, to train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +264,7 @@ def command(given: TrainOptions) -> None:
         on_graphs = quant.on_graphs(scheme, given.layers)
         graph_run = graph_recipe(path, model, data, on_graphs, flags, fp32=given.fp32)
         if given.check:
+            console.next_step(_CHECKED)
             check_graph_run(graph_run, data_dir, given.check, as_json=given.as_json)
             return
         trained = run_graph(
@@ -273,6 +277,7 @@ def command(given: TrainOptions) -> None:
             threads=given.threads,
         )
         show(trained, as_json=given.as_json)
+        console.next_step("edgeq", "export", trained.folder, "-o", "exported")
         return
     run = recipe_of(
         path,
@@ -283,6 +288,7 @@ def command(given: TrainOptions) -> None:
     )
     check_named(run.data, data)
     if given.check:
+        console.next_step(_CHECKED)
         check_run(run, data_dir, given.check, given.preprocess, as_json=given.as_json)
         return
     result = run_images(
@@ -298,3 +304,4 @@ def command(given: TrainOptions) -> None:
     )
     if first_process():
         show(result, as_json=given.as_json)
+        console.next_step("edgeq", "export", result.folder, "-o", "exported")

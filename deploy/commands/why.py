@@ -104,6 +104,10 @@ def command(
             table = each.table()
             console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
         _show(found, split)
+    if found.exact:
+        console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
+    else:
+        console.next_step(found.causes[0].hint)
     if written is not None:
         console.note(f"python {written} shows it")
     require_all(found.failures)

@@ -162,7 +162,6 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
     if not found.trials:
         sizes = found.layers
         yield f"{len(sizes)} layers, {sum(each.weights for each in sizes):,} weights"
-        yield "next: --max-drop 0.5 finds the least bytes that lose at most half a point"
         return
     if found.reused:
         yield f"{found.reused} figures came from the run before"
@@ -195,10 +194,7 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
         yield "the file has other widths for each channel; a scheme has one for a layer"
     if found.path is not None:
         recipe = scheme_path(found.path)
-        yield f"next: edgeq export {found.path} --to tflite"
-        yield f"or: edgeq calibrate {source} --recipe {recipe} --method gptq, which rounds better"
-    else:
-        yield "next: the same with -o FILE writes the quantised file and the scheme"
+        yield f"edgeq calibrate {source} --recipe {recipe} --method gptq rounds better"
 
 
 def scheme_path(output: Path) -> Path:

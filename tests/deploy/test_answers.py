@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from edgeq.deploy import console
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation import selftest
 from edgeq.errors import EdgeqError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -71,3 +68,22 @@ def test_outside_of_a_command_a_document_is_printed_at_once(
     assert capsys.readouterr().out == ""
     console.next_step("edgeq data")
     assert capsys.readouterr().out == "next: edgeq data\n"
+
+
+def test_every_command_says_what_is_next() -> None:
+    commands = Path(console.__file__).parent / "commands"
+    modules = [path for path in commands.rglob("*.py") if path.name != "__init__.py"]
+    assert len(modules) > 15
+    silent = [path.name for path in modules if "console.next_step(" not in path.read_text("utf-8")]
+    assert silent == ["gate.py"]
+
+
+def test_the_next_command_is_the_last_line_and_can_be_pasted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.next_step("edgeq", "compare", Path("a file.onnx"), "--data", "NAME")
+    assert capsys.readouterr().out == "next: edgeq compare 'a file.onnx' --data NAME\n"
+    assert run(["data"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "next: edgeq data NAME"
+    assert run(["data", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["next"] == "edgeq data NAME"

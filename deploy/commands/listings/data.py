@@ -29,6 +29,7 @@ def command(
     from edgeq.deploy import console
 
     data_root(data_dir)
+    console.next_step("edgeq", "data", "NAME")
     rows = info(data_dir)
     if as_json:
         console.write_json("data", {"data": rows})
@@ -57,6 +58,7 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
         _show_graph(name, data_dir, as_json)
         return
     source = load_data(name, data_dir)
+    console.next_step("edgeq", "compare", "FILE", "--data", name)
     splits = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
     if as_json:
         facts = {
@@ -96,6 +98,7 @@ def _show_graph(name: str, data_dir: DataDir, as_json: bool) -> None:
     from edgeq.deploy import console
 
     graph = load_graph(name, data_dir)
+    console.next_step("edgeq", "train", "pde-gcn-64", "--data", name, "-o", "runs/first")
     splits = {part: len(getattr(graph, part)) for part in ("train", "validation", "test")}
     nodes, features = graph.shape
     edges = graph.edges.shape[1]

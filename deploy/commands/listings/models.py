@@ -31,6 +31,7 @@ def command(
         return
     from edgeq.models.zoo import describe, names, published
 
+    console.next_step("edgeq", "train", "resnet8", "--data", "digits", "-o", "runs/first")
     entries, specs = [describe(name) for name in names()], published()
     if as_json:
         console.write_json("models", {"models": entries, "published": specs})
@@ -62,6 +63,7 @@ def _show_margins(run: Path, *, as_json: bool) -> None:
     from edgeq.deploy.report.values import short
 
     found = margins_of(run)
+    console.next_step("edgeq", "export", run, "-o", "exported")
     if as_json:
         console.write_json("models", {"run": str(run), "margins": found})
         return

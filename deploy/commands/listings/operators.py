@@ -28,6 +28,7 @@ def command(
         raise UnknownName("operator", name, {*(row.onnx for row in rows), *REWRITTEN})
     rows = tuple(row for row in rows if name in (None, row.onnx))
     rewritten = {each: what for each, what in REWRITTEN.items() if name in (None, each)}
+    console.next_step("edgeq", "calibrate", "FILE", "--data", "NAME", "-o", "calibrated.onnx")
     if as_json:
         console.write_json("operators", {"operators": rows, "calibrated_as": rewritten})
         return

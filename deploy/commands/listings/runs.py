@@ -58,7 +58,7 @@ def list_runs(context: typer.Context, folders: _Folders = None, as_json: AsJson 
     columns = ("run", "command", "started", "outcome", "seconds", "revision")
     console.write_table("Runs", columns, [_cells(run) for run in found], numbers=("seconds",))
     if len(found) > 1:
-        console.next_step(f"edgeq runs compare {found[-2].folder} {found[-1].folder}")
+        console.next_step("edgeq", "runs", "compare", found[-2].folder, found[-1].folder)
     else:
         console.next_step("edgeq compare FILE --data NAME --run runs/NAME keeps another")
 
@@ -109,7 +109,7 @@ def compare(
         console.note("the runs did not read the same files")
     if not found.same_machine:
         console.note("the runs were on different processors: their times are not comparable")
-    console.next_step(f"edgeq runs {folders[0].parent}")
+    console.next_step("edgeq", "runs", folders[0].parent)
 
 
 @app.command()

@@ -56,6 +56,11 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
 
     rows, machine = list_targets(), fingerprint()
     found = package_conflicts(machine.runtimes)
+    missing = next(
+        (row for row in rows if not row.usable and "edgeq targets setup" in row.hint), None
+    )
+    tried = ("setup", missing.name) if missing is not None else ("ort-cpu",)
+    console.next_step("edgeq", "targets", *tried)
     if as_json:
         console.write_json(
             "targets", {"targets": rows, "package_conflicts": found, "machine": machine}
@@ -99,6 +104,10 @@ def show(
 
     (row,) = list_targets(name)
     tests = self_test(TARGETS.load(name)) if row.usable else ()
+    if row.usable:
+        console.next_step("edgeq", "compare", "FILE", "--data", "NAME", "--target", name)
+    else:
+        console.next_step(row.hint)
     if as_json or context.obj:
         console.write_json("targets", {"targets": [row], "self_tests": tests})
     else:
@@ -134,6 +143,10 @@ def devices(
     from edgeq.targets.devices import devices, find
 
     found = devices() if name is None else (find(name),)
+    chosen = found[0].name
+    console.next_step(
+        *("edgeq", "calibrate", "FILE", "--data", "NAME", "--device", chosen, "-o", "made.onnx")
+    )
     if as_json or context.obj:
         console.write_json("targets", {"devices": found})
     elif name is None:
@@ -170,7 +183,8 @@ def setup(
     if as_json or context.obj:
         console.write_json("targets", {"target": name, "place": str(done)})
     else:
-        console.write(f"{name} is ready; edgeq targets {name} tries it")
+        console.write(f"{name} is ready")
+    console.next_step("edgeq", "targets", name)
 
 
 def _faults(rows: "Sequence[TargetRow]") -> "Iterator[str]":
