@@ -17,7 +17,7 @@ import typer
 import typer.main
 
 import edgeq
-from edgeq.deploy import console
+from edgeq.deploy import console, names
 from edgeq.deploy.commands import (
     audit,
     bounds,
@@ -148,9 +148,10 @@ def run(arguments: Sequence[str]) -> int:
 def _attempt(arguments: Sequence[str], state: RootFlags) -> EdgeqError | None:
     """Run a command line; what went wrong is told, and given back."""
     try:
-        code = typer.main.get_command(app).main(
-            list(arguments), prog_name="edgeq", standalone_mode=False, obj=state
-        )
+        command = typer.main.get_command(app)
+        if names.COMPLETING in os.environ:
+            names.complete(command)
+        code = command.main(list(arguments), prog_name="edgeq", standalone_mode=False, obj=state)
     except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  whatever escapes is a bug of ours, and a user deserves better than a traceback
         error = _as_error(raised)
         if state.debug and not isinstance(error, Interrupted):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.runtimes import fake_targets
 
+from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.names import one_by_one
 from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
 
 KNOWN = {"ort-cpu", "tflite", "tflm", "ethos-u55", "emulator"}
 
@@ -91,3 +93,50 @@ def test_a_file_that_is_named_twice_is_one(tmp_path: Path, monkeypatch: pytest.M
     relative = path.relative_to(tmp_path)
     pairs = chain([relative, other, path])
     assert [pair.artefact for pair in pairs] == [relative, relative, other, other]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("edgeq compare a.onnx --target ort-cpu,tflite-b", ["ort-cpu,tflite-builtin"]),
+        ("edgeq compare a.onnx --data mni", ["mnist"]),
+        ("edgeq lint --device artp", ["artpec-8"]),
+        ("edgeq targets setup openv", ["openvino"]),
+        ("edgeq targets openv", ["openvino"]),
+        ("edgeq train pde-gcn-6", ["pde-gcn-64"]),
+        ("edgeq export a --to vec", ["vectors"]),
+        ("edgeq compar", ["compare"]),
+        ("edgeq compare a.on", []),
+    ],
+)
+def test_a_shell_completes_names(
+    words: str,
+    offered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert completed(words, "bash", monkeypatch, capsys) == offered
+
+
+def test_a_shell_without_a_way_of_its_own_completes_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.onnx", "a.txt", "b.tflite"):
+        (tmp_path / name).touch()
+    (tmp_path / "all").mkdir()
+    told = completed(f"edgeq compare {tmp_path}/a", "fish", monkeypatch, capsys)
+    assert [Path(line).name for line in told] == ["a.onnx", "all"]
+
+
+def completed(
+    words: str, shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """What a shell is told to offer for the last of some words."""
+    monkeypatch.setenv("_EDGEQ_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", words)
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    with pytest.raises(SystemExit):
+        run([])
+    return capsys.readouterr().out.split()
