@@ -158,7 +158,7 @@ def calibrate(
         OutputError: the file exists, cannot be written, or is no ``.onnx`` file.
     """
     from edgeq.calibration.config import CalibrationConfig
-    from edgeq.deploy.evaluation.calibrated import judged, trials_of
+    from edgeq.deploy.evaluation.calibrated import check_judging, judged, trials_of
     from edgeq.deploy.pipeline import calibrate as pipeline
     from edgeq.deploy.pipeline.shards import gathered
     from edgeq.files import check_output
@@ -175,6 +175,7 @@ def calibrate(
         job = pipeline.Job(
             file, source, chosen, samples, outputs, allow_noise, skip_broken=skip_broken
         )
+        check_judging(job, held_back, trials)
         shards = None if statistics is None else gathered(job, Path(statistics))
         done = pipeline.calibrate(job, path, overwrite=overwrite, statistics=shards)
         outcome = judged(job, path, done, held_back)

@@ -245,7 +245,7 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.device_advice import choices, suited
-    from edgeq.deploy.evaluation.calibrated import trials_of
+    from edgeq.deploy.evaluation.calibrated import check_judging, trials_of
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
@@ -292,10 +292,13 @@ def command(
             outputs or (),
             allow_noise,
             skip_broken=skip_broken,
+            given=data,
         )
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)
         elif output is not None:
+            if lost := check_judging(job, held_back, trials):
+                console.note(f"held back: {lost}")
             outcome = _calibrate(job, output, statistics, advance, held_back, overwrite=overwrite)
             tried = trials_of(job, trials, held_back, advance) if trials else None
             _show(outcome, tried, known, as_json=as_json)
@@ -445,6 +448,8 @@ def _show_outcome(outcome: "Outcome") -> None:
         console.write(f"not judged: {outcome.not_judged}")
     else:
         show_stages(outcome.held_back, "samples held back")
+        for remark in outcome.held_back.remarks:
+            console.note(f"edgeq: {remark}")
     worst = outcome.done.layers[:_WORST]
     console.write_table(
         f"The {len(worst)} layers that cost most of {len(outcome.done.layers)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 import tempfile
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.data.checks import check, left_out, readable
 from edgeq.deploy.evaluation.chain import Pair, reference_name
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.pipeline.calibrate import calibrate
@@ -65,8 +67,11 @@ class Outcome:
         if stages is not None and stages[0].accuracy and stages[1].accuracy:
             lost = stages[0].accuracy.fraction - stages[1].accuracy.fraction
             if lost > _WORSE:
-                return f"edgeq compare {self.job.path} {self.path} --data {self.job.source.name}"
-        return f"edgeq export {self.path} -o exported"
+                data = self.job.given or self.job.source.name
+                return shlex.join(
+                    ["edgeq", "compare", str(self.job.path), str(self.path), "--data", data]
+                )
+        return shlex.join(["edgeq", "export", str(self.path), "-o", "exported"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,32 @@ class Trials:
         )
 
 
+def check_judging(job: Job, held_back: int, trials: int) -> str:
+    """Refuse, before any work, what could not be judged after it.
+
+    Args:
+        job: the calibration.
+        held_back: how many held-back samples are used, at most; 0 judges nothing.
+        trials: how many further sets of samples are judged.
+
+    Returns:
+        Which held-back samples are broken and left out, in words; empty for none.
+
+    Raises:
+        UsageError: the held-back samples differ in size, or see :func:`trials_of`.
+        ArtefactError: some of them are broken.
+    """
+    if trials:
+        _trials(job, trials, held_back)
+    if not held_back or job.outputs:
+        return ""
+    part = _held_back(job, held_back)
+    check(part, job.source.preprocessing)
+    asked = _free(job, held_back)
+    kept = asked[np.isin(job.source.test.ids[asked], part.ids)]
+    return left_out(job.source.test, asked, kept)
+
+
 def trials_of(
     job: Job,
     count: int,
@@ -133,19 +164,7 @@ def trials_of(
         UsageError: all sets would be the same, no sample is left to judge them, or nothing is
             known that they could be judged by.
     """
-    available = len(getattr(job.source, job.split))
-    if job.samples >= available:
-        raise UsageError(
-            f"{job.source.name} has {available} samples, so every set would be all of them",
-            hint=f"choose fewer than {available} with --samples",
-        )
-    jobs = [replace(job, seed=seed) for seed in range(count)]
-    part = _held_back(job, held_back, [each.chosen for each in jobs])
-    if not len(part):
-        raise UsageError(
-            "no sample is held back to judge the sets by",
-            hint="choose --held-back above 0 and fewer --samples",
-        )
+    jobs, part = _trials(job, count, held_back)
     figures: list[tuple[str, float, float, bool]] = []
     with tempfile.TemporaryDirectory() as folder:
         for each in jobs:
@@ -154,6 +173,24 @@ def trials_of(
             figures.append(_figures(*_compared(each, file, part).stages))
     name, real, _, percent = figures[0]
     return Trials(name, tuple(mine for _, _, mine, _ in figures), real, percent, len(part))
+
+
+def _trials(job: Job, count: int, held_back: int) -> tuple[list[Job], Split]:
+    """The calibrations, and the samples that judge them; raises as :func:`trials_of`."""
+    available = len(getattr(job.source, job.split))
+    if job.samples >= available:
+        raise UsageError(
+            f"{job.source.name} has {available} samples, so every set would be all of them",
+            hint=f"choose fewer than {available} with --samples",
+        )
+    jobs = [replace(job, seed=seed) for seed in range(count)]
+    part = _held_back(job, held_back, [each.asked for each in jobs])
+    if not len(part):
+        raise UsageError(
+            "no sample is held back to judge the sets by",
+            hint="choose --held-back above 0 and fewer --samples",
+        )
+    return jobs, part
 
 
 def _figures(first: Stage, second: Stage) -> tuple[str, float, float, bool]:
@@ -205,12 +242,16 @@ def judged(
 
 
 def _held_back(job: Job, samples: int, chosen: Sequence[np.ndarray] = ()) -> Split:
-    """Test samples that calibration has not seen, evenly spread."""
-    test = job.source.test
-    free = np.arange(len(test))
+    """Test samples that calibration has not seen, evenly spread; broken ones may be left out."""
+    test, where = job.source.test, _free(job, samples, chosen)
+    return test.take(readable(test, where) if job.skip_broken else where)
+
+
+def _free(job: Job, samples: int, chosen: Sequence[np.ndarray] = ()) -> np.ndarray:
+    free = np.arange(len(job.source.test))
     if job.split == "test":
-        free = np.setdiff1d(free, np.concatenate([job.chosen, *chosen]))
-    return test.take(_spread(free, samples))
+        free = np.setdiff1d(free, np.concatenate([job.asked, *chosen]))
+    return _spread(free, samples)
 
 
 def _spread(of: np.ndarray, count: int) -> np.ndarray:

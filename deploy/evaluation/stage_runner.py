@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.batching import fed, samples_in
+from edgeq.data.checks import check
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
 from edgeq.deploy.evaluation.outputs.matching import Match, match
@@ -179,7 +180,8 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
 
     Raises:
         UnknownName: there is no such split.
-        UsageError: it is empty, or the limit is below 1.
+        UsageError: it is empty, the limit is below 1, or see :func:`edgeq.data.checks.check`.
+        ArtefactError: see there.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
@@ -191,7 +193,9 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
             f"the {split} split of {source.name} is empty",
             hint=f"choose another of {', '.join(SPLITS)}",
         )
-    return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
+    chosen = part if limit is None or limit >= len(part) else part.take(np.arange(limit))
+    check(chosen, source.preprocessing)
+    return chosen
 
 
 def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOutput]:

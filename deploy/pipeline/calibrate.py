@@ -7,7 +7,6 @@ is set aside for it, at random but always the same, and noted, so that nothing i
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.batching import fed
+from edgeq.data.checks import check, left_out, readable
 from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.deploy.pipeline.noise import refuse_noise
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from edgeq.target import Batch
 
 BATCH = 32
-_NAMED = 8  # samples that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,7 @@ class Job:
         allow_noise: whether samples without labels may be random noise.
         seed: draws the samples; None takes them evenly spread.
         skip_broken: leave out samples that cannot be read, and say which.
+        given: what a person typed for the data; empty where they were given as an object.
     """
 
     path: Path
@@ -84,6 +84,7 @@ class Job:
     allow_noise: bool = False
     seed: int | None = None
     skip_broken: bool = False
+    given: str = ""
     _readable: list[NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     __repr__ = brief
@@ -108,29 +109,18 @@ class Job:
         return self._readable[0]
 
     def _without_broken(self) -> NDArray[np.int64]:
-        inputs = getattr(self.source, self.split).inputs.values()
-        kept, asked = [], self.asked
-        for place in asked.tolist():
-            with suppress(ArtefactError):
-                for samples in inputs:
-                    _ = samples[place : place + 1]
-                kept.append(place)
-        if not kept:
+        asked = self.asked
+        kept = readable(getattr(self.source, self.split), asked)
+        if not len(kept):
             raise ArtefactError(
                 f"none of the {len(asked)} samples can be read",
                 hint="leave out --skip-broken to see why",
             )
-        return np.array(kept, np.int64)
+        return kept
 
     def broken(self) -> str:
         """The samples that are left out, in words; empty for none."""
-        lost = np.setdiff1d(self.asked, self.chosen)
-        if not lost.size:
-            return ""
-        names = getattr(self.source, self.split).names
-        named = [str(names[place] if names else place) for place in lost[:_NAMED].tolist()]
-        more = " …" if lost.size > _NAMED else ""
-        return f"{lost.size} of {len(self.asked)} samples are left out: {', '.join(named)}{more}"
+        return left_out(getattr(self.source, self.split), self.asked, self.chosen)
 
     @property
     def asked(self) -> NDArray[np.int64]:
@@ -144,14 +134,16 @@ class Job:
         return np.sort(np.random.default_rng(self.seed).permutation(pool)[: self.samples])
 
     def check_samples(self) -> None:
-        """Refuse random noise without labels, unless it is asked for.
+        """Refuse samples that cannot be used, and random noise unless it is asked for.
 
-        With labels, the score of the float network tells what the samples are worth.
+        Of samples with labels, the score of the float network tells what they are worth.
 
         Raises:
-            UsageError: the samples are noise, or there are none.
+            UsageError: the samples are noise or of several sizes, or there are none.
+            ArtefactError: some are broken.
         """
         part: Split = getattr(self.source, self.split)
+        check(part.take(self.chosen), self.source.preprocessing)
         if part.labels is None and not self.allow_noise:
             refuse_noise(next(self.batches(0, 1)), self.source.name)
 

@@ -148,6 +148,13 @@ def gathered(job: Job, folder: Path) -> Statistics:
         if path.exists():
             content = read_bytes(path, "statistics", limit=_LIMIT)
             found = from_bytes(content, make, path, measured_by=job.config.found_by)
+            if found.total not in (None, _total(job)):
+                raise ArtefactError(
+                    f"{path} is one of {found.total} batches of {BATCH} samples, and this "
+                    f"calibration has {_total(job)}",
+                    hint="give the --samples, the data and the --skip-broken that it was measured "
+                    "with",
+                )
             parts.append(found.statistics)
         if not path.exists() or parts[-1].last < shard.batches(_total(job))[1]:
             left.append(f"{number}/{count}")

@@ -41,6 +41,10 @@ CHANNELS: tuple[Channels, ...] = get_args(Channels)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 DTYPES = ("float32", "uint8", "int8", "int32", "int64")
 LETTERBOX_GREY = 114
+TO_ONE_SIZE = (
+    "bring images to one size with --resize HEIGHTxWIDTH or --letterbox HEIGHTxWIDTH, and sound "
+    "with --audio raw or --audio log-mel"
+)
 _TOKEN_BYTES = 4
 
 
@@ -160,8 +164,7 @@ class Preprocessing:
             one, other = list({sample.shape for sample in found})[:2]
             raise UsageError(
                 f"the samples differ in size: one is {_size(one)}, another {_size(other)}",
-                hint="bring images to one size with --resize HEIGHTxWIDTH or --letterbox "
-                "HEIGHTxWIDTH, and sound with --audio raw or --audio log-mel",
+                hint=TO_ONE_SIZE,
             )
         return np.stack(found)
 
@@ -208,6 +211,25 @@ class Preprocessing:
         plain = replace(self, interpolation="nearest", fill=255)
         levels = masks.astype(np.uint8)[..., np.newaxis]
         return plain.sized(levels)[..., 0].astype(masks.dtype)
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """The size that an image of a size leaves with.
+
+        Raises:
+            UsageError: it is smaller than the crop.
+        """
+        if self.letterbox:
+            return self.letterbox[0], self.letterbox[1]
+        size = resized_size(height, width, self.resize) if self.resize else (height, width)
+        if not self.center_crop:
+            return size
+        kept = self.center_crop[0], self.center_crop[1]
+        if size[0] < kept[0] or size[1] < kept[1]:
+            raise UsageError(
+                f"an image of {_size(size)} has no middle of {_size(kept)}",
+                hint="resize it before, or crop less",
+            )
+        return kept
 
     def placement(self, height: int, width: int) -> Placement:
         """Where the pixels of an image of a size come to lie."""
@@ -300,21 +322,13 @@ class Preprocessing:
             return self.audio.apply(image)
         if image.ndim != 3 or image.dtype != np.uint8:
             return image
+        size = self.size_of(image.shape[0], image.shape[1])
         if self.letterbox:
-            height, width = self.letterbox
-            return letterbox(image, (height, width), self.interpolation, self.fill)
+            return letterbox(image, size, self.interpolation, self.fill)
         if self.resize:
-            size = resized_size(image.shape[0], image.shape[1], self.resize)
-            image = resize(image, size, self.interpolation)
-        if self.center_crop:
-            height, width = self.center_crop
-            if image.shape[0] < height or image.shape[1] < width:
-                raise UsageError(
-                    f"an image of {_size(image.shape)} has no middle of {height}x{width}",
-                    hint="resize it before, or crop less",
-                )
-            image = crop(image, (height, width))
-        return image
+            sides = resized_size(image.shape[0], image.shape[1], self.resize)
+            image = resize(image, sides, self.interpolation)
+        return crop(image, size) if self.center_crop else image
 
     def _along(
         self, constants: tuple[float, ...], shape: tuple[int, ...], axis: int

@@ -120,6 +120,14 @@ class Files:
         """The files at some positions."""
         return [self.folder / self.paths[int(i)] for i in np.arange(len(self.paths))[where]]
 
+    def look(self, place: int) -> tuple[int, ...]:
+        """The dimensions of a sample, of which no more is read than tells whether it is whole.
+
+        Raises:
+            ArtefactError: the file is missing or broken.
+        """
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rearranged:

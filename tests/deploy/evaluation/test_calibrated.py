@@ -12,9 +12,9 @@ import pytest
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
-from edgeq.deploy.evaluation.calibrated import judged, trials_of
+from edgeq.deploy.evaluation.calibrated import check_judging, judged, trials_of
 from edgeq.deploy.pipeline.calibrate import Job, calibrate
-from edgeq.errors import UsageError
+from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,4 +141,22 @@ def test_sets_that_cannot_differ_are_refused(network: Path) -> None:
     with pytest.raises(UsageError, match="every set would be all of them"):
         trials_of(job, 2)
     with pytest.raises(UsageError, match="no sample is held back"):
-        trials_of(replace(job, samples=8), 2, 0)
+        check_judging(replace(job, samples=8), 0, 2)
+
+
+def test_what_cannot_be_judged_is_refused_before_the_work(network: Path) -> None:
+    digits = load("digits", None)
+    values = normalize(digits.test.images, digits)
+    values[7, 0, 0, 0] = np.nan
+    odd = replace(digits, test=replace(digits.test, inputs={"": values}))
+    job = Job(network, odd, CalibrationConfig(), 8)
+    with pytest.raises(ArtefactError, match="hold NaN or infinity, number 45 first"):
+        check_judging(job, len(values), 0)
+    assert check_judging(job, 0, 0) == ""
+    assert check_judging(replace(job, outputs=("r",)), len(values), 0) == ""
+
+
+def test_the_next_command_names_the_data_as_they_were_typed(network: Path, tmp_path: Path) -> None:
+    found = outcome(network, tmp_path, observer="percentile:percent=70")
+    typed = replace(found, job=replace(found.job, given="my photos/table.csv"))
+    assert typed.next_command.endswith(" --data 'my photos/table.csv'")

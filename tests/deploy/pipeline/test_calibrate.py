@@ -18,6 +18,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.statistics import resume
 from edgeq.data import load
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation.calibrated import check_judging
 from edgeq.deploy.pipeline.calibrate import BATCH, Job, calibrate
 from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
 from edgeq.deploy.pipeline.shards import Shard, gathered, measure
@@ -36,6 +37,7 @@ from pathlib import Path
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.statistics import resume
 from edgeq.data import load
+from edgeq.deploy.evaluation.calibrated import check_judging
 from edgeq.deploy.pipeline.calibrate import Job, calibrate
 
 folder, moment = Path(sys.argv[1]), int(sys.argv[2])
@@ -133,6 +135,8 @@ def test_shards_that_do_not_make_a_whole_are_refused(
     (tmp_path / "2-of-3.safetensors").unlink()
     statistics = gathered(asked, tmp_path)
     fewer = replace(asked, samples=SAMPLES - 1)
+    with pytest.raises(ArtefactError, match=r"is one of 3 batches .* this calibration has 2"):
+        gathered(replace(asked, samples=64), tmp_path)
     with pytest.raises(ArtefactError, match="is another one than the statistics"):
         calibrate(fewer, tmp_path / "made.onnx", statistics=statistics)
     other = job(observer="percentile")
@@ -263,7 +267,7 @@ def test_one_broken_image_is_named_and_left_out_only_if_asked(
     (photos / first).write_bytes(b"broken")
     (photos / second).write_bytes((photos / second).read_bytes()[:40])
     asked = replace(asked, source=load(str(photos), None))
-    with pytest.raises(ArtefactError, match=r"\d\d.png cannot be read as an image") as error:
+    with pytest.raises(ArtefactError, match=rf"2 of 20 files .*: {first}, {second}") as error:
         calibrate(asked, tmp_path / "made.onnx")
     assert "--skip-broken" in error.value.hint
     told: list[str] = []
@@ -271,6 +275,12 @@ def test_one_broken_image_is_named_and_left_out_only_if_asked(
     assert done.samples == len(asked.chosen) - 2
     assert told[0].startswith(f"2 of {len(asked.chosen)} samples are left out: ")
     assert told[0].endswith(f": {first}, {second}")
+    other = next(place for place in range(40) if place not in asked.asked)
+    (photos / source.test.names[other]).write_bytes(b"broken")
+    left_out = check_judging(replace(asked, skip_broken=True), 200, 0)
+    assert left_out == f"1 of 20 samples are left out: {source.test.names[other]}"
+    with pytest.raises(ArtefactError, match="cannot be read as an image: it is none of JPEG"):
+        check_judging(replace(asked, skip_broken=False, samples=8), 200, 0)
 
 
 def test_a_layer_that_says_nothing_is_warned_of(network: Path, tmp_path: Path) -> None:

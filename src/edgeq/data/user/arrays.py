@@ -118,8 +118,17 @@ def _labels(labels: Samples, where: object) -> Samples:
         return whole.astype(np.float32)
     if whole.ndim == 2 and whole.shape[1] == 1:
         whole = whole[:, 0]
-    if whole.ndim != 1 or int(whole.min(initial=0)) < 0:
-        raise _wrong(where, f"has labels of {whole.dtype} and the shape {whole.shape}")
+    if whole.ndim != 1:
+        raise ArtefactError(
+            f"{where} has labels of {whole.dtype} and the shape {whole.shape}",
+            hint="give one class a sample: labels.argmax(axis=1) of one-hot labels",
+        )
+    if int(whole.min(initial=0)) < 0:
+        first = int(np.argmax(whole < 0))
+        raise ArtefactError(
+            f"{where} has the label {int(whole[first])} at sample {first}",
+            hint="number the classes from 0, and leave out samples without one",
+        )
     return whole.astype(np.int64)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.data.preprocessing import Preprocessing
+from edgeq.data.samples import Subset
 from edgeq.data.source import DataSource, Split
 from edgeq.data.splitting import hold_out_tenth
 from edgeq.data.user.images import ImageFiles, is_image_file
@@ -58,12 +59,15 @@ def assemble(
         test = parts.get("test", none)
     else:
         test = parts.get("test", validation)
-    images = any(
-        isinstance(each, ImageFiles) or (each.dtype == np.uint8 and len(each.shape) == 4)
-        for each in some.inputs.values()
-    )
-    preprocessing = EIGHT_BITS if images else Preprocessing()
+    preprocessing = EIGHT_BITS if any(map(_are_images, some.inputs.values())) else Preprocessing()
     return DataSource(name, tuple(classes), train, validation, test, preprocessing, task=task)
+
+
+def _are_images(samples: Samples) -> bool:
+    if isinstance(samples, Subset):
+        return _are_images(samples.samples)
+    eight_bits = samples.dtype == np.uint8 and len(samples.shape) == 4
+    return eight_bits or bool(getattr(samples, "are_images", False))
 
 
 def of_files(

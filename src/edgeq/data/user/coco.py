@@ -128,12 +128,23 @@ def _read(path: Path) -> tuple[Split, tuple[str, ...]]:
         told = json.loads(read_bytes(path, "COCO annotation", limit=MAX_BYTES))
         categories = sorted(told["categories"], key=lambda each: each["id"])
         number = {each["id"]: index for index, each in enumerate(categories)}
+        unknown = next(
+            (row for row in told["annotations"] if row["category_id"] not in number), None
+        )
+        if unknown is not None:
+            raise _wrong(
+                path,
+                f"has an annotation of category {unknown['category_id']}, and no such category",
+            )
         images = sorted(told["images"], key=lambda each: each["id"])
         place = {each["id"]: index for index, each in enumerate(images)}
         # a stable order: those of an image as they stand in the file
         rows = sorted(told["annotations"], key=lambda each: place[each["image_id"]])
         counts = np.bincount([place[row["image_id"]] for row in rows], minlength=len(images))
         boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
+        odd = next((row for row, box in zip(rows, boxes, strict=True) if not _is_box(box)), None)
+        if odd is not None:
+            raise _wrong(path, f"has the box {odd['bbox']} in image {odd['image_id']}")
         boxes[:, 2:] += boxes[:, :2]
         points = [row["keypoints"] for row in rows if "keypoints" in row]
         labels = CocoBoxes(
@@ -158,6 +169,10 @@ def _read(path: Path) -> tuple[Split, tuple[str, ...]]:
     if absent is not None:
         raise _wrong(path, f"names {absent}, and there is no such file in {folder}")
     return Split({"": ImageFiles.of(folder, files)}, labels, ids, files), names
+
+
+def _is_box(box: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(box).all() and (box[2:] >= 0).all())
 
 
 def _images_of(path: Path, first: str) -> Path:

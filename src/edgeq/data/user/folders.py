@@ -19,7 +19,7 @@ from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from edgeq.data.source import DataSource
 
@@ -54,6 +54,7 @@ def load_files(folder: Path) -> DataSource:
     for part, files in listed.items():
         if not len(files.paths):
             raise _wrong(folders[part], "holds no images and no .wav files")
+    _refuse_empty_classes(folder, folders)
     labels = sorted({label for files in listed.values() for label in files.classes})
     known = _known_classes(folder, labels)
     names = numbered(labels, known)[1] if labels else known
@@ -62,6 +63,22 @@ def load_files(folder: Path) -> DataSource:
         numbers = numbered(files.classes, names)[0].repeat(files.counts) if files.classes else None
         parts[part] = of_files(folder, files.paths, numbers)
     return assemble(folder.name, parts, names)
+
+
+def _refuse_empty_classes(folder: Path, folders: Mapping[str, Path]) -> None:
+    """A class without any file would move the numbers of those behind it."""
+    if (folder / CLASSES_FILE).is_file():
+        return
+    held = {child.name for part in folders.values() for child in _folders(part) if has_media(child)}
+    for part in folders.values():
+        for child in _folders(part) if held else ():
+            if child.name not in held and not any(child.iterdir()):
+                raise ArtefactError(
+                    f"the folder {child} is empty, so {child.name} would be no class, and those "
+                    "behind it would move",
+                    hint=f"put files into it, take it out, or list all classes in "
+                    f"{folder / CLASSES_FILE}",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,13 @@ class _Listed:
         deeper = [each for each in _folders(folder) if has_media(each)]
         if here and deeper:
             raise _wrong(folder, f"holds {here[0]} beside the folder {deeper[0].name}")
+        for each in deeper:
+            inner = next((one for one in _folders(each) if one.name.lower() in PARTS), None)
+            if inner is not None and has_media(inner):
+                raise ArtefactError(
+                    f"{folder} holds whole data sets: {each.name} has a folder {inner.name}",
+                    hint=f"name one of them: {each}",
+                )
         if here:
             return cls(Names.of(str((folder / name).relative_to(top)) for name in here), [], [])
         found = [Names.of(str(path.relative_to(top)) for path in _below(child)) for child in deeper]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL = 4096  # bytes at the end of a file, among which its end is marked
 _PROBED = 8
 _GREY = {"1", "L", "LA"}
 
@@ -35,6 +38,11 @@ class ImageFiles(Files):
 
     __repr__ = brief
 
+    @property
+    def are_images(self) -> bool:
+        """Always."""
+        return True
+
     @classmethod
     def of(cls, folder: Path, paths: Sequence[str]) -> ImageFiles:
         """Files that are read in grey where some of them, evenly spread, are all grey.
@@ -48,6 +56,24 @@ class ImageFiles(Files):
 
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         return ragged([_decode(path, self.mode) for path in self.at(where)])
+
+    def look(self, place: int) -> tuple[int, ...]:
+        """(height, width, channels); an image whose end is missing is decoded.
+
+        Raises:
+            ArtefactError: the file is missing, broken, or has more than 8 bits a pixel.
+        """
+        from PIL import Image
+
+        path = self.folder / self.paths[place]
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                size, end = (image.height, image.width), _ENDS.get(image.format or "")
+                if image.mode[0] not in "IF" and end is not None and end in _tail(path):
+                    return (*size, 1 if self.mode == "L" else 3)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise _broken(path, error) from error
+        return _decode(path, self.mode).shape
 
 
 def is_image_file(path: Path) -> bool:
@@ -63,6 +89,13 @@ def _mode(path: Path) -> str | None:
             return image.mode
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _TAIL, 0))
+        return file.read()
 
 
 def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
@@ -82,7 +115,11 @@ def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
 
 
 def _broken(path: Path, error: Exception) -> ArtefactError:
+    from PIL import UnidentifiedImageError
+
+    known = f"it is none of {', '.join(_FORMATS)}"
+    why = known if isinstance(error, UnidentifiedImageError) else error
     return ArtefactError(
-        f"{path} cannot be read as an image: {error}",
+        f"{path} cannot be read as an image: {why}",
         hint="write it again, or take it out; edgeq calibrate --skip-broken leaves such files out",
     )

@@ -46,14 +46,20 @@ def load_manifest(path: Path) -> DataSource:
     columns = _columns(path)
     paths = _taken(columns, _PATHS)
     if paths is None:
-        raise _wrong(path, f"has no column path; its columns are {', '.join(columns) or 'none'}")
+        odd = ";" in "".join(columns)
+        why = ": commas part columns, not semicolons" if odd else ""
+        raise _wrong(path, f"has no column path; its columns are {', '.join(columns)}{why}")
     labels, splits = _taken(columns, _LABELS), _taken(columns, _SPLITS)
     target, classes = _targets(path, labels)
     others = {name: _typed(values) for name, values in columns.items()}
     files = [str(each) for each in paths]
-    missing = next((each for each in files if not (path.parent / each).is_file()), None)
-    if missing is not None:
-        raise _wrong(path, f"names {missing}, and there is no such file in {path.parent}")
+    missing = [each for each in files if not (path.parent / each).is_file()]
+    if missing:
+        raise ArtefactError(
+            f"{path} names {missing[0]}, and there is no such file in {path.parent}; "
+            f"{len(missing)} of {len(files)} files are missing",
+            hint=f"write paths as they are seen from {path.parent}, or whole ones",
+        )
     whole = of_files(path.parent, files, target, others)
     parts = {"test": whole}
     if splits is not None:
@@ -115,6 +121,9 @@ def _taken(columns: dict[str, list[Any]], names: Sequence[str]) -> list[Any] | N
 def _targets(path: Path, labels: list[Any] | None) -> tuple[NDArray[Any] | None, list[str]]:
     if labels is None:
         return None, []
+    empty = next((row for row, label in enumerate(labels, start=1) if label in ("", None)), None)
+    if empty is not None:
+        raise _wrong(path, f"has no label in row {empty}")
     typed = _typed(labels)
     if typed.dtype.kind == "f":
         if not np.isfinite(typed).all():

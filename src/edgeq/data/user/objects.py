@@ -34,6 +34,7 @@ CONTRACT = (
     "data set of (image, label), a Hugging Face data set"
 )
 _WORDS = {"train": "training"}
+_LABELS = ("label", *(name for name in LABELS if name != "label"), "fine_label")
 _INPUTS = ("image", "img", "images", "pixel_values", "audio", "inputs", "input", "x")
 
 
@@ -80,7 +81,8 @@ def from_object(made: Any, name: str, load: Callable[[str], DataSource]) -> Data
 
 def _of_eight_bits(split: Split) -> bool:
     samples = list(split.inputs.values())
-    return len(samples) == 1 and len(samples[0].shape) == 4 and samples[0].dtype == np.uint8
+    eight_bits = len(samples[0].shape) == 4 and samples[0].dtype == np.uint8
+    return len(samples) == 1 and eight_bits and isinstance(samples[0], np.ndarray)
 
 
 def _parts(made: Any, name: str) -> list[tuple[str, Any]]:
@@ -91,7 +93,10 @@ def _parts(made: Any, name: str) -> list[tuple[str, Any]]:
         return [("train", made[0]), ("test", made[1])]
     if _is_data(made):
         return [("test", made)]
-    raise UsageError(f"{name} is a {type(made).__name__}, which is no data", hint=CONTRACT)
+    loader = " (the .dataset of a DataLoader is one)" if hasattr(made, "dataset") else ""
+    raise UsageError(
+        f"{name} is a {type(made).__name__}, which is no data", hint=f"{CONTRACT}{loader}"
+    )
 
 
 def _is_array(value: Any) -> bool:
@@ -114,7 +119,11 @@ def _split(part: Any, where: str) -> tuple[Split, tuple[str, ...]]:
     if isinstance(part, Mapping):
         arrays = {str(key): np.asarray(each) for key, each in part.items()}
         return _of_arrays(arrays, where), ()
-    return _of_items(part, where), ()
+    split, classes = _of_items(part, where), getattr(part, "classes", None)
+    if isinstance(classes, list | tuple) and isinstance(split.labels, np.ndarray):
+        known = split.labels.dtype.kind == "i" and int(split.labels.max()) < len(classes)
+        return split, tuple(map(str, classes)) if known else ()
+    return split, ()
 
 
 def _of_arrays(arrays: Mapping[str, Samples], where: str) -> Split:
@@ -134,26 +143,72 @@ def _of_arrays(arrays: Mapping[str, Samples], where: str) -> Split:
 
 def _of_items(part: Any, where: str) -> Split:
     """A ``torch`` data set; each item is looked at once, and kept by none."""
-    shapes, labels, eight_bits = set(), [], True
+    if not len(part):
+        raise UsageError(f"{where} is empty", hint=CONTRACT)
+    columns, label = _columns_of(_item(part, 0, where), where)
+    shapes: dict[str, set[object]] = {column: set() for column in columns}
+    eight_bits, labels = dict.fromkeys(columns, True), []
     for index in range(len(part)):
         item = _item(part, index, where)
-        pair = isinstance(item, tuple | list) and len(item) == 2
-        sample = _array(item[0] if pair else item, where)
-        eight_bits = eight_bits and _is_eight_bits(sample)
-        shapes.add((sample.shape, sample.dtype, _is_tensor(item[0] if pair else item)))
-        labels.append(_number(item[1], where) if pair else None)
-    if not labels:
-        raise UsageError(f"{where} is empty", hint=CONTRACT)
-    samples = Items(part, where, (), _OBJECTS, eight_bits)
-    if len(shapes) == 1:
+        for column in columns:
+            sample = _sample_of(item, column, where)
+            array = _array(sample, where)
+            eight_bits[column] = eight_bits[column] and _is_eight_bits(array)
+            shapes[column].add((array.shape, array.dtype, _is_tensor(sample)))
+        if isinstance(item, Mapping):
+            labels.append(item.get(label))
+        else:
+            labels.append(item[1] if _is_pair(item) else None)
+    inputs = {}
+    for column in columns:
+        samples = Items(part, where, (), _OBJECTS, eight_bits[column], column)
         first = samples[:1][0]
-        samples = replace(samples, sample=first.shape, dtype=first.dtype)
-    if None in labels:
-        return Split({"": samples}, None, np.arange(len(labels)))
-    numbers = np.array(labels, np.int64)
-    if numbers.min() < 0:
-        raise UsageError(f"{where} has the label {numbers.min()}", hint="number classes from 0")
-    return Split({"": samples}, numbers, np.arange(len(labels)))
+        if len(shapes[column]) == 1:
+            samples = replace(samples, sample=first.shape, dtype=first.dtype)
+        inputs[column if len(columns) > 1 else ""] = replace(samples, are_images=_is_picture(first))
+    known = None if any(each is None for each in labels) else _labels(labels, where)
+    return Split(inputs, known, np.arange(len(part)))
+
+
+def _columns_of(item: Any, where: str) -> tuple[list[str], str]:
+    """The names of the samples in an item and of its label: empty for a pair, or a sample alone.
+
+    Raises:
+        UsageError: it is neither, nor a mapping with numbers.
+    """
+    if isinstance(item, Mapping):
+        label = next((name for name in _LABELS if name in item), "")
+        numeric = [name for name, each in item.items() if name != label and _is_numeric(each)]
+        columns = [name for name in _INPUTS if name in numeric][:1] or numeric
+        if not columns:
+            raise UsageError(f"{where} has items of {', '.join(map(str, item))}", hint=CONTRACT)
+        return columns, label
+    if isinstance(item, tuple) and len(item) > 2:
+        raise UsageError(
+            f"{where} has items of {len(item)} parts, and which of them is the label is not known",
+            hint="return (sample, label), or by name {'image': sample, 'label': label}",
+        )
+    return [""], ""
+
+
+def _is_numeric(value: Any) -> bool:
+    numbers: Any = value
+    return not isinstance(value, str) and np.asarray(numbers).dtype.kind in "biuf"
+
+
+def _sample_of(item: Any, column: str, where: str) -> Any:
+    if not column:
+        return item[0] if _is_pair(item) else item
+    try:
+        return item[column]
+    except (KeyError, TypeError, IndexError) as error:
+        raise UsageError(
+            f"{where} has {column!r} in some items only", hint="return the same names for all"
+        ) from error
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 2
 
 
 _OBJECTS = np.dtype(object)
@@ -170,6 +225,7 @@ class Items:
         dtype: of their numbers; ``object`` where they differ in size.
         eight_bits: whether tensors of 0..1 are images of eight bits, as ``ToTensor`` makes.
         column: which part of an item is the sample, by its name; empty for a pair's first.
+        are_images: whether each is a picture of eight bits.
     """
 
     part: Any
@@ -178,6 +234,7 @@ class Items:
     dtype: np.dtype[Any]
     eight_bits: bool
     column: str = ""
+    are_images: bool = False
 
     __repr__ = brief
 
@@ -192,11 +249,7 @@ class Items:
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         found = []
         for index in np.arange(len(self.part))[where]:
-            item = _item(self.part, int(index), self.where)
-            if self.column:
-                item = item[self.column]
-            elif isinstance(item, tuple | list) and len(item) == 2:
-                item = item[0]
+            item = _sample_of(_item(self.part, int(index), self.where), self.column, self.where)
             sample = _sample(item, self.where, eight_bits=self.eight_bits)
             if self.dtype != object and (sample.shape, sample.dtype) != (self.sample, self.dtype):
                 raise UsageError(
@@ -213,14 +266,19 @@ class Items:
 def _of_columns(part: Any, where: str) -> tuple[Split, tuple[str, ...]]:
     """A Hugging Face data set: a column of samples, one of labels, and what else is known."""
     names: Sequence[str] = part.column_names
-    column = next((name for name in _INPUTS if name in names), None)
-    label = next((name for name in ("label", *LABELS, "fine_label") if name in names), None)
-    if column is None or not len(part):
+    label = next((name for name in _LABELS if name in names), None)
+    head = _item(part, 0, where) if len(part) else {}
+    left = [
+        name for name in head if name != label and not isinstance(head[name], int | float | str)
+    ]
+    only = left if len(left) == 1 else []
+    column = next((name for name in (*_INPUTS, *only) if name in head), None)
+    if column is None:
         raise UsageError(
             f"{where} has the columns {', '.join(names)} and {len(part)} samples",
             hint=f"call the column of samples {_INPUTS[0]}, with rename_column for example",
         )
-    first = _item(part, 0, where)[column]
+    first = head[column]
     inputs = Items(part, where, (), _OBJECTS, _is_eight_bits(_array(first, where)), column)
     ends = inputs[np.array([0, len(part) - 1])]
     # photographs and recordings may differ anywhere; numbers in columns do not
@@ -229,7 +287,7 @@ def _of_columns(part: Any, where: str) -> tuple[Split, tuple[str, ...]]:
         inputs = replace(inputs, sample=ends[0].shape, dtype=ends[0].dtype)
     labels, classes = None, ()
     if label is not None:
-        labels = np.array([_number(each, where) for each in part[label]], np.int64)
+        labels = _labels(part[label], where)
         classes = tuple(getattr(part.features[label], "names", None) or ())
     columns = {}
     for name in names:
@@ -237,6 +295,7 @@ def _of_columns(part: Any, where: str) -> tuple[Split, tuple[str, ...]]:
             values = np.asarray(part[name])
             if values.ndim == 1 and values.dtype.kind in "iufU":
                 columns[name] = values
+    inputs = replace(inputs, are_images=_is_picture(ends[0]))
     return Split({"": inputs}, labels, np.arange(len(part)), columns=columns), classes
 
 
@@ -250,13 +309,32 @@ def _item(part: Any, index: int, where: str) -> Any:
         ) from error
 
 
-def _number(label: Any, where: str) -> int:
+def _labels(labels: Sequence[Any], where: str) -> NDArray[Any]:
+    """Classes as int64, (n,); values to be predicted as float32, (n,) or (n, values)."""
     try:
-        return operator.index(label)
-    except TypeError as error:
+        numbers = np.array([operator.index(each) for each in labels], np.int64)
+    except TypeError:
+        return _values(labels, where)
+    if numbers.min() < 0:
+        raise UsageError(f"{where} has the label {numbers.min()}", hint="number classes from 0")
+    return numbers
+
+
+def _values(labels: Sequence[Any], where: str) -> NDArray[np.float32]:
+    try:
+        values = np.array([np.asarray(each, np.float32) for each in labels], np.float32)
+    except (TypeError, ValueError) as error:
+        odd = next((each for each in labels if not _is_numeric(each)), labels[0])
         raise UsageError(
-            f"{where} has the label {label!r}, no integer", hint="number the classes from 0"
+            f"{where} has the label {odd!r}, no number",
+            hint="number the classes from 0, or give each sample as many values",
         ) from error
+    if not np.isfinite(values).all() or values.ndim > 2:
+        raise UsageError(
+            f"{where} has labels of the shape {values.shape[1:]}, or NaN among them",
+            hint="give each sample a class, or finite values",
+        )
+    return values
 
 
 def _array(value: Any, where: str) -> NDArray[Any]:
@@ -286,6 +364,10 @@ def _sample(value: Any, where: str, *, eight_bits: bool) -> NDArray[Any]:
     if array.ndim == 2:
         return array[..., np.newaxis]
     return array.transpose(1, 2, 0) if _is_tensor(value) else array
+
+
+def _is_picture(sample: NDArray[Any]) -> bool:
+    return sample.dtype == np.uint8 and sample.ndim == 3
 
 
 def _is_tensor(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from edgeq.data.samples import Files, ragged
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,25 +48,45 @@ class WavFiles(Files):
         found = []
         for path in self.at(where):
             sound, rate = _read(path)
-            if rate != self.rate:
-                raise ArtefactError(
-                    f"{path} has {rate} samples a second, and the first file {self.rate}",
-                    hint="bring all files to one rate, with ffmpeg -ar for example",
-                )
+            self._check_rate(path, rate)
             found.append(sound)
         return ragged(found)
 
+    def look(self, place: int) -> tuple[int, ...]:
+        """(samples,), as the head of the file says.
 
-def _read(path: Path) -> tuple[NDArray[np.float32], int]:
+        Raises:
+            ArtefactError: it is missing, no PCM file, or of another rate.
+        """
+        path = self.folder / self.paths[place]
+        with _opened(path) as file:
+            self._check_rate(path, file.getframerate())
+            return (file.getnframes(),)
+
+    def _check_rate(self, path: Path, rate: int) -> None:
+        if rate != self.rate:
+            raise ArtefactError(
+                f"{path} has {rate} samples a second, and the first file {self.rate}",
+                hint="bring all files to one rate, with ffmpeg -ar for example",
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[wave.Wave_read]:
     try:
         with wave.open(str(path), "rb") as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            content = file.readframes(file.getnframes())
+            yield file
     except (OSError, EOFError, wave.Error) as error:
         raise ArtefactError(
             f"{path} cannot be read as PCM sound: {error}",
             hint="convert it, with ffmpeg -c:a pcm_s16le for example",
         ) from error
+
+
+def _read(path: Path) -> tuple[NDArray[np.float32], int]:
+    with _opened(path) as file:
+        width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+        content = file.readframes(file.getnframes())
     whole = content[: len(content) // (width * channels) * width * channels]
     if width == 1:
         levels = np.frombuffer(whole, np.uint8).astype(np.float32) - 128

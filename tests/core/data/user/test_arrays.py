@@ -85,7 +85,8 @@ def test_bytes_are_images_wherever_their_channels_stand(
     ("arrays", "said"),
     [
         ({"a": np.zeros((2, 3)), "labels": np.zeros(3, np.int64)}, "arrays of other lengths"),
-        ({"a": np.zeros((2, 3)), "labels": np.array([-1, 0])}, "has labels of int64"),
+        ({"a": np.zeros((2, 3)), "labels": np.array([-1, 0])}, "has the label -1 at sample 0"),
+        ({"a": np.zeros((2, 3)), "labels": np.eye(2, dtype=int)}, r"argmax\(axis=1\)"),
         ({"a": np.zeros((0, 3))}, "no samples"),
         ({"a": np.array(["x", "y"])}, "no numbers"),
     ],

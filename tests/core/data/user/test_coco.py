@@ -77,10 +77,15 @@ def test_keypoints_move_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"categories": [{"id": 2}]}, "is no COCO annotation"),
+        ({"categories": [{"id": 2}]}, "an annotation of category 5, and no such category"),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 2, "bbox": [0, 0, -1, 1]}]},
+            r"has the box \[0, 0, -1, 1\] in image 7",
+        ),
+        ({"categories": [{"id": 2}, {"id": 5}]}, "is no COCO annotation"),
         ({"images": []}, "is no COCO annotation"),
         ({"images": [{"id": 30, "file_name": "c.png"}]}, "which is in no folder beside it"),
-        ({"annotations": [{"image_id": 7, "category_id": 9, "bbox": [0, 0, 1, 1]}]}, "KeyError"),
+        ({"annotations": [{"image_id": 9, "category_id": 2, "bbox": [0, 0, 1, 1]}]}, "KeyError"),
     ],
 )
 def test_wrong_files_are_named(tmp_path: Path, changed: dict[str, Any], said: str) -> None:

@@ -95,6 +95,27 @@ def test_images_beside_folders_are_refused_with_a_right_tree(tmp_path: Path) -> 
     assert "photos/train/cat/1.jpg\n" in refused.value.hint
 
 
+def test_a_folder_of_data_sets_is_no_folder_of_classes(tmp_path: Path) -> None:
+    image(tmp_path / "pets" / "train" / "cat" / "a.png")
+    image(tmp_path / "cars" / "a.png")
+    with pytest.raises(ArtefactError, match="pets has a folder train") as refused:
+        load(str(tmp_path))
+    assert refused.value.hint == f"name one of them: {tmp_path / 'pets'}"
+
+
+def test_an_empty_class_does_not_move_the_others(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        image(tmp_path / "train" / name / "a.png")
+    image(tmp_path / "test" / "dog" / "a.png")
+    (tmp_path / "test" / "cat").mkdir()
+    assert load(str(tmp_path)).test.class_labels.tolist() == [1]
+    (tmp_path / "train" / "bird").mkdir()
+    with pytest.raises(ArtefactError, match="bird would be no class"):
+        load(str(tmp_path))
+    (tmp_path / "classes.txt").write_text("bird\ncat\ndog\n")
+    assert load(str(tmp_path)).test.class_labels.tolist() == [2]
+
+
 @pytest.mark.parametrize("held", [[], ["notes.txt"]])
 def test_a_folder_of_nothing_is_shown_what_is_right(tmp_path: Path, held: list[str]) -> None:
     for name in held:

@@ -79,10 +79,11 @@ def test_classes_values_or_nothing(
     ("text", "said"),
     [
         ("name,label\na,b\n", "has no column path; its columns are name, label"),
-        ("path,label\na.png,1\nnowhere.png,2\n", "names nowhere.png, and there is no such file"),
         ("path,label\na.png,-1\n", "has the label -1"),
         ("path,label\na.png\n", "has 1 values in row 1, and 2 columns"),
         ("path,split\na.png,somewhere\n", "puts a file into 'somewhere'"),
+        ("path;label\na.png;1\n", "commas part columns, not semicolons"),
+        ("path,label\na.png,\n", "has no label in row 1"),
         ("path\n", "holds no rows"),
         ("\n", "holds no rows"),
     ],
@@ -99,3 +100,13 @@ def test_json_that_is_no_table(folder: Path, text: str) -> None:
     (folder / "t.json").write_text(text)
     with pytest.raises(ArtefactError):
         load(str(folder / "t.json"))
+
+
+def test_files_that_are_missing_are_counted(folder: Path) -> None:
+    (folder / "t.csv").write_text("path,label\na.png,1\nnowhere.png,2\n")
+    with pytest.raises(ArtefactError, match=r"names nowhere.png, .*; 1 of 2 files are missing"):
+        load(str(folder / "t.csv"))
+
+
+def test_images_of_a_part_are_fed_as_those_of_a_folder_are(folder: Path) -> None:
+    assert load(str(written(folder, "csv"))).preprocessing.described() == "scale 1/255"

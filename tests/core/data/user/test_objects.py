@@ -74,6 +74,9 @@ def test_a_path_and_a_data_source(tmp_path: Path) -> None:
         ((torch.zeros(3, 5), torch.tensor([2, 0, 1])), (5,), [2, 0, 1], "top1"),
         (TensorDataset(torch.zeros(3, 1, 4, 4), torch.arange(3)), (1, 4, 4), [0, 1, 2], "top1"),
         ([np.zeros(5, np.float32)] * 3, (5,), None, "top1"),
+        ([{"image": torch.zeros(2), "label": n} for n in range(3)], (2,), [0, 1, 2], "top1"),
+        ([{"signal": torch.zeros(2), "note": "a"}] * 3, (2,), None, "top1"),
+        ([(torch.zeros(2), n / 2) for n in range(3)], (2,), [0, 0.5, 1], "mae"),
     ],
 )
 def test_one_set_is_for_the_test(what: Any, shape: Any, labels: Any, task: str) -> None:
@@ -118,6 +121,32 @@ def test_columns_of_pictures_with_classes_and_more() -> None:
     assert [image.shape for image in source.test.images[:]] == [(4, 4, 3), (6, 6, 3), (8, 8, 3)]
 
 
+def test_the_only_column_beside_the_labels_holds_the_samples() -> None:
+    source = made(Table(features=[[0.5, 1.5]] * 3, label=[1, 0, 1]))
+    assert source.shape == (2,)
+    assert source.test.class_labels.tolist() == [1, 0, 1]
+
+
+def test_pictures_of_a_data_set_are_fed_as_those_of_a_folder_are() -> None:
+    tensors = [(torch.from_numpy(RNG.integers(0, 256, (3, 4, 4)) / 255).float(), 0)] * 2
+    for what in (Table(image=pictures(4, 6)), [(each, 0) for each in pictures(4, 4)], tensors):
+        source = made({"train": what, "test": what})
+        assert source.preprocessing.described() == "scale 1/255"
+        assert len(source.test) == 2
+    fed = source.preprocessing.apply({"": source.test.images[:1]})[""]
+    assert np.allclose(fed[0], tensors[0][0], atol=1e-7)
+
+
+def test_items_by_name_are_inputs_by_name_and_classes_are_those_of_the_set() -> None:
+    class Named(list[Any]):
+        classes = ("cat", "dog")
+
+    items = [{"left": np.zeros(2, np.float32), "right": np.zeros(3, np.float32), "label": 1}] * 2
+    source = made(Named(items))
+    assert source.shapes == {"left": (2,), "right": (3,)}
+    assert source.classes == ("cat", "dog")
+
+
 def test_columns_of_sound() -> None:
     sounds = [{"array": np.zeros(n, np.float32), "sampling_rate": 8000} for n in (5, 7)]
     source = made(Table(audio=sounds))
@@ -129,7 +158,7 @@ def _changing() -> Any:
 
     class Changing(list[Any]):
         def __getitem__(self, index: Any) -> Any:
-            return np.zeros(3 if next(calls) < 4 else 4, np.float32)
+            return np.zeros(3 if next(calls) < 5 else 4, np.float32)
 
     return Changing([0, 0, 0])
 
@@ -142,6 +171,12 @@ def _changing() -> Any:
         (lambda: [("text", 0)], "no numbers"),
         (lambda: [(np.array([np.nan]), 0)], "NaN or infinity"),
         (lambda: [(np.zeros(2), -1)], "has the label -1"),
+        (lambda: [(np.zeros(2), "cat")], "has the label 'cat', no number"),
+        (lambda: [(np.zeros(2), np.nan)], "NaN among them"),
+        (lambda: [(np.zeros(2), 0, 1)], "has items of 3 parts"),
+        (lambda: [{"note": "a"}], "has items of note"),
+        (lambda: [*[{"x": np.zeros(2)}] * 2, {"y": np.zeros(2)}], "'x' in some items only"),
+        (lambda: SimpleNamespace(dataset=[]), "no data\n.*dataset of a DataLoader"),
         (list, "is empty"),
         (lambda: [np.zeros((2, 3)), [np.zeros(4), np.zeros(4)]], "trains on samples of"),
     ],
