@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def ragged(items: list[NDArray[Any]]) -> NDArray[np.object_]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Files:
+class Files(ABC):
     """Samples in files of their own, of shapes that may differ.
 
     Attributes:
@@ -120,13 +121,13 @@ class Files:
         """The files at some positions."""
         return [self.folder / self.paths[int(i)] for i in np.arange(len(self.paths))[where]]
 
+    @abstractmethod
     def look(self, place: int) -> tuple[int, ...]:
         """The dimensions of a sample, of which no more is read than tells whether it is whole.
 
         Raises:
             ArtefactError: the file is missing or broken.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
