@@ -16,11 +16,12 @@ import edgeq
 from edgeq.calibration._nodes import channel_axis, constant, name_of
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import PIXELS
+from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import observe, run, session_of
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.quantize import into_integers, prepared, taps_of
-from edgeq.calibration.samples import WholePixels, feeds
+from edgeq.calibration.samples import Kept, WholePixels, feeds
 from edgeq.calibration.search.precision import EIGHT
 from edgeq.calibration.search.study import LayerSize
 from edgeq.calibration.statistics import Origin, Statistics
@@ -48,14 +49,14 @@ class SearchNetwork:
         model: the float model; left as it is.
         batches: gives the calibration data, from the start each time; see
             :func:`edgeq.calibration.quantize.quantize_onnx`.
-        config: how ranges are found and weights quantised; its widths do not count.
+        config: how ranges are found and weights quantised, by which methods; its widths do not
+            count. Methods that change integers run anew whenever the network is quantised.
 
     Attributes:
         layers: the layers with weights, in the order of the graph.
 
     Raises:
         ArtefactError: the model has something that cannot be quantised, or the batches do not fit.
-        UsageError: methods that change integers, which would make every trial a long one.
     """
 
     def __init__(
@@ -70,12 +71,8 @@ class SearchNetwork:
         self._whole = WholePixels(self._given.graph.inputs, pixels)
         opening = list(islice(self._whole.passing(batches()), 1))
         found = prepared(self._given, config, opening, self._whole, lambda _line: None)
-        if found.changing:
-            raise UsageError(
-                f"a search tries no {', '.join(found.changing)}",
-                hint="search without it, then calibrate with the scheme that was found",
-            )
-        self._model, self._levels = found.model, found.levels
+        self._model, self._levels, self._changing = found.model, found.levels, found.changing
+        self._kept = Kept(config.method_samples)
         self._observers: dict[tuple[str, ...], RangeObserver] = {}
         self._outputs = [
             name_of(value)
@@ -118,6 +115,8 @@ class SearchNetwork:
         fixed = {**dict.fromkeys(self._whole.bright, PIXELS), **self._levels}
         into_integers(draft, classified, placement, observers, fixed, self._config)
         passes.RemoveUnusedNodesPass()(copy)
+        for method in self._changing.values():
+            method.apply(LayerPairs(self._model, copy, self._samples()))
         if not alone:  # what an exporter does not take for integers is told now
             read_qdq(copy, float_fallback=any(each.is_float for each in precisions.values()))
         copy.producer_name, copy.producer_version = "edgeq", edgeq.__version__
@@ -144,6 +143,14 @@ class SearchNetwork:
             return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
 
         return outputs
+
+    def _samples(self) -> list[dict[str, NDArray[np.float32]]]:
+        """What methods see; kept once it was asked for."""
+        if not self._kept.batches:
+            for _ in self._kept.passing(self._whole.passing(self._batches())):
+                pass
+        inputs = tuple(self._model.graph.inputs)
+        return [part for batch in self._kept.batches for part in feeds(batch, inputs)]
 
     def _placed(self, classified: Classified, precisions: Assignment) -> Placement:
         overrides = {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.deploy.options import (
@@ -107,14 +108,14 @@ def command(
         bool, typer.Option("--resume", help="Go on with the trials that are kept beside -o.")
     ] = False,
     samples: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--samples",
             metavar="N",
             min=1,
-            help="Calibrate on this many training samples, evenly spread.",
+            help="Calibrate on this many training samples, evenly spread (500).",
         ),
-    ] = 500,
+    ] = None,
     eval_samples: Annotated[
         int,
         typer.Option(
@@ -124,25 +125,45 @@ def command(
             help="Judge trials on this many validation samples, evenly spread.",
         ),
     ] = 500,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE",
+            help="Calibrate as a recipe of edgeq calibrate says, but for widths; flags beside it "
+            "take precedence.",
+        ),
+    ] = None,
     observer: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--observer",
             metavar="NAME",
             autocompletion=OBSERVERS.names,
-            help="How ranges are measured; edgeq calibrate --list-methods lists the names.",
+            help="How ranges are measured (minmax); edgeq calibrate --list-methods lists the "
+            "names.",
         ),
-    ] = "minmax",
+    ] = None,
     weight_method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--weight-method",
             metavar="NAME",
             autocompletion=WEIGHT_METHODS.names,
-            help="How weights become integers, such as floor; edgeq calibrate --list-methods lists "
-            "the names.",
+            help="How weights become integers (symmetric), such as floor; edgeq calibrate "
+            "--list-methods lists the names.",
         ),
-    ] = "symmetric",
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            autocompletion=METHODS.names,
+            help="A further method, such as bias-correction or gptq, in each trial, which takes "
+            "longer by it; repeat it for several, in their order.",
+        ),
+    ] = None,
     per_channel: PerChannel = None,
     pair_safe: Annotated[
         bool | None,
@@ -178,7 +199,8 @@ def command(
     Trials are judged on the validation split; the result is judged once on test samples that no
     trial has seen. `optuna` needs `pip install 'edgeq[search]'`; `path` needs nothing; `network`,
     `layer` and `neuron` take bits away as long as the loss allows it; `keep-float` gives the most
-    sensitive layers back. The exit status is 1 if nothing is within the limit.
+    sensitive layers back. The exit status is 1 if nothing is within the limit, and if the file
+    loses more than --max-drop on the test samples.
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
@@ -186,17 +208,24 @@ def command(
     from edgeq.deploy.device_advice import choices, suited
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
     from edgeq.deploy.search.costs import parse_budget, parse_cost
     from edgeq.deploy.search.run import SearchOptions, on_device, search
     from edgeq.targets.devices import find
 
     known = find(device) if device else None
-    config = CalibrationConfig(
-        observer,
-        weight_method,
-        per_channel=per_channel is not False,
-        pair_safe=pair_safe is not False,
+    base = (
+        CalibrationRecipe(CalibrationConfig()) if recipe is None else CalibrationRecipe.read(recipe)
     )
+    asked = base.changed(
+        samples,
+        observer=observer,
+        weight_method=weight_method,
+        per_channel=per_channel,
+        pair_safe=pair_safe,
+        methods=tuple(method) if method else None,
+    )
+    config = asked.config
     if known is not None:
         config = suited(config, known, per_channel=per_channel, pair_safe=pair_safe)
         console.note("\n".join(choices(config, known)))
@@ -210,7 +239,7 @@ def command(
         trials=trials,
         seconds=float("inf") if time_budget is None else time_budget,
         seed=seed,
-        samples=samples,
+        samples=asked.samples,
         eval_samples=eval_samples,
         outputs=tuple(outputs or ()),
         resume=resume,
@@ -244,14 +273,29 @@ def command(
         console.next_step("edgeq", "export", found.path, "--to", "tflite", "-o", "exported")
     else:
         console.next_step("give the same command with -o FILE for the quantised file")
-    if options.searches and found.best is None:
-        from edgeq.errors import GateFailed
+    if options.searches:
+        _judge(found)
 
+
+def _judge(found: "SearchResult") -> None:
+    """Whether something is within the limit, on samples that no trial has seen too."""
+    from edgeq.errors import GateFailed
+
+    tried = len(found.trials)
+    if found.best is None:
         nearest = found.nearest()
         raise GateFailed(
-            f"none of {len(found.trials)} trials is within {found.limit}: the nearest has a score "
-            f"of {nearest.figures.score:.2f} at {found.amount(nearest)}",
+            f"none of {tried} trials is within {found.limit}: the nearest has a score of "
+            f"{nearest.figures.score:.2f} at {found.amount(nearest)}",
             hint="allow more, name wider --precisions, or try more with --trials",
+        )
+    lost = found.unseen_loss
+    if lost is not None and found.max_drop is not None and lost > found.max_drop:
+        raise GateFailed(
+            f"on samples that no trial has seen it loses {lost:.2f}, more than "
+            f"{found.max_drop:g}: the best of {tried} trials looks better than it is",
+            hint="judge trials on more samples (--eval-samples), or ask for a smaller loss; "
+            f"{found.path} is written all the same",
         )
 
 

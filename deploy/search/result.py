@@ -97,6 +97,17 @@ class SearchResult(Tabular):
             for each, fields in rules(self.chosen)
         )
 
+    @property
+    def unseen_loss(self) -> float | None:
+        """What the best one loses on samples that no trial has seen; None where no file was made.
+
+        Points of a share, or in the unit of the score.
+        """
+        if self.score is None or self.float_score is None:
+            return None
+        lost = _points(self.float_score) - _points(self.score)
+        return lost if self.higher_is_better else -lost
+
     def pareto(self) -> list[Trial]:
         """The trials that no other one beats in both cost and score, the cheapest first."""
         return pareto(self.trials, higher_is_better=self.higher_is_better)
@@ -132,6 +143,7 @@ class SearchResult(Tabular):
             "scheme": self.scheme,
             "flags": list(self.flags),
             "pareto": front,
+            "unseen_loss": self.unseen_loss,
         }
 
     def nearest(self) -> Trial:
@@ -178,14 +190,6 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
     if found.score is not None and found.float_score is not None:
         floats = _scored(found.float_score)
         yield f"on samples that no trial has seen: {_scored(found.score)}; float {floats}"
-        lost = _points(found.float_score) - _points(found.score)
-        lost = lost if found.higher_is_better else -lost
-        if found.max_drop is not None and lost > found.max_drop:
-            yield (
-                f"warning: that is a loss of {lost:.2f}, more than {found.max_drop:g}: the best of "
-                f"{len(found.trials)} trials looks better than it is\n"
-                "  hint: judge trials on more samples (--eval-samples), or ask for a smaller loss"
-            )
     yield ""
     yield found.scheme
     if found.flags:

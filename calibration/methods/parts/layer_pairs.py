@@ -163,6 +163,7 @@ class LayerPairs:
             and node.op_type in LAYERS
             and not is_helper(node)
             and constant(argument(original, 1)) is not None
+            and constant(node.inputs[1]) is None  # it is dequantised; one in float is as it was
         )
 
     def _weight(self, node: ir.Node) -> NDArray[np.float32]:

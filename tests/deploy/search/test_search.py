@@ -279,6 +279,25 @@ def test_the_command_ends_with_1_where_nothing_is_within_the_limit(
     assert not (tmp_path / "x.onnx").exists()
 
 
+def test_the_command_ends_with_1_where_unseen_samples_lose_more(
+    network: Path, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    path = tmp_path / "x.onnx"
+    few = [*SMALL, "--eval-samples", 2, "--precisions", "w2a4,w3a4", "--method", "bias-correction"]
+    said = refusal("search", network, *few, "--max-drop", 1, "-o", path, code=1)
+    assert "on samples that no trial has seen it loses" in said
+    assert path.exists()
+
+
+def test_methods_of_a_recipe_run_in_each_trial(network: Path, made: SearchNetwork) -> None:
+    config = CalibrationConfig(methods=("equalize", "bias-correction"))
+    better = SearchNetwork(ir.load(network), lambda: [_images()], config)
+    mixed = {**dict.fromkeys(FOUR_LAYERS, Precision(3, 8)), "stem": FLOAT}
+    judge = NetworkJudge(DIGITS, DIGITS.train.take(np.arange(8)), made.runs(None))
+    plain, corrected = (judge(each.runs(each.quantized(mixed))).sqnr_db for each in (made, better))
+    assert corrected > plain
+
+
 def test_the_command_writes_json(network: Path, tmp_path: Path, answer: Callable[..., Any]) -> None:
     path = tmp_path / "made.onnx"
     asked = ("--budget", "bytes=60%", "--trials", 3, "-o", path, "--precisions", "w4a8,w8a8")
