@@ -167,6 +167,17 @@ def is_helper(node: ir.Node) -> bool:
     return _HELPER in node.meta
 
 
+def is_embedding(node: ir.Node) -> bool:
+    """Whether a node picks rows of a constant table by numbers that an input gives."""
+    return (
+        node.domain == ""
+        and node.op_type == "Gather"
+        and integer(node, "axis", 0) == 0
+        and constant(argument(node, 0)) is not None
+        and constant(argument(node, 1)) is None
+    )
+
+
 def set_norm(node: ir.Node, beta: NDArray[np.float64], gamma: NDArray[np.float64]) -> None:
     """Note how the answers of a layer are distributed: mean and deviation of each channel.
 

@@ -12,6 +12,7 @@ from edgeq.calibration._nodes import (
     NOT_NEGATIVE,
     constant,
     floats,
+    is_embedding,
     is_helper,
     name_of,
     output,
@@ -26,7 +27,7 @@ from edgeq.calibration.tail import tail_of
 from edgeq.errors import ArtefactError
 from edgeq.network.layer_rules import resolve
 from edgeq.network.placement import Op
-from edgeq.qdq.nodes import merged_errors
+from edgeq.qdq.nodes import merged_errors, only_moved, rows_picked
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -151,6 +152,9 @@ class _Classifier:
 
     def _inputs(self) -> None:
         for value in self.graph.inputs:
+            if rows_picked(value):
+                self.done.update(only_moved(value))
+                continue
             if value.shape is None or len(value.shape) < 2:
                 what = f"the input {name_of(value)} has no shape with a batch dimension"
                 self.errors.append(
@@ -177,6 +181,9 @@ class _Classifier:
             return
         elif node.domain == "" and node.op_type in CLIPS and is_clip(node):
             self._clip(node)
+        elif is_embedding(node):
+            rows = floats(node, 0)
+            self._add(node, "constant", [], not_negative=rows is not None and rows.min() >= 0)
         else:
             self._operator(node)
 

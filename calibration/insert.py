@@ -99,10 +99,13 @@ class _Inserter:
                 self._store_parameters(op, node)
             if op.kind == "relu" and op.name in self.behind:
                 node = self._without_bound(op, node)
+            if op.kind == "constant" and op.name in self.behind:
+                self._store_table(op, node)
             if op.kind == "data_movement" and op.inputs[0] in self.behind:
                 self.behind[op.name] = self.behind[op.inputs[0]]
             if op.name in self.behind:
-                self._store(output(node), op.name, moved=op.kind == "data_movement")
+                moved = op.kind in ("data_movement", "constant")
+                self._store(output(node), op.name, moved=moved)
         for node, parts in self.classified.tail.items():
             grids = {self.behind.get(part) for part in parts}
             shared = grids.pop()
@@ -189,6 +192,13 @@ class _Inserter:
         node.replace_input_with(1, self._dequantized(node, f"{node.name}.weight", stored))
         if integers.bias is not None:
             node.replace_input_with(2, self._dequantized(node, f"{node.name}.bias", integers.bias))
+
+    def _store_table(self, op: Op, node: ir.Node) -> None:
+        """Put the table that rows are picked from on the grid of the rows."""
+        params, table = self.grids[self.behind[op.name]], _float(node, 0)
+        integers = QuantizedTensor(params.quantize(table), params)
+        name = name_of(node.inputs[0]) if node.inputs[0] is not None else f"{op.name}_table"
+        node.replace_input_with(0, self._dequantized(node, name, integers))
 
     def _store_operands(self, node: ir.Node) -> None:
         """Put constant operands on a grid of their own, as wide as what they meet."""

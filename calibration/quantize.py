@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 import edgeq
+from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, prescribe
@@ -375,13 +378,28 @@ def into_integers(
         config: how weights are quantised.
         changes: what is different for some layers, by the tensors that they make.
     """
+    seen = _with_tables(observers, classified, placement)
     grids = {
-        name: activation_grid(spec, *observers[name].range(spec.bits))
+        name: activation_grid(spec, *seen[name].range(spec.bits))
         for name, spec in placement.grids.items()
     }
     prescribe(grids, placement, classified.makers, fixed)
     placement = share_like_grids(placement, grids, classified.stored_parts())
     insert(draft, classified, placement, grids, config, changes)
+
+
+def _with_tables(
+    observers: Mapping[str, RangeObserver], classified: Classified, placement: Placement
+) -> Mapping[str, RangeObserver]:
+    """The observers, those of tables once they have seen all rows: also those no sample picks."""
+    seen = dict(observers)
+    for tensor, grid in placement.tensors.items():
+        maker = classified.makers.get(tensor)
+        table = floats(maker, 0) if maker is not None and is_embedding(maker) else None
+        if table is not None:
+            seen[grid] = copy.deepcopy(seen[grid]) if seen[grid] is observers[grid] else seen[grid]
+            seen[grid].update(table.astype(np.float32))
+    return seen
 
 
 def _state(graph: ir.Graph) -> str:

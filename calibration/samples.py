@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.calibration._nodes import name_of, shape_of
-from edgeq.data.batching import samples_in
+from edgeq.data.batching import samples_in, whole_numbers
 from edgeq.errors import ArtefactError
+from edgeq.qdq.nodes import rows_picked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -72,7 +73,7 @@ class WholePixels:
 
     def __init__(self, inputs: Sequence[ir.Value], pixels: Collection[str] = ()) -> None:
         self._inputs, self._pixels = inputs, pixels
-        self.names = {name_of(value) for value in inputs}
+        self.names = {name_of(value) for value in inputs if not rows_picked(value)}
         self.bright = set(pixels)
 
     def passing(self, stream: Iterable[Batch]) -> Iterator[Batch]:
@@ -159,11 +160,13 @@ def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.f
             f"the inputs have not equally many samples: {told}",
             hint="give every input as many samples",
         )
-    return {name: _as_floats(batch[name]) for name in names}
+    return {name_of(value): _as_taken(batch[name_of(value)], value) for value in inputs}
 
 
-def _as_floats(samples: NDArray[Any]) -> NDArray[Any]:
-    """Eight-bit pixels as the float numbers that they are."""
+def _as_taken(samples: NDArray[Any], value: ir.Value) -> NDArray[Any]:
+    """Whole numbers in the type of an input of them; eight-bit pixels as the floats they are."""
+    if value.dtype is not None and (rows := rows_picked(value)):
+        return whole_numbers(samples, value.dtype.numpy().name, name_of(value), rows)
     return samples.astype(np.float32) if samples.dtype == np.uint8 else samples
 
 
@@ -174,7 +177,7 @@ def _piece(array: NDArray[np.float32], value: ir.Value) -> int | None:
         ArtefactError: the samples have another type or shape.
     """
     shape = tuple(shape_of(value) or ())
-    if array.dtype != np.float32:
+    if array.dtype != np.float32 and not rows_picked(value):
         raise ArtefactError(
             f"a calibration batch is {array.dtype}, not float32",
             hint="convert it, scaled as in training",

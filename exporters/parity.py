@@ -63,7 +63,7 @@ def numbers_of(graph: QdqGraph) -> list[TensorNumbers]:
     found = [
         _activation(tensor)
         for name, tensor in graph.tensors().items()
-        if name not in transposed and not tensor.is_float
+        if name not in transposed and not tensor.is_float and not tensor.is_index
     ]
     return found + [numbers for op in graph.ops for numbers in _constants(op)]
 

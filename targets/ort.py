@@ -405,7 +405,12 @@ def _input_spec(value: onnx.ValueInfoProto, kind: str, view: QdqView, *, alone: 
         )
     shape, batched = sample_shape(value, alone=alone)
     return TensorSpec(
-        value.name, shape, dtype, None if dtype == "float32" else params, batched=batched
+        value.name,
+        shape,
+        dtype,
+        None if dtype == "float32" else params,
+        batched=batched,
+        rows=view.rows_picked(value.name),
     )
 
 

@@ -77,7 +77,7 @@ class TfliteTarget:
 
         ``intermediates`` needs a target that can show them.
         """
-        from edgeq.formats.tflite_file import axes_in, channels_last, is_ours
+        from edgeq.formats.tflite_file import axes_in, channels_last, is_ours, rows_picked
         from edgeq.formats.tflite_validation import check_model
 
         require_format(artefact, self.capabilities)
@@ -97,8 +97,14 @@ class TfliteTarget:
             version={runtime.distribution: installed(runtime)},
             axes=axes,
         )
+        whole = any(spec.dtype in WHOLE_NUMBERS for spec in session.inputs)
+        rows = rows_picked(content) if whole else {}
         session.inputs = tuple(
-            replace(spec, channels_last=channels_last(content, spec.name))
+            replace(
+                spec,
+                channels_last=channels_last(content, spec.name),
+                rows=rows.get(spec.name, 0),
+            )
             for spec in session.inputs
         )
         return session
@@ -127,14 +133,19 @@ class TfliteTarget:
     def _in_worker(
         self, content: bytes, module: str, threads: int, *, intermediates: bool
     ) -> WorkerSession:
-        from edgeq.formats.tflite_file import images_last
+        from edgeq.formats.tflite_file import images_last, rows_picked
 
         options = {"kernels": self.kernels, "module": module}
         apart = WorkerTarget(
             "tflite", self.capabilities, "tflite", options=options, launcher=Here()
         )
         session = apart.start(
-            Sendable(content, channels_last=True, takes_channels_last=images_last(content)),
+            Sendable(
+                content,
+                channels_last=True,
+                takes_channels_last=images_last(content),
+                rows=rows_picked(content),
+            ),
             threads=threads,
             intermediates=intermediates,
         )

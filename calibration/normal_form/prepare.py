@@ -31,7 +31,7 @@ from edgeq.calibration.normal_form.statics import fold_static, static_nodes
 from edgeq.calibration.normal_form.unrolling.control_flow import without_control_flow
 from edgeq.calibration.precision import FLOATS, in_single_precision
 from edgeq.errors import ArtefactError
-from edgeq.qdq.nodes import merged_errors
+from edgeq.qdq.nodes import merged_errors, rows_picked
 from edgeq.qdq.qoperator.operators import DYNAMIC, QOPERATORS
 
 if TYPE_CHECKING:
@@ -85,15 +85,14 @@ def _check_operators(model: ir.Model) -> None:
             "the model has no operators", hint="export the network itself, not only its parameters"
         )
     for value in model.graph.inputs:
-        if not value.is_initializer() and value.dtype not in (None, *FLOATS):
-            what = f"the input {name_of(value)!r} is {value.dtype}, not float32"
+        if value.is_initializer() or rows_picked(value):
+            continue
+        if value.dtype not in (None, *FLOATS):
             raise ArtefactError(
-                what,
-                hint="rows of a table stay in float: export the network from behind its embedding, "
-                "with the rows as a float32 input"
-                if any(reader.op_type == "Gather" and index == 1 for reader, index in value.uses())
-                else "export the model with float32 inputs, or with a Cast to float32 behind "
-                "uint8 pixels",
+                f"the input {name_of(value)!r} is {value.dtype}, not float32, and picks no rows "
+                "of a constant table",
+                hint="export the model with float32 inputs, or with a Cast to float32 behind uint8 "
+                "pixels",
             )
     blocked = []
     for node in model.graph:

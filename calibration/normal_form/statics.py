@@ -48,6 +48,7 @@ _BY_CHANCE = frozenset(
         "Bernoulli",
     )
 )
+_FILLED = (ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64)
 _LARGEST = 2**27  # elements of a constant that is folded
 _SHAPE = "~shape"
 
@@ -159,11 +160,11 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
     others = [value for node in graph if node not in static for value in node.outputs if value.name]
     probe = _part(model, values, [name_of(value) for value in others])
     names = values + [name_of(value) + _SHAPE for value in others]
-    is_open = any(shape[0] is None for shape in shapes.values())
+    is_open = any(shape[0] is None for shape, _ in shapes.values())
     for sizes in [BATCHES, (1,)] if is_open else [(1,)]:
         try:
             runs = [
-                _run(probe, {name: _image(size, shape) for name, shape in shapes.items()}, names)
+                _run(probe, {name: _filled(size, *each) for name, each in shapes.items()}, names)
                 for size in sizes
             ]
         except ArtefactError:
@@ -174,22 +175,26 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
             continue
         # it can be run with one sample only, whatever its input says
         for value in graph.inputs if is_open and len(sizes) == 1 else ():
-            value.shape = ir.Shape([size or 1 for size in shapes[name_of(value)]])
+            value.shape = ir.Shape([size or 1 for size in shapes[name_of(value)][0]])
         return _Measured(runs, sized=True)
     return None
 
 
-def _input_shapes(graph: ir.Graph) -> dict[str, tuple[int | None, ...]] | None:
-    """The shape of each input; None where more than the size of the batch is open."""
-    shapes = {name_of(value): shape_of(value) for value in graph.inputs}
-    known = {name: shape for name, shape in shapes.items() if shape and None not in shape[1:]}
-    floats = all(value.dtype == ir.DataType.FLOAT for value in graph.inputs)
-    return known if known and floats and len(known) == len(shapes) else None
+def _input_shapes(graph: ir.Graph) -> Mapping[str, tuple[tuple[int | None, ...], str]] | None:
+    """The shape and type of each input; None where more than the size of the batch is open."""
+    known = {
+        name_of(value): (shape, value.dtype.numpy().name)
+        for value in graph.inputs
+        if (shape := shape_of(value)) and None not in shape[1:] and value.dtype in _FILLED
+    }
+    return known if known and len(known) == len(graph.inputs) else None
 
 
-def _image(batch: int, shape: Sequence[int | None]) -> NDArray[np.float32]:
+def _filled(batch: int, shape: Sequence[int | None], dtype: str) -> NDArray[np.generic]:
     """Numbers for an input; ``batch`` of them where its batch is open."""
     sizes = [batch if shape[0] is None else shape[0], *(size or 1 for size in shape[1:])]
+    if dtype != "float32":
+        return np.zeros(sizes, dtype)  # each table has a first row
     return np.random.default_rng(0).uniform(0.1, 0.9, sizes).astype(np.float32)
 
 

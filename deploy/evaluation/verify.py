@@ -297,7 +297,7 @@ class _Pieces:
         """
         for name, tensor in self.graph.tensors().items():
             place = self.stored.get(name)
-            if place is not None and not tensor.is_float:
+            if place is not None and not tensor.is_float and not tensor.is_index:
                 order = self.shown.get(place.stored) or (
                     _NHWC if len(place.axes) == len(_NHWC) else tuple(range(len(place.axes)))
                 )
@@ -322,8 +322,11 @@ class _Pieces:
             name = value.name or ""
             if name in cuts or value.is_initializer():
                 continue
-            if value.dtype is not None and value.dtype.name == "FLOAT":
-                real.append(self._real(value, whole.get(name)))
+            tensor = whole.get(name)
+            if value.dtype is not None and (
+                value.dtype.name == "FLOAT" or (tensor is not None and tensor.is_index)
+            ):
+                real.append(self._real(value, tensor))
             else:
                 yield name, found[whole[name].name]
         if real:
@@ -331,7 +334,7 @@ class _Pieces:
             yield from ((spec.name, one) for spec, one in zip(real, sample, strict=True))
 
     def _real(self, value: ir.Value, tensor: QdqTensor | None) -> TensorSpec:
-        """An input of real numbers."""
+        """An input of real numbers, or of whole ones that pick rows of a table."""
         from edgeq.qdq.axes import CHANNELS_LAST
 
         sizes = tensor.shape if tensor is not None else value.shape or ()
@@ -340,7 +343,7 @@ class _Pieces:
         return TensorSpec(
             value.name or "",
             shape[has_batch:],
-            "float32",
+            "float32" if value.dtype is None else value.dtype.numpy().name,
             channels_last=tensor is not None and self.channels.get(tensor.name) == CHANNELS_LAST,
             batched=has_batch,
         )

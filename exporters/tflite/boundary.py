@@ -61,6 +61,10 @@ def add_input(
         context.place(tensor, outer, layout)
         context.place(tensor, context.read(tensor, inner_layout), inner_layout)
         return outer
+    if tensor.is_index:
+        outer = context.tensor(tensor, layout)
+        context.place(tensor, outer, layout)
+        return outer
     storage = context.storages[tensor.name]
     low = storage.low if storage.low > storage.smallest else None
     high = storage.high if storage.high < storage.largest else None

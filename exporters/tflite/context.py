@@ -39,6 +39,11 @@ Op = schema.BuiltinOperator
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
 INT4_LEAST, INT4_GREATEST = -8, 7
 NO_ACTIVATION = schema.ActivationFunctionType.NONE
+_ELEMENTS: Mapping[str, type[np.generic]] = {
+    "int8": np.int8,
+    "int16": np.int16,
+    "int32": np.int32,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,10 @@ class LoweringContext:
     _placed: dict[str, Placed] = field(default_factory=dict)
     _copies: dict[tuple[str, Layout], int] = field(default_factory=dict)
 
-    def grid(self, tensor: QdqTensor) -> StoredGrid:
-        """A tensor's grid in its storage dtype."""
+    def grid(self, tensor: QdqTensor) -> StoredGrid | None:
+        """A tensor's grid in its storage dtype; None for whole numbers that pick rows."""
+        if tensor.is_index:
+            return None
         return StoredGrid.of(tensor.scale, self.storages[tensor.name].zero_point)
 
     def place(self, tensor: QdqTensor, index: int, layout: Layout) -> None:
@@ -173,6 +180,12 @@ class LoweringContext:
         self.note_axes(constant.name, layout)
         return self.builder.constant(constant.name, aligned(values, layout).astype(element), grid)
 
+    def table(self, op: QdqOp, constant: QdqConstant) -> int:
+        """Add the table that an operator picks rows from, on the grid of its result."""
+        values = constant.values.astype(np.int32) + self.storages[op.output.name].shift
+        element = self.element(op.output)
+        return self.builder.constant(constant.name, values.astype(element), self.grid(op.output))
+
     def least(self, tensor: QdqTensor) -> int:
         """Add the smallest number that a tensor can hold as a constant; returns its index."""
         value = np.array(self.storages[tensor.name].low, self.element(tensor))
@@ -180,7 +193,7 @@ class LoweringContext:
 
     def element(self, tensor: QdqTensor) -> type[np.generic]:
         """The element type in which a tensor is stored."""
-        return np.int16 if self.storages[tensor.name].dtype == "int16" else np.int8
+        return _ELEMENTS[self.storages[tensor.name].dtype]
 
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
         """The weights as the file stores them, in the ONNX layout; see :func:`int8_weights`."""

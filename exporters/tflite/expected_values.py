@@ -16,6 +16,7 @@ import numpy as np
 from edgeq.exporters.parity import TensorNumbers
 from edgeq.numerics.pointwise import evaluate
 from edgeq.qdq.ir import QdqConstant, QdqTensor
+from edgeq.qdq.picks import EMBEDDING
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def derived_numbers(
                 np.array([scale], np.float32),
                 np.array([zero], np.int64),
             )
-        if f"{name}/table" in found:
+        if f"{name}/table" in found and op.op_type != EMBEDDING:
             yield _table(op, storages)
         if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
             yield TensorNumbers(

@@ -41,6 +41,9 @@ class FloatContext(LoweringContext):
     def constant(self, op: QdqOp, constant: QdqConstant, layout: Layout) -> int:
         return self.builder.constant(constant.name, aligned(constant.dequantized(), layout))
 
+    def table(self, op: QdqOp, constant: QdqConstant) -> int:
+        return self.builder.constant(constant.name, constant.dequantized())
+
     def least(self, tensor: QdqTensor) -> int:
         return self.builder.constant(
             f"{tensor.name}~lowest", np.array(np.finfo(np.float32).min, np.float32)
@@ -128,6 +131,8 @@ class FallbackContext(FloatContext):
     def read(self, tensor: QdqTensor, layout: Layout) -> int:
         if self.find(tensor) is not None:
             return super().read(tensor, layout)
+        if tensor.is_index:
+            return self._outer.read(tensor, layout)
         key = (tensor.name, layout)
         if key not in self._dequantized:
             target = self.builder.activation(

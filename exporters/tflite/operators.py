@@ -29,7 +29,12 @@ from edgeq.exporters.tflite.ops.float_functions import (
     lower_batch_normalization,
     lower_layer_normalization,
 )
-from edgeq.exporters.tflite.ops.gathering import lower_gather, lower_pick, lower_scatter
+from edgeq.exporters.tflite.ops.gathering import (
+    lower_embedding,
+    lower_gather,
+    lower_pick,
+    lower_scatter,
+)
 from edgeq.exporters.tflite.ops.normalizing import lower_log_softmax, lower_softmax
 from edgeq.exporters.tflite.ops.pointwise import FUNCTIONS, KERNELS, lower_lookup, lower_pointwise
 from edgeq.exporters.tflite.ops.pooling import (
@@ -140,7 +145,11 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, LoweringContext], None], str, str]
     ),
     "DepthToSpace": (lower_depth_to_space, "DEPTH_TO_SPACE; GATHER before it for mode CRD", _ANY),
     "Flatten": (lower_reshape, "RESHAPE", _ANY),
-    "Gather": (lower_gather, "GATHER", "constant indices"),
+    "Gather": (
+        lower_gather,
+        "GATHER",
+        "constant indices; or rows of a constant table, by whole numbers that are an input",
+    ),
     "Gemm": (lower_gemm, "FULLY_CONNECTED", "alpha = beta = 1, transA = 0, constant weights"),
     "GlobalAveragePool": (lower_global_average_pool, "MEAN", _ANY),
     "GlobalMaxPool": (lower_global_max_pool, "REDUCE_MAX", _ANY),
@@ -208,6 +217,7 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, LoweringContext], None], str, str]
 _INTERNAL: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
     "BatchNormalization": lower_batch_normalization,
     "Clip": lower_clip,
+    "Embedding": lower_embedding,
     "Identity": lower_identity,
     "LayerNormalization": lower_layer_normalization,
     "Lookup": lower_lookup,

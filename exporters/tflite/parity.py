@@ -24,6 +24,7 @@ from edgeq.formats.tflite_file import axes_in, graph_of
 from edgeq.formats.tflite_schema import ELEMENTS
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 from edgeq.qdq.op_traits import LAYERS
+from edgeq.qdq.picks import EMBEDDING
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -88,6 +89,10 @@ def expected_numbers(
             expected.append(
                 replace(numbers, zero_point=numbers.zero_point + storages[numbers.key].shift)
             )
+        elif op.op_type == EMBEDDING:
+            shift = storages[op.output.name].shift
+            key = f"{op.output.name}/table"
+            expected.append(replace(numbers, key=key, zero_point=numbers.zero_point + shift))
         elif op.op_type in ("Add", "Sub", "Mul", "PRelu") or (
             op.op_type == "MatMul" and not _is_dense(op)
         ):
@@ -306,6 +311,8 @@ def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iter
                 yield _constant_operand(operand, f"{owner}/{position}", axes, images=images)
     elif operator.name == "GATHER" and _read(operator, 0).data is not None:
         table = _read(operator, 0)
+        if not table.scale.size:
+            return
         centered = centered_of(_stored(table), table.zero_point[0])
         yield TensorNumbers(f"{owner}/table", "weight", table.scale, table.zero_point, centered)
 

@@ -34,12 +34,12 @@ _EVERYTHING = 2**31 - 1
 _OR = ", or approximate with --requantize"
 _HALF_OF_16_BITS = 2**15
 
-StorageDtype = Literal["int8", "int16"]
+StorageDtype = Literal["int8", "int16", "int32"]
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How a tensor is held in int8 or int16.
+    """How a tensor is held in int8 or int16; whole numbers that pick rows in int32.
 
     Attributes:
         shift: what is added to the ONNX integers.
@@ -75,7 +75,7 @@ def choose_storage(graph: QdqGraph) -> dict[str, Storage]:
     """
     tensors = graph.tensors()
     for tensor in tensors.values():
-        if not tensor.is_float:
+        if not tensor.is_float and not tensor.is_index:
             _check(tensor)
     group = _groups(graph)
     top: dict[str, int] = {}
@@ -219,6 +219,8 @@ def _check(tensor: QdqTensor) -> None:
 
 def _shifted(tensor: QdqTensor, top: int) -> Storage:
     """The storage dtype of a tensor in whose group nothing exceeds ``top``."""
+    if tensor.is_index:
+        return Storage(0, 0, tensor.low, tensor.high, "int32")
     dtype: StorageDtype = "int16" if tensor.params.dtype in _WIDE else "int8"
     shift = -tensor.zero_point if dtype == "int16" else MAX_INT8 - top
     return Storage(shift, tensor.zero_point + shift, tensor.low + shift, tensor.high + shift, dtype)

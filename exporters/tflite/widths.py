@@ -41,7 +41,11 @@ class _Widening:
 
     def write(self, op: QdqOp) -> None:
         tensors = [each for each in (*op.inputs, op.output) if isinstance(each, QdqTensor)]
-        widths = {tensor.params.dtype in _WIDE for tensor in tensors if not tensor.is_float}
+        widths = {
+            tensor.params.dtype in _WIDE
+            for tensor in tensors
+            if not tensor.is_float and not tensor.is_index
+        }
         if len(widths) < len((True, False)) or op.op_type in _AS_THEY_ARE:
             self.ops.append(op)
             return
@@ -65,7 +69,7 @@ class _Widening:
 
 
 def _is_narrow(tensor: QdqTensor) -> bool:
-    return not tensor.is_float and tensor.params.dtype not in _WIDE
+    return not tensor.is_float and not tensor.is_index and tensor.params.dtype not in _WIDE
 
 
 def _on_wide_grid(tensor: QdqTensor, low: int, high: int) -> QdqTensor:

@@ -128,6 +128,8 @@ class TensorSpec:
             dimension, as far as the artefact tells; sizes alone do not, of an image as wide and as
             high as it has channels.
         batched: whether a batch of one stands before ``shape``; a state may have none.
+        rows: of an input of whole numbers that pick rows of a table, how many rows that has; 0 for
+            any other.
     """
 
     name: str
@@ -136,6 +138,7 @@ class TensorSpec:
     params: QuantParams | None = None
     channels_last: bool = False
     batched: bool = True
+    rows: int = 0
 
 
 class Session(Protocol):

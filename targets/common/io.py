@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.data.batching import fit, samples_in
+from edgeq.data.batching import fit, samples_in, whole_numbers
 from edgeq.errors import ArtefactError, TargetError
 
 if TYPE_CHECKING:
@@ -88,27 +88,17 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
     """
     values = np.ascontiguousarray(fit(batch, spec))
     if spec.params is None:
-        return values if spec.dtype == "float32" else _whole(values, spec)
+        return (
+            values
+            if spec.dtype == "float32"
+            else whole_numbers(values, spec.dtype, spec.name, spec.rows)
+        )
     if np.isnan(values).any():
         raise ArtefactError(
             "the batch holds NaN, which no integer input can take",
             hint="look for the NaN in the data or its normalisation",
         )
     return spec.params.quantize(values)
-
-
-def _whole(values: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
-    """Numbers of things, such as tokens or the levels of pixels."""
-    limits = np.iinfo(spec.dtype)
-    inside = (values >= limits.min) & (values <= limits.max)
-    if not (inside & (values == np.rint(values))).all():  # not a number is none either
-        raise ArtefactError(
-            f"the input {spec.name!r} takes whole numbers of {spec.dtype}, and the data give "
-            "others",
-            hint="feed it what the model was trained on, such as the numbers of tokens, or pixels "
-            "as they are: --preprocess raw",
-        )
-    return values.astype(spec.dtype)
 
 
 def zeros(specs: Sequence[TensorSpec]) -> list[NDArray[np.generic]]:

@@ -62,6 +62,8 @@ class Slot:
         params: its grid; None for one that holds plain numbers.
         axes: the axis of the model at each of its dimensions; None where they are the same.
         shown: the names under which people may ask for it.
+        rows: of an input of whole numbers that pick rows of a table, how many rows that has; 0 for
+            any other tensor.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Slot:
     params: QuantParams | None
     axes: tuple[int, ...] | None = None
     shown: tuple[str, ...] = ()
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,9 +298,10 @@ def _spec(slot: Slot, *, batched: bool = True) -> TensorSpec:
     return TensorSpec(
         slot.name,
         slot.shape[has_batch:],
-        "float32" if slot.params is None else slot.params.dtype,
+        "int32" if slot.rows else "float32" if slot.params is None else slot.params.dtype,
         slot.params,
         batched=has_batch,
+        rows=slot.rows,
     )
 
 

@@ -171,6 +171,12 @@ class QdqView:
 
         return any(pixels_of(value) for value in self._graph.inputs if value.name == name)
 
+    def rows_picked(self, name: str) -> int:
+        """How many rows the table has that an input of whole numbers picks from; else 0."""
+        from edgeq.qdq.nodes import rows_picked
+
+        return sum(rows_picked(each) for each in self._graph.inputs if each.name == name)
+
     def output_params(self, name: str) -> QuantParams | None:
         """The grid of an integer output: that of the quantiser that makes it."""
         return next((tensor.params for tensor in self.quantized() if tensor.value == name), None)

@@ -39,6 +39,7 @@ class Sendable:
             dimension.
         channels_last: whether images inside are stored with their channels last.
         takes_channels_last: the inputs that take images so or otherwise, by name.
+        rows: how many rows the table has that an input of whole numbers picks from, by its name.
     """
 
     content: bytes
@@ -46,6 +47,7 @@ class Sendable:
     axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channels_last: bool = False
     takes_channels_last: Mapping[str, bool] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -68,7 +70,7 @@ def read(artefact: Path, *, qoperator: bool = False) -> Sendable:
 
 
 def _read_tflite(artefact: Path) -> Sendable:
-    from edgeq.formats.tflite_file import axes_in, images_last
+    from edgeq.formats.tflite_file import axes_in, images_last, rows_picked
     from edgeq.formats.tflite_validation import check_model
 
     content = read_bytes(artefact, "TFLite model")
@@ -78,6 +80,7 @@ def _read_tflite(artefact: Path) -> Sendable:
         axes=axes_in(content),
         channels_last=True,
         takes_channels_last=images_last(content),
+        rows=rows_picked(content),
     )
 
 
@@ -109,6 +112,7 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
         model.SerializeToString(),
         grids=grids,
         takes_channels_last={value.name: channels_last(model, value.name) for value in entering},
+        rows={value.name: view.rows_picked(value.name) for value in entering},
     )
 
 

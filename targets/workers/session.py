@@ -95,7 +95,11 @@ class WorkerSession(SampleSession):
             for one in inputs
         ]
         last, usual = self._artefact.takes_channels_last, self._artefact.channels_last
-        entering = tuple(replace(spec, channels_last=last.get(spec.name, usual)) for spec in specs)
+        rows = self._artefact.rows
+        entering = tuple(
+            replace(spec, channels_last=last.get(spec.name, usual), rows=rows.get(spec.name, 0))
+            for spec in specs
+        )
         return entering, readable(
             [partial(spec_of, output, self._artefact.grids, counts=True) for output in outputs]
         )

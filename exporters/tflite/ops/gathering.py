@@ -48,6 +48,18 @@ def lower_gather(op: QdqOp, context: LoweringContext) -> None:
         _append(context, index, indices, target, axis)
 
 
+def lower_embedding(op: QdqOp, context: LoweringContext) -> None:
+    """Append a GATHER from a constant table by the numbers that an input gives."""
+    ids, table = context.operand(op), op.inputs[1]
+    if not isinstance(table, QdqConstant):
+        raise refused(op, "its table is computed at run time", "give it a constant table")
+    index = context.read(ids, onnx_order(len(ids.shape)))
+    layout = onnx_order(len(op.output.shape))
+    target = context.tensor(op.output, layout)
+    _append(context, context.table(op, table), index, target, axis=0)
+    context.place(op.output, target, layout)
+
+
 def lower_pick(op: QdqOp, context: LoweringContext) -> None:
     """Append a Tile, an Expand or a Pad by what is there already.
 

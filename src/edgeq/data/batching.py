@@ -158,6 +158,38 @@ def parts_of(count: int, size: int) -> Iterator[slice]:
     return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 
+def whole_numbers(
+    values: NDArray[np.float32], dtype: str, name: str, rows: int = 0
+) -> NDArray[np.generic]:
+    """Numbers of things, such as tokens or the levels of pixels, in the type of an input.
+
+    Args:
+        values: the numbers.
+        dtype: numpy's name of the integer type.
+        name: the input's, for messages.
+        rows: how many rows the table has that they pick from; 0 where they pick none.
+
+    Raises:
+        ArtefactError: some are not whole, or beyond the type or the table.
+    """
+    limits = np.iinfo(dtype)
+    inside = (values >= limits.min) & (values <= limits.max)
+    if not (inside & (values == np.rint(values))).all():  # not a number is none either
+        raise ArtefactError(
+            f"the input {name!r} takes whole numbers of {dtype}, and the data give others",
+            hint="feed it what the model was trained on, such as the numbers of tokens, or pixels "
+            "as they are: --preprocess raw",
+        )
+    if rows and (beyond := values[(values < 0) | (values >= rows)]).size:
+        raise ArtefactError(
+            f"the input {name!r} picks rows of a table of {rows}, and the data hold the number "
+            f"{int(beyond.flat[0])}",
+            hint=f"give numbers from 0 to {rows - 1}, of the vocabulary that the model was "
+            "trained with",
+        )
+    return values.astype(dtype)
+
+
 def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     """The batch in the layout that an artefact's input has.
 

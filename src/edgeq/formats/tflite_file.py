@@ -20,10 +20,14 @@ from edgeq.formats.tflite_schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+_WHOLE = ("INT32", "INT64")
+_MOVES = frozenset(
+    ("CAST", "EXPAND_DIMS", "RESHAPE", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE")
+)
 # what reading tables out of bounds raises
 BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 
@@ -178,6 +182,32 @@ def images_last(content: bytes) -> dict[str, bool]:
         return {}
     alone = len(names) == 1
     return {name: channels_last(content, "" if alone else name) for name in names}
+
+
+def rows_picked(content: bytes) -> dict[str, int]:
+    """How many rows the smallest table has that each input of whole numbers picks from, by name.
+
+    Nothing of other inputs, nor of a file that cannot be read.
+    """
+    try:
+        graph = graph_of(content)
+        inputs = [each for each in graph.inputs if each.kind in _WHOLE]
+        found = {each.name: list(_rows(graph, each)) for each in inputs}
+    except BROKEN:
+        return {}
+    return {name: min(rows) for name, rows in found.items() if rows}
+
+
+def _rows(graph: FileGraph, tensor: FileTensor) -> Iterator[int]:
+    """The sizes of the tables that a tensor picks from, seen through what only moves it."""
+    for operator in graph.operators:
+        table, index = (*operator.inputs, None, None)[:2]
+        if operator.name == "GATHER" and index is tensor and table is not None:
+            if table.data is not None and not int(operator.options.axis or 0):
+                yield table.shape[0]
+        elif operator.name in _MOVES and table is tensor:
+            for made in operator.outputs:
+                yield from _rows(graph, made)
 
 
 def _note(content: bytes) -> bytes | None:

@@ -16,6 +16,7 @@ from edgeq.qdq.ir import Operand, QdqConstant, QdqOp, QdqTensor, output_range, s
 from edgeq.qdq.lookup_tables import check_numbers
 from edgeq.qdq.nodes import grid_of, source_line, stripped, title
 from edgeq.qdq.op_traits import traits_of
+from edgeq.qdq.picks import EMBEDDING
 from edgeq.qdq.shapes import check_samples
 from edgeq.qdq.symbolic import (
     DeferredOp,
@@ -43,6 +44,7 @@ UNROLL_HINT = (
     "calibrate the float model: edgeq calibrate writes the operators of its steps, each with a grid"
 )
 _NO_GRID = QuantParams.of(1.0)
+_WHOLE_NUMBERS = QuantParams.of(1.0, 0, "int32")
 
 
 @dataclass(slots=True)
@@ -74,6 +76,11 @@ class GraphBuilder:
             return self.rectified(operand)
         if isinstance(operand, Input):
             return self._float_input(operand.value)
+        if isinstance(operand, Quantized) and operand.tensor.is_index:
+            raise ArtefactError(
+                f"the whole numbers of the input {operand.tensor.name!r} are computed with",
+                hint="pick rows of tables by them only; a mask can be an input of its own, float32",
+            )
         if isinstance(operand, Quantized):
             raise ArtefactError(
                 f"arithmetic is done on the integers of {operand.tensor.name!r}",
@@ -142,6 +149,8 @@ class GraphBuilder:
         return Dequantized(self._made[key])
 
     def _float_operand(self, operand: SymbolicValue | None) -> Operand | None:
+        if isinstance(operand, Quantized) and operand.tensor.is_index:
+            return operand.tensor
         ready = self.ready(operand)
         return (
             ready.tensor
@@ -287,12 +296,14 @@ class GraphBuilder:
         else:
             operands = [
                 o.tensor
-                if isinstance(o, Dequantized)
+                if isinstance(o, (Dequantized, Quantized))
                 else o
                 if isinstance(o, QdqConstant)
                 else None
                 for o in deferred.operands
             ]
+        if deferred.op_type == EMBEDDING:
+            operands = [_table_on(o, grid) if isinstance(o, QdqConstant) else o for o in operands]
         return self._emit(
             deferred.op_type,
             deferred.node,
@@ -343,6 +354,23 @@ class GraphBuilder:
                 hint="use one quantiser for the input",
             )
         return known
+
+    def index_input(self, value: ir.Value, rows: int) -> QdqTensor:
+        """The tensor of an input of whole numbers that pick rows of tables of so many."""
+        name = self._unique(value.name or "input")
+        self.inputs[value] = QdqTensor(
+            name, self.shapes.of(value), _WHOLE_NUMBERS, 0, rows - 1, value.name or ""
+        )
+        return self.inputs[value]
+
+    def rows(self, deferred: DeferredOp) -> Dequantized | DeferredOp:
+        """Rows of a table: on its grid where it has one, else on that of the quantiser behind."""
+        table = deferred.operands[1]
+        if not isinstance(table, QdqConstant) or table.params is None:
+            return deferred
+        params = table.params
+        grid = QuantizedRange(params, params.qmin, params.qmax)
+        return Dequantized(self._made_on(deferred, grid, self._moved_name(deferred.value, params)))
 
     def _emit(
         self,
@@ -402,6 +430,12 @@ def _clipped(grid: QuantizedRange, low: float, high: float, node: ir.Node) -> Qu
 
 def _onto_grid(bound: float, params: QuantParams) -> int:
     return int(params.quantize(np.array([bound], np.float32))[0])
+
+
+def _table_on(table: QdqConstant, grid: QuantizedRange) -> QdqConstant:
+    """A table on the grid of what is picked from it: picking commutes with quantisation."""
+    integers = grid.params.quantize(table.dequantized())
+    return replace(table, values=integers.clip(grid.low, grid.high), params=grid.params)
 
 
 def _key(deferred: DeferredOp, grid: QuantizedRange) -> Key:

@@ -61,6 +61,11 @@ class QdqTensor:
         return bool(self.graph_input)
 
     @property
+    def is_index(self) -> bool:
+        """Whether it holds whole numbers that pick rows of a table; they have no scale."""
+        return self.params.dtype == "int32"
+
+    @property
     def per_tensor(self) -> bool:
         """Whether one scale covers the whole tensor."""
         return self.params.axis is None
@@ -162,9 +167,10 @@ class QdqOp(Attributed):
     Attributes:
         op_type: the ONNX operator; ``Requantize`` where a tensor only changes its grid or range,
             ``ResizeNearest`` for a Resize that only repeats and drops, ``Pick`` for others that
-            only do so (:mod:`edgeq.qdq.picks`), ``Lookup`` for a unary elementwise function that
-            several nodes spell in float: input 1 then holds its value for each integer of input 0,
-            from the least of that storage dtype on.
+            only do so, ``Embedding`` for rows of a table, input 1, by the numbers of input 0 (both
+            :mod:`edgeq.qdq.picks`), ``Lookup`` for a unary elementwise function that several nodes
+            spell in float: input 1 then holds its value for each integer of input 0, from the least
+            of that storage dtype on.
         name: the source node's name, or its output's where it has none.
         inputs: data operands; None for an optional one left out.
         output: what it computes.

@@ -9,11 +9,12 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
+from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK
 from edgeq.quant import STORAGE_RANGE, QuantParams
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -267,6 +268,49 @@ def listed(node: ir.Node, position: int) -> tuple[int, ...]:
 
 _MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+
+
+def rows_picked(value: ir.Value) -> int:
+    """How many rows the smallest table has that an input of whole numbers picks from.
+
+    0 for any other value, and for one that picks none.
+    """
+    if (
+        not value.is_graph_input()
+        or value.is_initializer()
+        or value.dtype not in (ir.DataType.INT32, ir.DataType.INT64)
+    ):
+        return 0
+    return min(_rows(value), default=0)
+
+
+def only_moved(value: ir.Value) -> Iterator[ir.Node]:
+    """The nodes that only move a value, or change its type, one behind the other."""
+    for node, index in value.uses():
+        if index == 0 and (node.op_type == "Cast" or traits_of(node.op_type).moves):
+            yield node
+            for made in node.outputs:
+                yield from only_moved(made)
+
+
+def _rows(value: ir.Value) -> Iterator[int]:
+    """The sizes of the tables that a value picks from, seen through what only moves it."""
+    moved = [value, *(made for node in only_moved(value) for made in node.outputs)]
+    for each in moved:
+        for node, index in each.uses():
+            if index == 1 and node.op_type == "Gather":
+                table = _table(node.inputs[0])
+                if table is not None:
+                    yield table[0]
+
+
+def _table(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The dimensions of a constant, perhaps one behind a DequantizeLinear; None for any other."""
+    maker = None if value is None else value.producer()
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        value = maker.inputs[0]
+    found = constant_of(value)
+    return None if found is None or not found.ndim else found.shape
 
 
 def pixels_of(value: ir.Value) -> list[ir.Value]:

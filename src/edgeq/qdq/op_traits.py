@@ -80,6 +80,7 @@ _ROWS: dict[str, OpTraits] = {
     "Conv": _LAYER_ON_IMAGES,
     "ConvTranspose": _LAYER_ON_IMAGES,
     "DepthToSpace": _MOVE_ON_IMAGES,
+    "Embedding": OpTraits(data=1),
     "Flatten": _RESHAPE,
     "Gather": _MOVE,
     "Gemm": OpTraits(),

@@ -5,6 +5,9 @@ For each place of the result, along each axis, which place of the input stands t
 Tile, Expand and padding by reflection, by the edge or all the way round are one operator of the
 view, ``Pick``. Its attribute ``counts`` says how many places are picked along each axis of the
 result, 0 for all as they are; ``picks`` holds them, axis after axis.
+
+``Embedding`` is a Gather from a constant table by whole numbers that an input gives, as the tokens
+of a text are. They stand for themselves: they have no scale, and nothing is computed with them.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     Attributes = Mapping[str, AttributeValue]
 
 PICK = "Pick"
+EMBEDDING = "Embedding"
 PaddingMode = Literal["reflect", "edge", "wrap"]
 PADDING_MODES: Mapping[str, PaddingMode] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 _MOST_PICKS = 2**24

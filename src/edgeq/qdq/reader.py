@@ -25,14 +25,16 @@ from edgeq.qdq.nodes import (
     constant_of,
     grid_of,
     in_order,
+    integer_of,
     kind_of,
     merged_errors,
     reduces_nothing,
+    rows_picked,
     stripped,
     title,
 )
 from edgeq.qdq.op_traits import RECURRENT, traits_of
-from edgeq.qdq.picks import PICK
+from edgeq.qdq.picks import EMBEDDING, PICK
 from edgeq.qdq.shapes import Shapes, check_pooling, check_samples, is_open
 from edgeq.qdq.symbolic import (
     DeferredOp,
@@ -126,6 +128,8 @@ class Reader:
                 self._values[value] = QdqConstant(
                     stripped(value.name or "constant"), constant, None
                 )
+            elif rows := rows_picked(value):
+                self._values[value] = Quantized(self._graph.index_input(value, rows))
             elif value.is_graph_input():
                 self._values[value] = Input(value)
             else:
@@ -153,6 +157,8 @@ class Reader:
             self._values[node.outputs[0]] = operands[0]
         elif node.op_type in _ACTIVATIONS:
             self._values[node.outputs[0]] = self._activation(node, operands[0])
+        elif node.op_type == "Gather" and _is_index(operands[1:2]):
+            self._values[node.outputs[0]] = self._embedding(node, *operands[:2])
         elif node.op_type == "Split":
             self._split(node, operands[0])
         elif node.op_type == "Cast" and not isinstance(operands[0], QdqConstant):
@@ -228,6 +234,8 @@ class Reader:
         to = node.attributes["to"].as_int()
         if isinstance(operand, DeferredOp) and operand.op_type == "ArgMax" and to in _INTEGERS:
             return replace(operand, attributes={**operand.attributes, "dtype": _INTEGERS[to]})
+        if _is_index((operand,)) and to in _INTEGERS:
+            return operand
         if operand is None or to != _FLOAT32 or isinstance(operand, (Quantized, ShapeValue)):
             raise ArtefactError(
                 f"Cast {title(node)!r} changes the type of an activation",
@@ -291,6 +299,20 @@ class Reader:
             tuple(self._graph.ready(operand) for operand in operands),
             attributes,
         )
+
+    def _embedding(
+        self, node: ir.Node, table: SymbolicValue | None, index: SymbolicValue | None
+    ) -> SymbolicValue:
+        """Rows of a constant table, by numbers that an input gives."""
+        rank = table.values.ndim if isinstance(table, QdqConstant) else 0
+        if not rank or integer_of(node, "axis", 0) % rank:
+            raise ArtefactError(
+                f"Gather {title(node)!r} picks by numbers that are only known as it runs, and not "
+                "rows of a constant table",
+                hint="export it with constant indices, or with the table as a constant",
+            )
+        found = DeferredOp(node, node.outputs[0], EMBEDDING, (index, table), {})
+        return self._graph.rows(found)
 
     def _split(self, node: ir.Node, operand: SymbolicValue | None) -> None:
         """A Split is as many Slices as it has outputs."""
@@ -380,6 +402,11 @@ class Reader:
                 "int32" if deferred.attributes.get("dtype") == "int32" else "int64",
             )
         return None
+
+
+def _is_index(operands: tuple[SymbolicValue | None, ...]) -> bool:
+    """Whether the first of some operands is whole numbers that pick rows of a table."""
+    return any(isinstance(each, Quantized) and each.tensor.is_index for each in operands[:1])
 
 
 def _takes_shapes(node: ir.Node) -> bool:

@@ -22,6 +22,7 @@ from edgeq.targets.emulator.arithmetic.elementwise import elementwise
 from edgeq.targets.emulator.arithmetic.numerics import Factors, step_of
 from edgeq.targets.emulator.onnx import dot as onnx_dot
 from edgeq.targets.emulator.onnx import float_pooling, ort_kernels
+from edgeq.targets.emulator.onnx.op import centered_of
 from edgeq.targets.emulator.onnx.windows import on_lines, pooling_window, window_of
 
 if TYPE_CHECKING:
@@ -349,6 +350,14 @@ def _gather(op: OnnxOp) -> Built:
     return (0,), data_movement.gather(indices, int(op.number("axis", 0))), "move"
 
 
+def _embedding(op: OnnxOp) -> Built:
+    table = op.operand(1)
+    if not isinstance(table, QdqConstant):
+        raise op.refused("its table is computed at run time")
+    rows = torch.from_numpy(centered_of(table))
+    return (0,), Move(lambda ids: rows[ids.to(torch.int64)]), "table"
+
+
 def _pick(op: OnnxOp) -> Built:
     return (
         (0,),
@@ -396,6 +405,7 @@ KERNELS: Mapping[str, Callable[[OnnxOp], Built]] = {
     "Conv": onnx_dot.conv,
     "ConvTranspose": onnx_dot.conv_transpose,
     "DepthToSpace": _depth_to_space,
+    "Embedding": _embedding,
     "Flatten": _reshape,
     "Gather": _gather,
     "Gemm": onnx_dot.dense,

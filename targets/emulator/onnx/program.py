@@ -122,7 +122,7 @@ class _OnnxCompiler:
         ]
         params = (
             None
-            if tensor.is_float
+            if tensor.is_float or tensor.is_index
             else next(
                 (readable.params for readable in known if readable.params is not None),
                 tensor.params,
@@ -130,7 +130,11 @@ class _OnnxCompiler:
         )
         self.slots.append(
             Slot(
-                tensor.name, tensor.shape, params, shown=tuple(readable.name for readable in known)
+                tensor.name,
+                tensor.shape,
+                params,
+                shown=tuple(readable.name for readable in known),
+                rows=tensor.high + 1 if tensor.is_index and tensor.is_input else 0,
             )
         )
         return self.places[tensor.name]

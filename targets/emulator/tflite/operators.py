@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _SAME = 0  # of the schema's Padding
 _WIDEST_ONCE = 2**32  # of a sum that is multiplied by 31 bits at once
+_BYTE = 8
 _NARROW_SUM, _WIDE_SUM = 32, 64  # bits of the accumulators of kernels for 8 and for 16 bits
 
 
@@ -311,11 +312,15 @@ def _gather(op: TfliteOp) -> KernelSetup:
             ),
             "move",
         )
-    if source.data is None or source.data.ndim != 1:
-        raise op.refused("both of its operands are computed at run time")
+    if source.data is None or axis:
+        raise op.refused("it picks what is computed at run time, or not rows of a table")
     table = torch.from_numpy(centered_of(source))
     return KernelSetup(
-        (1,), data_movement.Move(table.take), "table", weights=table.numel(), weight_bits=8
+        (1,),
+        data_movement.Move(lambda ids: table[ids.to(torch.int64)]),
+        "table",
+        weights=table.numel(),
+        weight_bits=source.data.itemsize * _BYTE,
     )
 
 

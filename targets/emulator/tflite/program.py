@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeq.errors import ArtefactError, TargetError
-from edgeq.formats.tflite_file import BROKEN, axes_in, graphs_of, images_last
+from edgeq.formats.tflite_file import BROKEN, axes_in, graphs_of, images_last, rows_picked
 from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 from edgeq.targets.emulator.tflite.op import PLAIN, TfliteOp, centered_of, params_of
 from edgeq.targets.emulator.tflite.operators import KERNELS
@@ -49,10 +49,15 @@ def read_tflite(content: bytes, path: Path, profile: HardwareProfile) -> Program
     """
     try:
         program = _TfliteCompiler(_graph(content, path), profile, axes_in(content)).program()
-        last = images_last(content)
+        last, rows = images_last(content), rows_picked(content)
         names = {slot: program.slots[slot].name for slot in program.input_slots}
+        slots = [
+            replace(slot, rows=rows.get(slot.name, 0) if place in names else 0)
+            for place, slot in enumerate(program.slots)
+        ]
         return replace(
             program,
+            slots=tuple(slots),
             channels_last=frozenset(slot for slot, name in names.items() if last.get(name)),
         )
     except (*BROKEN, ZeroDivisionError, RuntimeError) as error:
