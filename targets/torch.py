@@ -17,6 +17,7 @@ from edgeq.network.layer_protocols import (
     IntegerLayer,
 )
 from edgeq.network.loading import LOADERS
+from edgeq.network.rows import rows_of_inputs
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.io import zeros
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
@@ -113,7 +114,7 @@ class TorchSession(SampleSession):
             self._recorder = _Recorder(model.module)
             self.grids = self._recorder.grids if rounding else {}
             self.unreadable = None
-        self.inputs = (TensorSpec("input", tuple(model.input_shape), "float32"),)
+        self.inputs = (_input(model),)
         self.set_sample(zeros(self.inputs))
         self.invoke()
         values = self.get_output()
@@ -202,6 +203,17 @@ def _fix(module: torch.nn.Module) -> None:
     }
     for path, layer in found:
         module.set_submodule(path, fixed[layer])
+
+
+def _input(model: LoadedModel) -> TensorSpec:
+    """What the network reads: real numbers, or whole ones that pick rows of a table."""
+    from torch import fx
+
+    network = model.module
+    found = rows_of_inputs(network) if isinstance(network, fx.GraphModule) else {}
+    rows = next(iter(found.values()), 0)
+    dtype = "int64" if rows else "float32"
+    return TensorSpec("input", tuple(model.input_shape), dtype, rows=rows)
 
 
 class _Recorder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -30,15 +32,7 @@ def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn
             f"{reference}() returns a {type(made).__name__}, no torch.nn.Module",
             hint="return the network",
         )
-    example = torch.zeros(2, *input_shape)
-    try:
-        with torch.no_grad():
-            output = made.eval()(example)
-    except Exception as error:  # whatever a user's forward raises
-        raise UsageError(
-            f"the network of {reference} cannot read images of {input_shape}: {first_line(error)}",
-            hint="build it for them, or name other data",
-        ) from error
+    example, output = _answered(made.eval(), reference, input_shape)
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (2, classes):
         raise UsageError(
@@ -47,3 +41,21 @@ def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn
             hint=f"let it return a tensor of (images, {classes})",
         )
     return trace(made.train(), example)
+
+
+def _answered(
+    network: nn.Module, reference: str, input_shape: tuple[int, ...]
+) -> tuple[torch.Tensor, Any]:
+    """Two samples of zeros as a network takes them, of whole numbers too, and its answer."""
+    errors: list[Exception] = []
+    for dtype in (torch.float32, torch.int64):
+        example = torch.zeros(2, *input_shape, dtype=dtype)
+        try:
+            with torch.no_grad():
+                return example, network(example)
+        except Exception as error:  # noqa: BLE001  # whatever a user's forward raises
+            errors.append(error)
+    raise UsageError(
+        f"the network of {reference} cannot read samples of {input_shape}: {first_line(errors[0])}",
+        hint="build it for them, or name other data",
+    ) from errors[0]

@@ -80,6 +80,10 @@ class GraphWriter:
         self._nodes.append(node)
         return output
 
+    def hold_numbers(self, value: ir.Value) -> None:
+        """Let a value hold whole numbers, as those that pick rows of a table are."""
+        value.dtype = ir.DataType.INT64
+
     def as_output(self, value: ir.Value, number: int) -> ir.Value:
         """A value under the name of the graph's output of a number, from 1.
 

@@ -30,6 +30,7 @@ from edgeq.exporters.torch.traced import (
 from edgeq.network.calls import argument
 from edgeq.network.layer_protocols import ActivationQuantizer, Inactive, IntegerLayer
 from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
+from edgeq.network.rows import number_nodes, pick_rows
 from edgeq.numerics.functions import function_name
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class _Lowering:
         self.values: dict[fx.Node, ir.Value] = {}
         self.grids: dict[fx.Node, tuple[str, QuantParams]] = {}  # nodes whose values lie on a grid
         self.constants: dict[fx.Node, Any] = {}  # what is computed of parameters alone
+        self.numbers = number_nodes(graph_module.graph)
 
     def run(self, shapes: Sequence[Sequence[int]], metadata: Mapping[str, str]) -> ir.Model:
         inputs: list[ir.Value] = []
@@ -123,6 +125,8 @@ class _Lowering:
                 self.constants[node] = self._evaluated(node)
             elif node.op != "output":
                 self.values[node] = self._node(node)
+            if node in self.numbers and node in self.values:
+                self.writer.hold_numbers(self.values[node])
         return self.writer.model(inputs, self._outputs(), metadata)
 
     def _outputs(self) -> list[ir.Value]:
@@ -232,32 +236,15 @@ class _Lowering:
 
     def _module(self, node: fx.Node, module: Any) -> ir.Value:
         source = self._source(node)
-        if isinstance(module, nn.Conv2d):
-            inputs = [source, *self._parameters(node, module, "weight", "bias")]
-            return self._op(
-                "Conv",
-                inputs,
-                node,
-                **_conv(
-                    module.kernel_size,
-                    module.stride,
-                    module.padding,
-                    module.dilation,
-                    module.groups,
-                ),
-            )
-        if isinstance(module, nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             inputs = [source, *self._parameters(node, module, "weight", "bias")]
             attributes = _conv(
                 module.kernel_size, module.stride, module.padding, module.dilation, module.groups
             )
-            return self._op(
-                "ConvTranspose",
-                inputs,
-                node,
-                **attributes,
-                output_padding=list(module.output_padding),
-            )
+            if isinstance(module, nn.Conv2d):
+                return self._op("Conv", inputs, node, **attributes)
+            attributes["output_padding"] = list(module.output_padding)
+            return self._op("ConvTranspose", inputs, node, **attributes)
         if isinstance(module, nn.Linear):
             return self._gemm([source, *self._parameters(node, module, "weight", "bias")], node)
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -289,6 +276,8 @@ class _Lowering:
 
     def _function(self, node: fx.Node) -> ir.Value:
         target: Any = node.target
+        if target is pick_rows:
+            return self._rows(node)
         if target in _ARITHMETIC:
             if len(node.args) != 2 or node.kwargs:
                 raise unsupported(f"{node.name}: arithmetic with more than two operands")
@@ -351,6 +340,15 @@ class _Lowering:
                 {**dict(zip(POOL_OPTIONS[op_type], node.args[1:], strict=False)), **node.kwargs},
             )
         raise unsupported(str(getattr(target, "__name__", target)))
+
+    def _rows(self, node: fx.Node) -> ir.Value:
+        table: Any = node.all_input_nodes[0]
+        held = (
+            self.writer.constant(table.name, self.constants[table].detach().numpy())
+            if table in self.constants
+            else self.values[table]
+        )
+        return self._view("Gather", [held, self.values[node.all_input_nodes[1]]], node)
 
     def _pool(self, node: fx.Node, op_type: str, options: Mapping[str, Any]) -> ir.Value:
         pooling = read_pooling(op_type, node.name, options)

@@ -168,7 +168,7 @@ def test_what_only_a_recipe_names_is_not_imported(
         (("--model", "{name}:of_three"), "no torch.nn.Module"),
         (("--model", "{name}:failing"), "RuntimeError: no luck"),
         (("--model", "{name}:of_two_classes"), "the data has 4 classes"),
-        (("--model", "{name}:of_colours"), "cannot read images of (1, 8, 8)"),
+        (("--model", "{name}:of_colours"), "cannot read samples of (1, 8, 8)"),
         (("resnet8", "--model", "{name}:net"), "two networks are named"),
         (("{name}:net",), "--model"),
         (("--model", "{name}:net", "--data", "{name}:of_three"), "is a int, which is no data"),

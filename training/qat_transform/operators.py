@@ -14,6 +14,7 @@ from edgeq.network.calls import name_of
 from edgeq.network.layer_protocols import Inactive
 from edgeq.network.placement import Op, OperatorKind
 from edgeq.network.pooling import POOL_OPTIONS, pool_operators, read_pooling
+from edgeq.network.rows import number_nodes, pick_rows
 from edgeq.training.qat_transform.axes.shaped import (
     constant_value,
     is_constant,
@@ -69,11 +70,10 @@ _FUNCTIONS: Mapping[Any, OperatorKind] = {
     F.pad: "data_movement",
     F.interpolate: "data_movement",
     F.pixel_shuffle: "data_movement",
+    pick_rows: "data_movement",
 }
 _MAX_BITS: Mapping[Any, int] = {torch.softmax: 8, torch.log_softmax: 8}
 _HINTS: Mapping[str, str] = {
-    "Embedding": "rows of a table stay in float: quantise the network behind it, and give it the "
-    "rows",
     "instance_norm": "use nn.InstanceNorm2d or nn.GroupNorm",
     "Conv3d": "use Conv2d layers",
     "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
@@ -113,7 +113,11 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
     ops: list[Op] = []
     owners: dict[Tensor, str] = {}
     nodes: list[fx.Node] = list(graph_module.graph.nodes)
+    numbers = number_nodes(graph_module.graph)
+    _check_numbers(graph_module, numbers)
     for node in nodes:
+        if node in numbers:
+            continue
         if node.op == "placeholder":
             ops.append(Op(node.name, "input"))
         elif is_constant(node):
@@ -126,7 +130,7 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
             source = layers.get(node, node)
             kind, inputs = (
                 _kind(graph_module, source),
-                tuple(n.name for n in source.all_input_nodes),
+                tuple(n.name for n in source.all_input_nodes if n not in numbers),
             )
             positive = source.target is torch.softmax
             owner = (
@@ -137,6 +141,19 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
             shares = owner if owner != node.name else None
             ops.append(Op(node.name, kind, inputs, positive, shares, _MAX_BITS.get(source.target)))
     return ops
+
+
+def _check_numbers(graph_module: fx.GraphModule, numbers: frozenset[fx.Node]) -> None:
+    """See that the numbers that pick rows are only moved."""
+    for node in numbers:
+        for reader in node.users:
+            moves = reader in numbers and _kind(graph_module, reader) in ("data_movement", "concat")
+            if not moves and (reader.target is not pick_rows or reader.args[0] is node):
+                raise UsageError(
+                    f"{reader.name} computes with the numbers of {node.name}, which pick rows",
+                    hint="give the network what it computes of them, such as a mask, as an input "
+                    "of its own, in float32",
+                )
 
 
 def _function(node: fx.Node, group: Group) -> Op:

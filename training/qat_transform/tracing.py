@@ -200,6 +200,11 @@ class _Proxy(fx.Proxy):
         return value.shape if isinstance(value, Tensor) else Attribute(self, "shape")
 
     @property
+    def device(self) -> Any:
+        value = self.tracer.value_of(self.node)
+        return value.device if isinstance(value, Tensor) else Attribute(self, "device")
+
+    @property
     def ndim(self) -> Any:
         value = self.tracer.value_of(self.node)
         return value.ndim if isinstance(value, Tensor) else Attribute(self, "ndim")

@@ -13,6 +13,7 @@ import numpy as np
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.file.layouts import onnx_order, stored_shape
 from edgeq.exporters.tflite.ops.products import multiply
+from edgeq.exporters.tflite.ops.shape import cut
 from edgeq.exporters.tflite.storage import refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.file.layouts import Layout
-    from edgeq.qdq.ir import QdqOp
+    from edgeq.qdq.ir import QdqOp, QdqTensor
 
 _LARGEST_MATRIX = 1 << 24  # bytes: beyond that a scatter is no product any more
 
@@ -40,12 +41,28 @@ def lower_gather(op: QdqOp, context: LoweringContext) -> None:
         gather(op, context, {axis: picked})
         return
     rank = len(source.shape)
+    if source.is_index and not shape:
+        _part(op, context, source, axis, picked[0])
+        return
     index = context.read(source, onnx_order(rank))
     indices = context.builder.constant(
         f"{op.output.name}~indices", np.array(picked, np.int32).reshape(shape)
     )
     with context.writing(op, onnx_order(len(op.output.shape))) as (target, _):
         _append(context, index, indices, target, axis)
+
+
+def _part(op: QdqOp, context: LoweringContext, source: QdqTensor, axis: int, place: int) -> None:
+    """Append the numbers at one place of an axis: microcontrollers gather none of 32 bits."""
+    sizes = [1 if at == axis else size for at, size in enumerate(source.shape)]
+    begins = [place if at == axis else 0 for at in range(len(sizes))]
+    part = context.helper(op.output, f"{op.output.name}~part", sizes)
+    index = context.read(source, onnx_order(len(sizes)))
+    cut(context, index, part, begins, [at + size for at, size in zip(begins, sizes, strict=True)])
+    layout = onnx_order(len(op.output.shape))
+    target = context.tensor(op.output, layout)
+    context.reshape(part, target, op.output.shape)
+    context.place(op.output, target, layout)
 
 
 def lower_embedding(op: QdqOp, context: LoweringContext) -> None:

@@ -114,7 +114,7 @@ def lower_slice(op: QdqOp, context: LoweringContext) -> None:
     index, numbers = context.read(source, layout), context.builder.numbers
     with context.writing(op, layout) as (target, _):
         if steps == [1] * len(layout):
-            _cut(context, index, target, first, last)
+            cut(context, index, target, first, last)
         else:
             options = schema.StridedSliceOptionsT()
             options.beginMask = sum(
@@ -152,7 +152,7 @@ def lower_pad(op: QdqOp, context: LoweringContext) -> None:
         if cuts:
             sizes = [stops[layout.index(axis)] - begins[layout.index(axis)] for axis in range(rank)]
             reached = context.tensor(op.output, layout, "~cut", sizes) if grows else target
-            _cut(context, index, reached, begins, stops)
+            cut(context, index, reached, begins, stops)
             index = reached
         if grows or not cuts:
             pad(
@@ -163,7 +163,7 @@ def lower_pad(op: QdqOp, context: LoweringContext) -> None:
             )
 
 
-def _cut(
+def cut(
     context: LoweringContext, source: int, target: int, begins: Sequence[int], ends: Sequence[int]
 ) -> None:
     """Append a SLICE; an open batch stays open."""

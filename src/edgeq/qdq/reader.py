@@ -234,7 +234,7 @@ class Reader:
         to = node.attributes["to"].as_int()
         if isinstance(operand, DeferredOp) and operand.op_type == "ArgMax" and to in _INTEGERS:
             return replace(operand, attributes={**operand.attributes, "dtype": _INTEGERS[to]})
-        if _is_index((operand,)) and to in _INTEGERS:
+        if operand is not None and _is_index((operand,)) and to in _INTEGERS:
             return operand
         if operand is None or to != _FLOAT32 or isinstance(operand, (Quantized, ShapeValue)):
             raise ArtefactError(

@@ -136,6 +136,9 @@ class Referee:
             self._of(node, i) if i < len(node.inputs) and node.inputs[i] is not None else None
             for i in range(1, 5)
         ]
+        if node.op_type == "Gather" and constant_of(node.inputs[1]) is None:
+            ids = self._of(node, 1).value.long()
+            return source.map(lambda table: table[ids])
         attributes: dict[str, Any] = attributes_of(node, tuple(source.value.shape))
         if node.op_type == "DequantizeLinear":
             params = grid_of(node)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
+from edgeq.network.rows import pick_rows
 from edgeq.numerics.functions import function_name
 from edgeq.training.qat_transform.axes.indexing import filled_up
 from edgeq.training.qat_transform.axes.shaped import is_constant, shaped_call
@@ -245,6 +246,9 @@ class _Mover:
             self._require_first(node)
         return 1 + layout.axes(rank).index(axis % rank)
 
+    def _pick(self, node: fx.Node) -> None:
+        self._keeps(node, self._layout(node.args[1]))
+
     def _along_axis(self, node: fx.Node) -> None:
         source: Any = node.args[0]
         axis = self._place(node, source, argument(node, 1, "dim"))
@@ -333,4 +337,5 @@ _REWRITES: Mapping[Any, Callable[[_Mover, fx.Node], None]] = {
     torch.amax: _Mover._reduce,
     operator.getitem: _Mover._index,
     F.pad: _Mover._pad,
+    pick_rows: _Mover._pick,
 }

@@ -9,9 +9,11 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.fx import Node
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
+from edgeq.network.rows import pick_rows
 from edgeq.training.qat_transform.axes.reshaping import write_reshape
 
 if TYPE_CHECKING:
@@ -44,6 +46,30 @@ def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
         if any(each != slice(None) for each in slices)
         else source,
     )
+    write_reshape(graph, node, made[1:])
+
+
+def one_row_each(graph: fx.Graph, node: fx.Node) -> None:
+    """Write ``table[x[:, 0]]``, one number of each sample, with the number's axis kept."""
+    table, numbers, padding = node.args
+    if (
+        not isinstance(numbers, Node)
+        or numbers.target is not operator.getitem
+        or len(_shape(numbers) or (0, 0)) != 1
+    ):
+        return
+    source, index = numbers.args
+    have, items = _shape(source), index if isinstance(index, tuple) else ()
+    if have is None or not all(isinstance(at, int | slice) for at in items):
+        return
+    slices = tuple(slice(at, at + 1 or None) if isinstance(at, int) else at for at in items)
+    with graph.inserting_before(node):
+        rows = graph.call_function(
+            pick_rows, (table, _sliced(graph, numbers, slices, have), padding)
+        )
+    made = node.meta["shape"]
+    rows.meta["shape"] = (made[0], 1, *made[1:])
+    node.args = (rows,)
     write_reshape(graph, node, made[1:])
 
 

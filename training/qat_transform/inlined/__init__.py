@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from edgeq.training.qat_transform.inlined.attention import attend, encode, encode_layer
+from edgeq.training.qat_transform.inlined.embedding import pick, pick_bag
 from edgeq.training.qat_transform.inlined.norms import normalize_groups, normalize_instances
 from edgeq.training.qat_transform.inlined.recurrent import run_gru, run_lstm, run_rnn
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 INLINED: Mapping[type[nn.Module], Callable[..., Any]] = {
+    nn.Embedding: pick,
+    nn.EmbeddingBag: pick_bag,
     nn.GRU: run_gru,
     nn.GroupNorm: normalize_groups,
     nn.InstanceNorm1d: normalize_instances,

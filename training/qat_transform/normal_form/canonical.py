@@ -18,10 +18,12 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument, name_of
+from edgeq.network.rows import pick_rows
 from edgeq.training.qat_transform.axes.batch_first import keep_batch_first
 from edgeq.training.qat_transform.axes.dividing import DIVISIONS
 from edgeq.training.qat_transform.axes.indexing import (
     axes_in_one,
+    one_row_each,
     slice_and_reshape,
     two_axes_as_all,
 )
@@ -85,7 +87,9 @@ _FUNCTIONS_OF_MODULES: Mapping[type, tuple[Any, Mapping[str, str]]] = {
     nn.LogSoftmax: (torch.log_softmax, {"dim": "dim"}),
     nn.GLU: (F.glu, {"dim": "dim"}),
 }
-_NOTHING = frozenset(("contiguous", "clone", "float", "requires_grad_", "type_as", "to"))
+_NOTHING = frozenset(
+    ("contiguous", "clone", "float", "int", "long", "requires_grad_", "type_as", "to")
+)
 _METHODS: Mapping[str, Any] = {
     "view": torch.reshape,
     "repeat": torch.tile,
@@ -167,6 +171,8 @@ def _spell(node: fx.Node) -> None:
     elif node.op != "call_function":
         return
     node.target = _OTHER_NAMES.get(node.target, node.target)
+    if node.target is F.embedding:
+        _pick_rows(node)
     if (
         node.target in _OF_SIZES
         and len(node.args) > 1
@@ -175,6 +181,19 @@ def _spell(node: fx.Node) -> None:
         node.args = (node.args[0], node.args[1:])
     if node.target in _SYNONYMS and _plain_arithmetic(node):
         node.target = _SYNONYMS[node.target]
+
+
+def _pick_rows(node: fx.Node) -> None:
+    """Rows of a table, which stands first; the numbers may have any type."""
+    numbers, table = argument(node, 0, "input"), argument(node, 1, "weight")
+    padding = argument(node, 2, "padding_idx")
+    if argument(node, 3, "max_norm") is not None:
+        raise UsageError(
+            f"{node.name} changes its table by max_norm while it is read",
+            hint="leave max_norm out",
+        )
+    node.target, node.kwargs = pick_rows, {}
+    node.args = (table, numbers, -1 if padding is None else padding)
 
 
 def _functions_of_methods(name: str) -> Any:
@@ -323,5 +342,6 @@ _REWRITES: Mapping[Any, Callable[[fx.Graph, fx.Node], None]] = {
     operator.getitem: slice_and_reshape,
     F.interpolate: resize_by_factors,
     F.upsample: resize_by_factors,
+    pick_rows: one_row_each,
     **RESHAPES,
 }

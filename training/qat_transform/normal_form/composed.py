@@ -312,6 +312,10 @@ def _moved(graph: fx.Graph, node: fx.Node) -> fx.Node:
     return shaped_call(graph, torch.permute, source, tuple(order))
 
 
+def _turned(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    return shaped_call(graph, torch.transpose, node.args[0], 0, 1)
+
+
 def _attribute(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     """``x.T`` and ``x.mT``."""
     if node.args[1] not in ("T", "mT"):
@@ -337,5 +341,6 @@ _COMPOSED: Mapping[Any, Callable[[fx.Graph, fx.Node], fx.Node | None]] = {
     F.pixel_unshuffle: _unshuffle,
     F.channel_shuffle: _shuffle_channels,
     torch.movedim: _moved,
+    torch.t: _turned,
     getattr: _attribute,
 }
