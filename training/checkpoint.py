@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
 MODEL, OPTIMIZER = "model/", "optimizer/"
+_IMAGE_RANK = 3
 _OTHER_VERSION = "use the edgeq that wrote it"
 
 
@@ -274,7 +275,7 @@ def refusing_others(path: Path) -> Iterator[None]:
 
 
 def _sizes(found: list[int]) -> tuple[int, ...]:
-    if len(found) != 3 or not all(type(size) is int and size > 0 for size in found):
+    if not found or not all(type(size) is int and size > 0 for size in found):
         raise ValueError(f"the input shape is {found}")
     return tuple(found)
 
@@ -298,9 +299,14 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
             f"{recipe.model} reads a graph, and {recipe.data} holds images",
             hint="choose a network that reads images",
         )
-    height, width = input_shape[1:]
+    if len(input_shape) != _IMAGE_RANK:
+        raise UsageError(
+            f"{recipe.model} reads images, and the samples of {recipe.data} are of {input_shape}",
+            hint="name a network of your own: --model package.module:function",
+        )
+    channels, height, width = input_shape
     model = zoo.build(
-        recipe.model, classes=classes, in_channels=input_shape[0], image_size=(height, width)
+        recipe.model, classes=classes, in_channels=channels, image_size=(height, width)
     )
     return model if recipe.scheme is None else quantize(model, recipe.scheme)
 

@@ -41,7 +41,7 @@ FAKE = "Echo"
 IN_FLOAT_ONLY = {"BatchNormalization", "Clip", "LayerNormalization", "Relu", "ScatterElements"}
 """What the emulator leaves out: it computes no float regions, and no graph networks."""
 
-OF_THE_VIEW = {"Lookup", "Pick", "Requantize", "ResizeNearest"}
+OF_THE_VIEW = {"Embedding", "Lookup", "Pick", "Requantize", "ResizeNearest"}
 """Words of the integer view, which no file has."""
 
 

@@ -75,7 +75,7 @@ _FUNCTIONS: Mapping[Any, OperatorKind] = {
 _MAX_BITS: Mapping[Any, int] = {torch.softmax: 8, torch.log_softmax: 8}
 _HINTS: Mapping[str, str] = {
     "instance_norm": "use nn.InstanceNorm2d or nn.GroupNorm",
-    "Conv3d": "use Conv2d layers",
+    **dict.fromkeys(("Conv3d", "conv3d"), "use Conv2d layers"),
     "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
     "called xnor",
     "PReLU": "use nn.PReLU() with one slope for all channels",

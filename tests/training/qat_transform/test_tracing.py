@@ -13,11 +13,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgeq.errors import UsageError
-from edgeq.training.qat_transform import quantize
 from edgeq.training.qat_transform.normal_form.function_groups import groups_of
 from edgeq.training.qat_transform.only_in_training import OnlyInTraining
 from edgeq.training.qat_transform.tracing import trace
-from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -406,10 +404,3 @@ class TestFunctionsTogether:
 
 def test_the_output_has_the_classes() -> None:
     assert trace(plain(conv_bn(8, 8)), IMAGES)(IMAGES).shape == (5, CLASSES)
-
-
-def test_an_embedding_is_refused_with_where_to_begin_instead() -> None:
-    network = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2))
-    with pytest.raises(UsageError, match=r"0 \(Embedding\) cannot be quantised") as told:
-        quantize(network, Scheme(), torch.zeros(2, 3, dtype=torch.int64))
-    assert "quantise the network behind it" in (told.value.hint or "")

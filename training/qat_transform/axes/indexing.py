@@ -59,13 +59,17 @@ def one_row_each(graph: fx.Graph, node: fx.Node) -> None:
     ):
         return
     source, index = numbers.args
-    have, items = _shape(source), index if isinstance(index, tuple) else ()
-    if have is None or not all(isinstance(at, int | slice) for at in items):
+    have = _shape(source)
+    slices = [
+        slice(at, at + 1 or None) if isinstance(at, int) else at
+        for at in (index if isinstance(index, tuple) else ())
+        if isinstance(at, int | slice)
+    ]
+    if have is None or len(slices) != len(have):
         return
-    slices = tuple(slice(at, at + 1 or None) if isinstance(at, int) else at for at in items)
     with graph.inserting_before(node):
         rows = graph.call_function(
-            pick_rows, (table, _sliced(graph, numbers, slices, have), padding)
+            pick_rows, (table, _sliced(graph, numbers, tuple(slices), have), padding)
         )
     made = node.meta["shape"]
     rows.meta["shape"] = (made[0], 1, *made[1:])
