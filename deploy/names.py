@@ -198,3 +198,18 @@ def _networks() -> Collection[str]:
     from edgeq.models.zoo import names
 
     return names()
+
+
+def counts(given: list[str] | None) -> list[str] | None:
+    """Whole numbers of 1 or more; None where none is given.
+
+    Raises:
+        UsageError: one is none.
+    """
+    pieces = [piece.strip() for text in given or () for piece in text.split(",") if piece.strip()]
+    for piece in pieces:
+        if not piece.isdecimal() or not int(piece):
+            raise UsageError(
+                f"{piece!r} is no whole number of 1 or more", hint="write such as 1,4,16"
+            )
+    return list(dict.fromkeys(pieces)) or None

@@ -37,6 +37,8 @@ from edgeq.targets.plans.onnx_graph import (
     inputs_of,
     sample_shape,
 )
+from edgeq.targets.workers.launchers import Here
+from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.plan import Plan
+    from edgeq.targets.workers.bare import BareRuntime
 
 _RUNTIME = Runtime("onnxruntime", "onnxruntime")
 _PROVIDER = "CPUExecutionProvider"
@@ -84,6 +87,15 @@ class OrtTarget:
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
         return OrtSession(_Engine(artefact, threads, self.optimize), intermediates=intermediates)
+
+    def alone(self, artefact: Path, *, threads: int = 1, batch: int = 1) -> BareRuntime:
+        """ONNX Runtime in a process of its own; see :meth:`edgeq.target.Startable.alone`."""
+        require_format(artefact, self.capabilities)
+        find([_RUNTIME])
+        options = {"optimize": self.optimize}
+        apart = WorkerTarget("ort", self.capabilities, "ort", options=options, launcher=Here())
+        content = _Engine(artefact, threads, self.optimize).load().SerializeToString()
+        return apart.start_alone(content, threads=threads, batch=batch)
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers; see :meth:`edgeq.plan.Planner.plan`."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.plan import Plan
+    from edgeq.targets.workers.bare import BareRuntime
     from edgeq.targets.workers.session import WorkerSession
 
 _RUNTIMES = (
@@ -109,6 +110,16 @@ class TfliteTarget:
         )
         return session
 
+    def alone(self, artefact: Path, *, threads: int = 1, batch: int = 1) -> BareRuntime:
+        """The interpreter in a process of its own; see :meth:`edgeq.target.Startable.alone`."""
+        from edgeq.formats.tflite_validation import check_model
+
+        require_format(artefact, self.capabilities)
+        content = read_bytes(artefact, "TFLite model")
+        _, module = find(_RUNTIMES)
+        check_model(content, artefact)
+        return self._apart(module.__name__).start_alone(content, threads=threads, batch=batch)
+
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took."""
         from edgeq.formats.tflite_file import graphs_of, is_ours
@@ -135,11 +146,7 @@ class TfliteTarget:
     ) -> WorkerSession:
         from edgeq.formats.tflite_file import images_last, rows_picked
 
-        options = {"kernels": self.kernels, "module": module}
-        apart = WorkerTarget(
-            "tflite", self.capabilities, "tflite", options=options, launcher=Here()
-        )
-        session = apart.start(
+        session = self._apart(module).start(
             Sendable(
                 content,
                 channels_last=True,
@@ -151,6 +158,10 @@ class TfliteTarget:
         )
         session.facts = {**session.facts, "kernels": self.capabilities.summary}
         return session
+
+    def _apart(self, module: str) -> WorkerTarget:
+        options = {"kernels": self.kernels, "module": module}
+        return WorkerTarget("tflite", self.capabilities, "tflite", options=options, launcher=Here())
 
 
 def _target(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.deploy.evaluation.audit import Audit
     from edgeq.deploy.evaluation.emulation import Emulation
-    from edgeq.deploy.evaluation.profile import Profiled
+    from edgeq.deploy.evaluation.profiling.result import Profiled
     from edgeq.deploy.evaluation.survey import Survey
     from edgeq.deploy.why.records import Why
     from edgeq.results import Comparison
@@ -147,8 +147,13 @@ def profile(
     data: DataSource | str | None = None,
     threads: int = 1,
     seconds: float = 3.0,
+    runs: int = 30,
+    details: bool = True,
+    operators: bool = False,
+    batches: Sequence[int] = (),
+    thread_counts: Sequence[int] = (),
 ) -> Profiled:
-    """Time files on targets, one sample an invocation, in turns.
+    """Time files on targets in turns, one sample an invocation, and hold them against each other.
 
     Args:
         files: checkpoints, ONNX files or TFLite files; and, where data are given, networks.
@@ -156,19 +161,41 @@ def profile(
         data: whose first test sample is the input; None for random numbers, the same in every run.
         threads: the most threads a runtime may use.
         seconds: how long each session is timed, at least.
+        runs: how many runs of each are timed, at least.
+        details: whether to measure start-up, memory, energy and the share of this machine's peak.
+        operators: whether to time each operator, by the runtime's own profiler.
+        batches: sizes of batches to tell the throughput of.
+        thread_counts: numbers of threads to tell the throughput with.
 
     Returns:
-        The latency of each. What failed is in ``failures``.
+        The latency of each, with which of its figures hold; how many times as fast each is as the
+        first on its target, with an interval; and the details. What failed is in ``failures``.
 
     Raises:
         UsageError: no file, an unknown name, or a file that no target opens.
         ArtefactError: a file is missing, broken, or does not fit the sample.
         TargetError: no target works here.
     """
+    from edgeq.deploy.evaluation.profiling.alone import ThroughputGrid
+    from edgeq.deploy.evaluation.profiling.result import Details
+
     source = None if data is None else data_for(files, data)
+    wanted = Details(
+        start_up=details,
+        operators=operators,
+        peak=details,
+        throughput=ThroughputGrid(tuple(batches), tuple(thread_counts)),
+        energy=details,
+    )
     with as_files(files, source) as paths:
-        pairs = chain(paths, targets)
-        return profiling.profile_each(pairs, source=source, threads=threads, seconds=seconds)
+        return profiling.profile_each(
+            chain(paths, targets),
+            source=source,
+            threads=threads,
+            seconds=seconds,
+            runs=runs,
+            details=wanted,
+        )
 
 
 def audit(

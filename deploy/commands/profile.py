@@ -1,9 +1,11 @@
 """``edgeq profile``: latency of artefacts on targets."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from edgeq.deploy import names
 from edgeq.deploy.options import (
     Artefacts,
     AsJson,
@@ -14,9 +16,6 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
-
-if TYPE_CHECKING:
-    from edgeq.results import Profile
 
 
 @with_preprocessing
@@ -33,6 +32,65 @@ def command(
             help="Time each artefact on each target for at least this long.",
         ),
     ] = 3.0,
+    runs: Annotated[
+        int,
+        typer.Option(
+            "--runs", metavar="N", min=1, help="Time at least this many runs of each, too."
+        ),
+    ] = 30,
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators",
+            help="Time each operator, by the runtime's own profiler, where it has one.",
+        ),
+    ] = False,
+    batches: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--batches",
+            metavar="N,...",
+            callback=names.counts,
+            help="Tell the throughput with batches of these sizes, too.",
+        ),
+    ] = None,
+    thread_counts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--thread-counts",
+            metavar="N,...",
+            callback=names.counts,
+            help="Tell the throughput with these numbers of threads, too.",
+        ),
+    ] = None,
+    require_speedup: Annotated[
+        float | None,
+        typer.Option(
+            "--require-speedup",
+            metavar="TIMES",
+            help="Exit with status 1 where a file is not this many times as fast as the first on "
+            "its target, and name the operators to blame; with 3 where that stays open.",
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace",
+            metavar="FILE",
+            help="Write the operators of a run as a Chrome trace, for Perfetto.",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a line of CSV for each.")
+    ] = None,
+    benchmark: Annotated[
+        Path | None,
+        typer.Option(
+            "--benchmark-json",
+            metavar="FILE",
+            help="Write what was measured for github-action-benchmark (customSmallerIsBetter).",
+        ),
+    ] = None,
     instructions: Annotated[
         bool,
         typer.Option(
@@ -56,12 +114,18 @@ def command(
 ) -> None:
     """Measure latency on targets.
 
-    Batch 1. All artefacts and targets take turns, so that the load on the machine is the same for
-    all. The input is the first test sample of the data set, or the same random numbers in every
+    All artefacts and targets take turns in short blocks, in random order, so that what else the
+    machine does meets all of them alike. Each runs until it is warm and is then timed one sample at
+    a time. The input is the first test sample of the data set, or the same random numbers in every
     run.
+
+    The table says of each latency whether it holds; where it does not, why, and what to do. Ratios
+    of what was timed in turns, with their intervals, hold on a shared machine too, and so does
+    processor time.
 
     A target in another process or on a board is timed there, without the way to it. A time that is
     not the device's is labelled simulated; one from a model of the device is labelled estimated.
+    Neither stands in one table or ratio with what was measured.
 
     A target that fails loses its own figures only, and the command exits with status 4.
     """
@@ -70,8 +134,14 @@ def command(
     from edgeq.deploy.device_advice import before_profile
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.profile import profile_each
+    from edgeq.deploy.evaluation.profiling.alone import ThroughputGrid
+    from edgeq.deploy.evaluation.profiling.files import as_benchmark, as_csv, as_trace
+    from edgeq.deploy.evaluation.profiling.result import Details
+    from edgeq.deploy.evaluation.profiling.speed_ups import require_pairs, require_speed_up
+    from edgeq.deploy.evaluation.profiling.tables import show
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_failures, show_saturation
+    from edgeq.files import check_output, write_bytes
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
     from edgeq.targets.devices import find
@@ -83,88 +153,52 @@ def command(
             console.note(line)
     source = load_data(data, data_dir, preprocess, artefacts) if data is not None else None
     machine = fingerprint()
+    wanted = Details(
+        start_up=True,
+        operators=operators or trace is not None or require_speedup is not None,
+        peak=True,
+        throughput=ThroughputGrid(
+            tuple(map(int, batches or ())), tuple(map(int, thread_counts or ()))
+        ),
+        energy=True,
+        instructions=instructions,
+    )
+    for path in (trace, csv, benchmark):
+        if path is not None:
+            check_output(path, overwrite=True)
     with with_model(artefacts, user_model, source) as files:
+        pairs = chain(files, target)
+        if require_speedup is not None:
+            require_pairs(pairs)
         found = profile_each(
-            chain(files, target),
-            source=source,
-            threads=threads,
-            seconds=seconds,
-            count=instructions,
+            pairs, source=source, threads=threads, seconds=seconds, runs=runs, details=wanted
         )
     console.write_json(
         "profile",
-        {"machine": machine, "profiles": found.profiles, "failures": found.failures},
+        {
+            "machine": machine,
+            "profiles": found.profiles,
+            "failures": found.failures,
+            "speed_ups": found.speed_ups,
+            "throughput": found.throughput,
+            "peak": found.peak,
+            "no_energy": found.no_energy,
+        },
         printed=as_json,
     )
     if not as_json:
-        columns = (
-            "artefact",
-            "target",
-            "latency",
-            "p50 ms",
-            "p90 ms",
-            "p99 ms",
-            "spread %",
-            "kB",
-            "trust",
-        )
-        title = (
-            f"Latency of one sample, at most {threads} thread{'s' if threads > 1 else ''}, on "
-            f"{machine.cpu}"
-        )
-        console.write_table(
-            title, columns, [_cells(row) for row in found.profiles], numbers=columns[3:8]
-        )
-        for row in found.profiles:
-            if row.latency.why:
-                console.write(f"{row.artefact} on {row.target}: {_told(row)}\n")
-        for row in found.profiles:
-            if row.kind != "measured":
-                console.write_table(
-                    f"{row.artefact} on {row.target}: what the {row.kind} latency is of",
-                    ("", ""),
-                    list(row.facts.items()),
-                )
+        show(found, machine, threads)
         show_failures(found.failures)
         show_saturation(row.saturating for row in found.profiles)
     if found.profiles:
         slowest = max(found.profiles, key=lambda row: row.latency.p50_ms)
         console.next_step("edgeq", "audit", artefacts[0], "--target", slowest.target)
+    if csv is not None:
+        write_bytes(csv, as_csv(found.profiles, found.speed_ups).encode(), overwrite=True)
+    if benchmark is not None:
+        write_bytes(benchmark, as_benchmark(found.profiles, machine).encode(), overwrite=True)
+    if trace is not None:
+        write_bytes(trace, as_trace(found.profiles).encode(), overwrite=True)
+    if require_speedup is not None:
+        require_speed_up(found.speed_ups, require_speedup, threads)
     require_all(found.failures)
-
-
-def _told(row: "Profile") -> str:
-    """Which figures of a row hold, and what to do about the others."""
-    trust = row.latency.trust
-    if row.kind != "measured":
-        return trust.why
-    held = [
-        *(["ratios to what was timed in turns with it"] if trust.ratios else []),
-        *(["processor time"] if trust.processor_time else []),
-    ]
-    return (
-        f"its percentiles are not to be trusted: {trust.why}. "
-        f"What to do: {trust.advice}. What holds all the same: {' and '.join(held) or 'nothing'}."
-    )
-
-
-def _cells(row: "Profile") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, kilobytes, milliseconds, percent
-
-    latency = row.latency
-    figures = [
-        milliseconds(latency.p50_ms),
-        milliseconds(latency.p90_ms),
-        milliseconds(latency.p99_ms),
-        percent(latency.spread),
-    ]
-    if latency.runs == 0:
-        figures[1:] = [MISSING] * 3
-    return (
-        row.artefact,
-        row.target,
-        row.kind,
-        *figures,
-        kilobytes(row.size_bytes),
-        latency.trust.word,
-    )

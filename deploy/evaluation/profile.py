@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.compare import shorten
 from edgeq.deploy.evaluation.failures import Failing, Left, StagesFailed
+from edgeq.deploy.evaluation.profiling.alone import Alone, look, throughput
+from edgeq.deploy.evaluation.profiling.peak import measure_peak, work
+from edgeq.deploy.evaluation.profiling.result import Details, Profiled
+from edgeq.deploy.evaluation.profiling.speed_ups import speed_ups
 from edgeq.deploy.evaluation.saturation.pair_saturation import saturation_here
 from edgeq.deploy.evaluation.stage_runner import open_all
-from edgeq.errors import UsageError
+from edgeq.errors import TargetError, UsageError
 from edgeq.results import Profile, require_all
-from edgeq.tabular import Table, Tabular
 from edgeq.target import TARGETS, Counting
+from edgeq.targets.common.io import each_sample, enter_all
 from edgeq.timing import Estimating, SessionFailed, estimated
+from edgeq.timing.energy import EnergyMeter
 from edgeq.timing.measuring import measure
 
 if TYPE_CHECKING:
@@ -31,44 +37,11 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
     from edgeq.deploy.evaluation.chain import Pair
-    from edgeq.results import Failure
     from edgeq.target import Batch, Session, TensorSpec
     from edgeq.timing import Latency
+    from edgeq.timing.details import PeakSpeed
 
 SEED = 0
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Profiled(Tabular):
-    """Latencies taken side by side.
-
-    Attributes:
-        profiles: of what ran, in the order given.
-        failures: of what did not.
-    """
-
-    profiles: tuple[Profile, ...]
-    failures: tuple[Failure, ...]
-
-    def table(self) -> Table:
-        """The latency of each artefact on each target."""
-        rows = [
-            (
-                each.artefact,
-                each.target,
-                each.kind,
-                f"{each.latency.p50_ms:.4g}",
-                f"{each.latency.p90_ms:.4g}",
-                each.latency.trust.word,
-            )
-            for each in self.profiles
-        ]
-        failed = [(each.artefact, each.target, each.what, "", "", "") for each in self.failures]
-        return Table(
-            "Latency of one sample",
-            ("artefact", "target", "latency is", "p50 ms", "p90 ms", "trust"),
-            [*rows, *failed],
-        )
 
 
 def profile(
@@ -105,7 +78,8 @@ def profile_each(
     source: DataSource | None = None,
     threads: int = 1,
     seconds: float = 3.0,
-    count: bool = False,
+    runs: int = 10,
+    details: Details | None = None,
 ) -> Profiled:
     """What :func:`profile` does; where a stage fails, the others are timed without it.
 
@@ -114,13 +88,52 @@ def profile_each(
         source: as of :func:`profile`.
         threads: as of :func:`profile`.
         seconds: as of :func:`profile`.
-        count: whether targets that can count instructions do, into the facts; takes minutes.
+        runs: how many runs of each session are timed, at least.
+        details: what to measure besides; None for nothing.
 
     Raises:
-        UsageError: no pair, or fewer than one thread.
+        UsageError: no pair, or fewer than one thread or run.
         EdgeqError: what happened to all of them; see
             :meth:`edgeq.deploy.evaluation.failures.Left.drop`.
     """
+    wanted = details or Details()
+    _check(pairs, threads, seconds, runs)
+    meter, no_energy = _meter() if wanted.energy else (None, "")
+    names = shorten([pair.artefact for pair in pairs])
+    left = Left(pairs, names)
+    while True:
+        try:
+            taken = _taken(left.pairs, source, threads, (seconds, runs), meter)
+            counted = _counted(left.pairs) if wanted.instructions else [{}] * len(left.pairs)
+            break
+        except StagesFailed as failed:
+            left.drop(failed)
+    peak = measure_peak(threads) if wanted.peak else None
+    profiles = [
+        _detailed(
+            _record(pair, names[pair.artefact], threads, one, instructions),
+            pair,
+            one.sample,
+            wanted,
+            peak,
+        )
+        for pair, one, instructions in zip(left.pairs, taken, counted, strict=True)
+    ]
+    samples = {pair: one.sample for pair, one in zip(left.pairs, taken, strict=True)}
+    called = {pair: names[pair.artefact] for pair in left.pairs}
+    return Profiled(
+        tuple(profiles),
+        tuple(left.failures),
+        speed_ups(profiles),
+        throughput(samples, called, wanted.throughput, threads=threads, seconds=seconds)
+        if wanted.throughput
+        else (),
+        peak,
+        no_energy,
+    )
+
+
+def _check(pairs: Sequence[Pair], threads: int, seconds: float, runs: int) -> None:
     if not pairs:
         raise UsageError("there is nothing to profile", hint="name at least one artefact")
     if not 0 < seconds < math.inf:
@@ -129,38 +142,54 @@ def profile_each(
         )
     if threads < 1:
         raise UsageError(f"{threads} threads cannot run anything", hint="give 1 or more")
-    names = shorten([pair.artefact for pair in pairs])
-    left = Left(pairs, names)
-    while True:
-        try:
-            taken = _taken(left.pairs, source, threads, seconds)
-            counted = _counted(left.pairs) if count else [{}] * len(left.pairs)
-            break
-        except StagesFailed as failed:
-            left.drop(failed)
-    profiles = [
-        _record(pair, names[pair.artefact], threads, latency, {**facts, **instructions})
-        for pair, (latency, facts), instructions in zip(left.pairs, taken, counted, strict=True)
-    ]
-    return Profiled(tuple(profiles), tuple(left.failures))
+    if runs < 1:
+        raise UsageError(f"{runs} runs tell nothing", hint="give 1 or more")
+
+
+def _meter() -> tuple[EnergyMeter | None, str]:
+    try:
+        return EnergyMeter.found(), ""
+    except TargetError as error:
+        return None, f"{error.what}; {error.hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """One session, timed."""
+
+    latency: Latency
+    facts: Mapping[str, str]
+    sample: Sequence[NDArray[np.generic]]
+
+    __repr__ = brief
 
 
 def _taken(
-    pairs: Sequence[Pair], source: DataSource | None, threads: int, seconds: float
-) -> list[tuple[Latency, Mapping[str, str]]]:
-    """The latency of each pair, and what its session says about itself."""
+    pairs: Sequence[Pair],
+    source: DataSource | None,
+    threads: int,
+    least: tuple[float, int],
+    meter: EnergyMeter | None,
+) -> list[_Timed]:
+    """The latency of each pair, what its session says about itself, and the sample it ran on."""
     with ExitStack() as stack:
         opened = open_all(pairs, stack, threads=threads, tensors=False)
-        failing = Failing()
+        failing, samples = Failing(), []
         for stage in opened:
             with failing.noted(stage.pair):
-                stage.session.prepare(_sample(source, stage.session.inputs))
+                sample, specs = _sample(source, stage.session.inputs), stage.session.inputs
+                stage.session.prepare(sample)
+                samples.append(next(each_sample(enter_all(sample, specs), specs)))
         failing.stop()
         try:
-            taken = _latencies({str(i): stage.session for i, stage in enumerate(opened)}, seconds)
+            sessions = {str(i): stage.session for i, stage in enumerate(opened)}
+            taken = _latencies(sessions, least, meter)
         except SessionFailed as failed:
             raise StagesFailed({pairs[int(failed.session)]: failed.error}) from failed
-        return [(taken[str(i)], stage.session.facts) for i, stage in enumerate(opened)]
+        return [
+            _Timed(taken[str(i)], stage.session.facts, sample)
+            for i, (stage, sample) in enumerate(zip(opened, samples, strict=True))
+        ]
 
 
 def _counted(pairs: Sequence[Pair]) -> list[Mapping[str, str]]:
@@ -181,31 +210,60 @@ def _counted(pairs: Sequence[Pair]) -> list[Mapping[str, str]]:
 
 
 def _record(
-    pair: Pair, name: str, threads: int, latency: Latency, facts: Mapping[str, str]
+    pair: Pair, name: str, threads: int, timed: _Timed, instructions: Mapping[str, str]
 ) -> Profile:
-    kind = TARGETS.load(pair.target).capabilities.latency
-    lost = saturation_here(pair, name)
     return Profile(
         name,
         pair.target,
         threads,
         1,
-        kind,
-        latency,
+        TARGETS.load(pair.target).capabilities.latency,
+        timed.latency,
         pair.artefact.stat().st_size,
-        dict(facts),
-        lost,
+        {**timed.facts, **instructions},
+        saturation_here(pair, name),
     )
 
 
-def _latencies(sessions: Mapping[str, Session], seconds: float) -> dict[str, Latency]:
+def _detailed(
+    plain: Profile,
+    pair: Pair,
+    sample: Sequence[NDArray[np.generic]],
+    wanted: Details,
+    peak: PeakSpeed | None,
+) -> Profile:
+    """A profile with what was asked for besides."""
+    if plain.kind == "estimated":
+        return plain
+    alone = Alone()
+    if wanted.start_up or wanted.operators:
+        alone = look(pair, sample, plain.threads, operators=wanted.operators)
+    macs = share = None
+    if peak is not None:
+        macs, share = work(pair, plain, peak)
+    return replace(
+        plain,
+        start_up=alone.start_up,
+        operators=alone.operators,
+        macs=macs,
+        peak_share=share,
+        notes=(alone.why_not,) if alone.why_not else (),
+    )
+
+
+def _latencies(
+    sessions: Mapping[str, Session], least: tuple[float, int], meter: EnergyMeter | None
+) -> dict[str, Latency]:
     known = {
         key: estimated(session)
         for key, session in sessions.items()
         if isinstance(session, Estimating)
     }
     timed = {key: session for key, session in sessions.items() if key not in known}
-    return {**known, **(measure(timed, seconds=seconds) if timed else {})}
+    if not timed:
+        return known
+    seconds, runs = least
+    return {**known, **measure(timed, seconds=seconds, min_runs=runs, energy=meter)}
 
 
 def _sample(source: DataSource | None, specs: Sequence[TensorSpec]) -> Batch:

@@ -23,7 +23,8 @@ from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge
 from edgeq.deploy.evaluation.outputs.scoring import told as told_scores
 from edgeq.deploy.evaluation.plausibility import tried_on_reference
-from edgeq.deploy.evaluation.profile import Profiled, profile_each
+from edgeq.deploy.evaluation.profile import profile_each
+from edgeq.deploy.evaluation.profiling.result import Profiled
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.pipeline.export import canonical, default_stem, export

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ort_x86.saturation import PairSums
     from edgeq.timing import Latency
+    from edgeq.timing.details import OperatorTime, StartUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +376,12 @@ class Profile:
         size_bytes: of the file.
         facts: what the session says about itself.
         saturating: the layers whose pairs of products can saturate there; None where none can.
+        start_up: what the runtime took to begin with it; None where it was not looked at alone.
+        operators: what each operator takes in a run; empty where none was asked or told.
+        macs: multiplications with addition for one sample; None where that is not known.
+        peak_share: what its MACs would take at the machine's measured peak, over its latency; None
+            where one of them is not known.
+        notes: what of this could not be measured, and why.
     """
 
     artefact: str
@@ -386,3 +393,8 @@ class Profile:
     size_bytes: int
     facts: Mapping[str, str] = field(default_factory=dict)
     saturating: PairSaturation | None = None
+    start_up: StartUp | None = None
+    operators: tuple[OperatorTime, ...] = ()
+    macs: int | None = None
+    peak_share: float | None = None
+    notes: tuple[str, ...] = ()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, runtime_ch
 from edgeq.errors import MissingDependency, UnknownName, UsageError
 from edgeq.formats.dialect import DIALECTS
 from edgeq.registry import Registry
+from edgeq.timing import SelfTimed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from edgeq.formats.artefact import Format
     from edgeq.formats.dialect import Dialect
     from edgeq.quant import QuantizedTensor, QuantParams
+    from edgeq.timing.details import OperatorTime, StartUp
 
 Batch: TypeAlias = "NDArray[np.float32] | Mapping[str, NDArray[np.float32]]"
 """Samples, (samples, *sample shape); by the name of the input where there are several."""
@@ -271,6 +273,59 @@ class Counting(Protocol):
         Raises:
             ArtefactError: the file is missing, broken or of another format.
             TargetError: the runtime is absent or refuses the file, or they cannot be counted.
+        """
+        ...
+
+
+class RuntimeAlone(SelfTimed, Protocol):
+    """A model in its runtime, in a process of its own; a context manager that ends it."""
+
+    @property
+    def start_up(self) -> StartUp:
+        """What it took to begin."""
+        ...
+
+    def set(self, values: Sequence[NDArray[np.generic]]) -> None:
+        """Give the runtime its inputs, each with its batch and of the artefact's own type."""
+        ...
+
+    def invoke(self) -> None:
+        """Run once."""
+        ...
+
+    def operators(self) -> tuple[OperatorTime, ...]:
+        """What each operator takes, by the runtime's own profiler.
+
+        Raises:
+            TargetError: it has none.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A target whose runtime can be looked at alone, without edgeq in its process."""
+
+    def alone(self, artefact: Path, *, threads: int = 1, batch: int = 1) -> RuntimeAlone:
+        """Load an artefact in a process of its own, and run it once.
+
+        Args:
+            artefact: as of :meth:`Target.open`.
+            threads: the most threads the runtime may use.
+            batch: how many samples a run is of.
+
+        Raises:
+            ArtefactError: the file is missing, broken or of another format.
+            TargetError: the runtime is absent, or refuses the file or the batch.
         """
         ...
 

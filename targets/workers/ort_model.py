@@ -5,6 +5,7 @@ Inputs, outputs, and nothing seen of what lies between.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +25,15 @@ _DTYPES = {
 }
 
 
-def _sizes(shape: list[Any]) -> list[int]:
-    """The dimensions of an input for a batch of one."""
-    return [shape[0] if isinstance(shape[0], int) else 1, *shape[1:]]
+def _sizes(shape: list[Any], batch: int) -> list[int]:
+    """The dimensions of an input for a batch.
+
+    Raises:
+        Refused: the model takes batches of another size only.
+    """
+    if isinstance(shape[0], int) and batch > 1 and shape[0] != batch:
+        raise Refused(f"its batch is fixed at {shape[0]}")
+    return [shape[0] if isinstance(shape[0], int) else batch, *shape[1:]]
 
 
 class OrtModel:
@@ -34,13 +41,15 @@ class OrtModel:
 
     Args:
         session: an ``onnxruntime.InferenceSession``.
+        batch: how many samples a run is of.
 
     Attributes:
-        inputs: name, shape (a batch of one) and dtype of each input.
+        inputs: name, shape (with its batch) and dtype of each input.
         outputs: of each output, likewise.
+        first_ns: what the first run took.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, batch: int = 1) -> None:
         self._session = session
         entering = session.get_inputs()
         if not entering or any(value.type not in _DTYPES for value in entering):
@@ -49,13 +58,15 @@ class OrtModel:
         tensors = [value.name for value in outputs if value.type.startswith("tensor")]
         self._exits = tensors or [outputs[0].name]
         self.inputs = [
-            {"name": value.name, "shape": _sizes(value.shape), "dtype": _DTYPES[value.type]}
+            {"name": value.name, "shape": _sizes(value.shape, batch), "dtype": _DTYPES[value.type]}
             for value in entering
         ]
         self._feed: dict[str, NDArray[Any]] = {}
         for index, one in enumerate(self.inputs):
             self.set_input(np.zeros(one["shape"], one["dtype"]), index)
+        began = time.perf_counter_ns()
         self.invoke()
+        self.first_ns = time.perf_counter_ns() - began
         self.outputs = [
             {"name": name, "shape": list(answer.shape), "dtype": answer.dtype.name}
             for name, answer in zip(self._exits, map(np.asarray, self._result), strict=True)

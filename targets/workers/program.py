@@ -18,7 +18,8 @@ BOOTSTRAP = "import sys;i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
 """The code for ``python -c``: read a length, then as many bytes of source, and run them."""
 
 _ROOM = "edgeq.targets.workers"
-SHARED = ("wire", "serve", "ort_model")  # what engines import, before any of them
+# what engines import, before any of them
+SHARED = ("wire", "serve", "ort_model", "litert_profiler")
 _HERE = Path(__file__).parent
 _LOADER = """
 import sys, types

@@ -155,6 +155,8 @@ class _Worker:
             "get": self.get,
             "run": self.run,
             "tensors": self.tensors,
+            "first": self.first,
+            "operators": self.operators,
         }
 
     def versions(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
@@ -162,7 +164,12 @@ class _Worker:
 
     def load(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         _limit_memory(request.header.get("memory_bytes"))
-        self.engine = self.module.Engine(request.arrays[0].tobytes(), request.header["options"])
+        content = request.arrays[0].tobytes()
+        self.module.versions()  # imports the runtime, which is no part of loading a model
+        self.before = _reset_peak()
+        began = time.perf_counter_ns()
+        self.engine = self.module.Engine(content, request.header["options"])
+        self.load_ns = time.perf_counter_ns() - began
         engine = self.engine
         facts = {
             **self.module.versions(),
@@ -170,6 +177,28 @@ class _Worker:
         }
         told = {"grids": getattr(engine, "grids", {}), "layers": getattr(engine, "layers", [])}
         return {"inputs": engine.inputs, "outputs": engine.outputs, "facts": facts, **told}, []
+
+    def first(self, _request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """What it took to load the model and to run it for the first time.
+
+        An engine that runs as it loads has timed that itself: ``first_ns``, a part of its loading.
+        """
+        first = getattr(self.engine, "first_ns", None)
+        load = self.load_ns - (first or 0)
+        if first is None:
+            began = time.perf_counter_ns()
+            self.engine.invoke()
+            first = time.perf_counter_ns() - began
+        peak = _memory("VmHWM")
+        taken = None if peak is None or self.before is None else max(peak - self.before, 0)
+        return {"load_ns": load, "first_ns": first, "peak_bytes": taken}, []
+
+    def operators(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """What each operator takes, by the runtime's own profiler."""
+        times = getattr(self.engine, "operator_times", None)
+        if times is None:
+            raise Refused("this engine has no profiler of operators")
+        return {"operators": times(int(request.header["runs"]))}, []
 
     def set(self, request: Frame) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         self._enter(request)
@@ -221,6 +250,28 @@ class _Worker:
         self.engine.invoke()
         shown = self.engine.tensors()
         return {"names": list(shown)}, [np.asarray(values) for values in shown.values()]
+
+
+def _memory(field: str) -> int | None:
+    """A figure of this process's memory, in bytes; None where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:  # noqa: PTH123  a worker's Python may be old
+            for line in file:
+                if line.startswith(f"{field}:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _reset_peak() -> int | None:
+    """Let the peak of memory begin anew; what there is of it now."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:  # noqa: PTH123  likewise
+            file.write("5")
+    except OSError:
+        return _memory("VmHWM")
+    return _memory("VmRSS")
 
 
 def _limit_memory(size: int | None) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.target import Capabilities
+    from edgeq.targets.workers.bare import BareRuntime
     from edgeq.targets.workers.boundary import Sendable
     from edgeq.targets.workers.launchers import Launcher
     from edgeq.targets.workers.session import WorkerSession
@@ -97,6 +98,31 @@ class WorkerTarget:
             return WorkerSession(
                 worker, model, options, self.limits, readable=self.capabilities.intermediates
             )
+        except BaseException:
+            worker.close()
+            raise
+
+    def alone(self, artefact: Path, *, threads: int = 1, batch: int = 1) -> BareRuntime:
+        """Load an artefact in a new worker; see :meth:`edgeq.target.Startable.alone`."""
+        from edgeq.targets.workers.boundary import read
+
+        require_format(artefact, self.capabilities)
+        content = read(artefact, qoperator=self.capabilities.qoperator).content
+        return self.start_alone(content, threads=threads, batch=batch)
+
+    def start_alone(self, content: bytes, *, threads: int = 1, batch: int = 1) -> BareRuntime:
+        """Load the content of a model in a new worker.
+
+        Raises:
+            ArtefactError: the runtime cannot load it.
+            TargetError: there is no place to run, or the runtime refuses the model or the batch.
+        """
+        from edgeq.targets.workers.bare import BareRuntime
+
+        worker = Worker(self.place(), self.engine, seconds=self.limits.open_seconds)
+        options = {**self.options, "threads": threads, "intermediates": False, "batch": batch}
+        try:
+            return BareRuntime(worker, content, options, self.limits)
         except BaseException:
             worker.close()
             raise

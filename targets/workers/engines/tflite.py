@@ -72,13 +72,15 @@ class Engine:
     Args:
         model: the TFLite file.
         options: ``kernels`` (xnnpack, builtin or reference; xnnpack), ``module`` (which package;
-            the first found), ``threads``, ``intermediates``.
+            the first found), ``threads``, ``intermediates``, ``batch`` (default 1).
     """
 
     def __init__(self, model: bytes, options: dict[str, Any]) -> None:
         kernels, keep = str(options.get("kernels", "xnnpack")), bool(options["intermediates"])
         name, module = _find(str(options.get("module", "")))
-        self._new = partial(_start, module, model, kernels, int(options["threads"]), keep=keep)
+        threads, batch = int(options["threads"]), int(options.get("batch", 1))
+        self._model, self._settings, self._module = model, (kernels, threads), name
+        self._new = partial(_start, module, model, kernels, threads, keep=keep, batch=batch)
         self._interpreter = self._new()
         inputs, outputs = (
             self._interpreter.get_input_details(),
@@ -112,6 +114,21 @@ class Engine:
     def invoke(self) -> None:
         """Run once."""
         self._interpreter.invoke()
+
+    def operator_times(self, runs: int) -> list[dict[str, Any]]:
+        """What each operator takes on the inputs set; see :mod:`~.workers.litert_profiler`.
+
+        Raises:
+            Refused: this version of the interpreter has none.
+        """
+        from edgeq.targets.workers.litert_profiler import operator_times
+
+        if "litert" not in self._module:
+            raise Refused("only LiteRT has a profiler, under its present name")
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        values = [self._interpreter.get_tensor(one["index"]) for one in inputs]
+        return operator_times(self._model, self._settings, inputs, outputs, values, runs)
 
     def get_output(self, index: int = 0) -> NDArray[Any]:
         """An output of the last run."""
@@ -260,7 +277,9 @@ def _find(wanted: str) -> tuple[str, Any]:
     raise ImportError(str(first))
 
 
-def _start(module: Any, model: bytes, kernels: str, threads: int, *, keep: bool) -> Any:
+def _start(
+    module: Any, model: bytes, kernels: str, threads: int, *, keep: bool, batch: int = 1
+) -> Any:
     try:
         interpreter = module.Interpreter(
             model_content=model,
@@ -268,6 +287,7 @@ def _start(module: Any, model: bytes, kernels: str, threads: int, *, keep: bool)
             experimental_op_resolver_type=module.OpResolverType[RESOLVERS[kernels]],
             experimental_preserve_all_tensors=keep,
         )
+        _resize(interpreter, batch)
         interpreter.allocate_tensors()
     except ValueError as error:
         unknown = _UNKNOWN in str(error)  # an interpreter older than the file
@@ -275,3 +295,21 @@ def _start(module: Any, model: bytes, kernels: str, threads: int, *, keep: bool)
     except RuntimeError as error:
         raise Refused(str(error)) from error
     return interpreter
+
+
+def _resize(interpreter: Any, batch: int) -> None:
+    """Let the inputs hold a batch of more than one.
+
+    Raises:
+        Refused: the model is made for one.
+    """
+    if batch == 1:
+        return
+    for one in interpreter.get_input_details():
+        interpreter.resize_tensor_input(one["index"], [batch, *one["shape"][1:]])
+    try:
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise Refused("its batch is fixed at 1") from error
+    if any(one["shape"][0] != batch for one in interpreter.get_output_details()):
+        raise Refused("its batch is fixed at 1")

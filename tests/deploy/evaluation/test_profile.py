@@ -12,6 +12,7 @@ from tests.support.runtimes import fake_targets
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import Pair, chain
 from edgeq.deploy.evaluation.profile import profile, profile_each
+from edgeq.deploy.evaluation.profiling.result import Details
 from edgeq.errors import UsageError
 from edgeq.quant import QuantParams
 from edgeq.target import TensorSpec
@@ -183,10 +184,49 @@ def test_instructions_are_counted_where_they_can_be_and_are_asked_for(
         raising=False,
     )
     pair = Pair(fake_targets.artefact(tmp_path, "onnx"), "ort-cpu")
-    (counted,) = profile_each([pair], seconds=0.001, count=True).profiles
+    (counted,) = profile_each([pair], seconds=0.001, details=Details(instructions=True)).profiles
     (timed,) = profile_each([pair], seconds=0.001).profiles
     assert (
         counted.facts["instructions"]
         == f"{1000000 + pair.artefact.stat().st_size:,} for one sample"
     )
     assert "instructions" not in timed.facts
+
+
+@pytest.mark.usefixtures("fakes")
+def test_two_files_are_held_against_each_other_and_written_as_files(
+    tmp_path: Path, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [fake_targets.artefact(tmp_path, "onnx", name=name) for name in ("one", "two")]
+    files = ["--csv", tmp_path / "p.csv", "--benchmark-json", tmp_path / "b.json"]
+    found = answer("profile", *paths, "--seconds", 0.12, "--target", "ort-cpu", *files)
+    assert [one["artefact"] for one in found["speed_ups"]] == ["two.onnx"]
+    assert set(found["profiles"][0]["latency"]["trust"]) == {
+        "clock", "processor_time", "ratios", "why", "advice",
+    }  # fmt: skip
+    assert (tmp_path / "p.csv").read_text().count("\n") == 3
+    assert (tmp_path / "b.json").exists()
+    assert run(["profile", str(paths[0]), "-t", "ort-cpu", "--require-speedup", "1"]) == 2
+    assert "no two files run on one target" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_tables_fit_80_columns_and_say_what_was_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    paths = [str(fake_targets.artefact(tmp_path, "onnx", name=name)) for name in ("one", "two")]
+    asked = ["--batches", "1,4", "--operators", "--seconds", "0.12", "-t", "ort-cpu"]
+    assert run(["profile", *paths, *asked]) == 0
+    told = capsys.readouterr().out
+    rules = [line for line in told.splitlines() if "─" in line]
+    assert rules
+    assert max(map(len, rules)) <= 80
+    assert "Times as fast" in told
+    assert "runs in edgeq's own process only" in told
+    assert "why not: ort-cpu runs one sample at a time" in told
+
+
+@pytest.mark.parametrize("wrong", [["--batches", "0"], ["--thread-counts", "x"]])
+def test_counts_are_whole_numbers(tmp_path: Path, wrong: list[str]) -> None:
+    assert run(["profile", str(fake_targets.artefact(tmp_path, "onnx")), *wrong]) == 2

@@ -1,0 +1,1 @@
+"""What a profile tells beside latency: speed-ups, operators, start-up, throughput, files."""
