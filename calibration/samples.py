@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.calibration._nodes import name_of, shape_of
-from edgeq.data.batching import samples_in, whole_numbers
+from edgeq.data.batching import samples_in, way_to, whole_numbers
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import rows_picked
 
@@ -152,7 +152,8 @@ def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.f
         raise ArtefactError(
             f"the model has the inputs {', '.join(names)}, and the samples have none for "
             f"{', '.join(missing)}",
-            hint="give an array for each input, called as in the model",
+            hint=f"give an array for each input, called as in the model; the samples have "
+            f"{', '.join(filter(None, batch)) or 'one, without a name'}",
         )
     if len({len(batch[name]) for name in names}) > 1:
         told = ", ".join(f"{len(batch[name])} of {name}" for name in names)
@@ -180,22 +181,18 @@ def _piece(array: NDArray[np.float32], value: ir.Value) -> int | None:
     if array.dtype != np.float32 and not rows_picked(value):
         raise ArtefactError(
             f"a calibration batch is {array.dtype}, not float32",
-            hint="convert it, scaled as in training",
+            hint="whole numbers of 32 bits are taken for tokens: save pixels as uint8, and other "
+            "numbers as float32, scaled as in training",
         )
     if _fits(array.shape[1:], shape[1:]):
         return shape[0]
     if _fits(array.shape[1:], shape):
         return 1
     wanted = ", ".join("any" if size is None else str(size) for size in shape[1:])
-    size = tuple(shape[2:])
-    only_size = array.ndim == len(shape) == 4 and array.shape[1] == shape[1] and None not in size
     raise ArtefactError(
         f"a calibration batch has the shape {array.shape}, and the model's input "
         f"{name_of(value)!r} wants samples of ({wanted})",
-        hint=f"--resize {size[0]}x{size[1]} brings images to that size"
-        if only_size
-        else "choose the data set that the model was made for, or arrange the axes as the model "
-        "has them",
+        hint=way_to(shape[1:], array.shape[1:]),
     )
 
 

@@ -34,11 +34,15 @@ def suited(
     Raises:
         UsageError: activations of a width that the device computes in float.
     """
-    if config.act_bits > max(device.act_bits):
-        raise UsageError(
-            f"{device.title} computes activations of {config.act_bits} bits in float",
-            hint=f"choose {widths(device.act_bits)} with --act-bits, or leave out --device",
-        )
+    asked = {"--act-bits": config.act_bits, "--boundary-bits": config.boundary_bits}
+    for rule in config.layers:
+        asked[f"--layer {rule.match}"] = rule.act_bits or 8
+    for flag, bits in asked.items():
+        if bits > max(device.act_bits):
+            raise UsageError(
+                f"{device.title} computes activations of {bits} bits in float",
+                hint=f"choose {widths(device.act_bits)} with {flag}, or leave out --device",
+            )
     return replace(
         config,
         per_channel=device.granularity == "per-channel" if per_channel is None else per_channel,

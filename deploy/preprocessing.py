@@ -50,7 +50,9 @@ _FLAGS = {
     "scale": _flag("--scale", "NUMBER", "Multiply by this, such as 1/255."),
     "mean": _flag("--mean", "A,B,C", "Then subtract this from each channel."),
     "std": _flag("--std", "A,B,C", "Then divide each channel by this."),
-    "channels": _flag("--channels", "rgb|bgr|grey", "The channels that the network sees."),
+    "channels": _flag(
+        "--channels", "rgb|bgr|grey|grey-to-rgb", "The channels that the network sees."
+    ),
     "layout": _flag("--layout", "nchw|nhwc", "Where the channels stand."),
     "dtype": _flag("--dtype", "NAME", "The type that is fed, such as float32 or uint8."),
     "audio": _flag(

@@ -52,12 +52,7 @@ class AdaRound:
     stage: ClassVar[Literal["integers"]] = "integers"
 
     def __init__(self, steps: int = 1000, rate: float = 1e-2, strength: float = 1e-2) -> None:
-        if steps < 1 or not rate > 0 or not strength >= 0:
-            raise UsageError(
-                f"AdaRound learns nothing in {steps} steps at a rate of {rate} and a strength of "
-                f"{strength}",
-                hint="choose at least 1 step, a rate above 0 and a strength of at least 0",
-            )
+        check_learning("AdaRound", steps, rate, strength)
         self.steps, self.rate, self.strength = steps, rate, strength
 
     def apply(self, layers: LayerPairs) -> str:
@@ -121,3 +116,17 @@ def _by_samples(layer: LayerPair, function: LayerFunction, target: NDArray[np.fl
         return ((function(inputs[chosen], weight) - wanted[chosen]) ** 2).sum(1).mean()
 
     return error
+
+
+def check_learning(name: str, steps: int, rate: float, strength: float) -> None:
+    """Refuse settings with which rounding is not learnt.
+
+    Raises:
+        UsageError: they are such; says of which method.
+    """
+    if steps < 1 or not rate > 0 or not strength >= 0:
+        raise UsageError(
+            f"{name} learns nothing in {steps} steps at a rate of {rate} and a strength of "
+            f"{strength}",
+            hint="choose at least 1 step, a rate above 0 and a strength of at least 0",
+        )

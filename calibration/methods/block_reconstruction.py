@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of
-from edgeq.calibration.methods.adaround import AdaRound
+from edgeq.calibration.methods.adaround import AdaRound, check_learning
 from edgeq.calibration.methods.parts.layer_pairs import BlockPair
 from edgeq.calibration.methods.parts.quantized_layer import requantize_bias
 from edgeq.calibration.methods.parts.rounding import round_one, still_pair_safe
@@ -69,6 +69,7 @@ class BlockReconstruction:
                 f"{scale_rate}",
                 hint="choose a share from 0 to below 1 and a rate of at least 0",
             )
+        check_learning("block reconstruction", steps, rate, strength)
         self._alone = AdaRound(steps, rate, strength)
         self.scale_rate, self.drop = scale_rate, drop
 

@@ -29,7 +29,7 @@ from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
 MAX_FLIPPED = 100
+_MOSTLY = 0.5  # of all answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,18 @@ def shorten(paths: Sequence[Path]) -> dict[Path, str]:
         )
         names[path] = "/".join(parts[-length:])
     return names
+
+
+def _changed(stages: Sequence[Stage]) -> Iterator[str]:
+    """What is odd about stages that answer most samples otherwise, where no label says who errs."""
+    for stage in stages[1:]:
+        judged = stage.accuracy or stage.score
+        if judged is None and stage.agreement is not None and stage.agreement < _MOSTLY:
+            yield (
+                f"{stage.name} answers {100 * (1 - stage.agreement):.2f} % of the samples "
+                f"otherwise than {stages[0].name}: rounding does not do that, and edgeq why tells "
+                "what does"
+            )
 
 
 class _HopMeter:
@@ -271,6 +284,7 @@ class _Run:
             remarks=(
                 *filter(None, (self.source.remark,)),
                 *self.guesses,
+                *_changed(stages),
                 *(
                     told(known)
                     if known

@@ -201,11 +201,23 @@ def _others(source: DataSource) -> Iterator[tuple[str, Preprocessing]]:
         "--preprocess raw --mean 127.5 --std 127.5": centred,
         **({"--preprocess imagenet": known["imagenet"]} if colours else {}),
     }
+    kept = _kept(source)
     for flags, values in [("", used), *candidates.items()]:
         if values != used:
-            yield flags, values
+            yield f"{flags}{kept}", values
         if values.channels == "rgb" and colours:
-            yield f"{flags} --channels bgr".strip(), replace(values, channels="bgr")
+            yield f"{flags} --channels bgr{kept}".strip(), replace(values, channels="bgr")
+
+
+def _kept(source: DataSource) -> str:
+    """The flags of what stays as it is, of which a file may note nothing."""
+    used, told = source.preprocessing, ""
+    for name in ("resize", "center_crop", "letterbox"):
+        if size := getattr(used, name):
+            told += f" --{name.replace('_', '-')} {'x'.join(map(str, size))}"
+    if used.interpolation != "bilinear" and used.changes_size:
+        told += f" --interpolation {used.interpolation}"
+    return told + (f" --layout {used.layout}" if used.layout != "nchw" else "")
 
 
 def _answers(

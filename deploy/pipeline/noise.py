@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from edgeq.target import Batch
 
-_PIXELS = 4096  # neighbours that have to be seen; noise is then within 0.06 almost surely
+_PIXELS = 800  # neighbours that have to be seen
 _NOISE = 0.06
+_DEVIATIONS = 3.3  # of the correlation of white noise, which is about one over the root of pixels
 _LEAST = 4  # pixels along either axis
 
 
@@ -54,7 +55,8 @@ def refuse_noise(batch: Batch, data: str) -> None:
     arrays = batch.values() if isinstance(batch, Mapping) else [batch]
     for images in arrays:
         found = neighbour_correlation(images)
-        if found is not None and abs(found) < _NOISE:
+        chance = _DEVIATIONS / np.sqrt(images.size)
+        if found is not None and abs(found) < max(_NOISE, chance):
             raise UsageError(
                 f"the images of {data} look like random noise: neighbouring pixels have a "
                 f"correlation of {found:.2f}, and those of real images 0.5 to 1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.errors import UsageError
-from edgeq.formats.artefact import resolve
+from edgeq.formats.artefact import detect, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +21,18 @@ def margins_of(run: Path) -> tuple[StepMargin, ...]:
 
     Raises:
         ArtefactError: it is missing or broken.
-        UsageError: it has no symmetric steps.
+        UsageError: it has no symmetric steps, or is an exported file.
     """
     from edgeq.models.stability.symmetric import step_margins
     from edgeq.training.checkpoint import load_model
 
-    found = step_margins(load_model(resolve(run)).module)
+    path = resolve(run)
+    if (kind := detect(path)) != "checkpoint":
+        raise UsageError(
+            f"{run} is {'an ONNX' if kind == 'onnx' else 'a TFLite'} file, which has no steps",
+            hint="name the training folder or the .safetensors checkpoint that it was made of",
+        )
+    found = step_margins(load_model(path).module)
     if not found:
         raise UsageError(
             f"{run} has no symmetric steps",

@@ -19,7 +19,7 @@ from edgeq.targets.common.io import WHOLE_NUMBERS
 from edgeq.targets.workers.wire import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,6 +40,7 @@ class Sendable:
         channels_last: whether images inside are stored with their channels last.
         takes_channels_last: the inputs that take images so or otherwise, by name.
         rows: how many rows the table has that an input of whole numbers picks from, by its name.
+        pixels: the inputs that take whole numbers of uint8, which the graph makes float ones of.
     """
 
     content: bytes
@@ -48,6 +49,7 @@ class Sendable:
     channels_last: bool = False
     takes_channels_last: Mapping[str, bool] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
+    pixels: frozenset[str] = frozenset()
 
     __repr__ = brief
 
@@ -113,6 +115,7 @@ def _read_onnx(artefact: Path, *, qoperator: bool) -> Sendable:
         grids=grids,
         takes_channels_last={value.name: channels_last(model, value.name) for value in entering},
         rows={value.name: view.rows_picked(value.name) for value in entering},
+        pixels=frozenset(value.name for value in entering if view.takes_pixels(value.name)),
     )
 
 
@@ -122,11 +125,12 @@ def spec_of(
     *,
     counts: bool = False,
     batched: bool = True,
+    pixels: Collection[str] = (),
 ) -> TensorSpec:
     """One end of a model, as a worker describes it.
 
-    It may be whole numbers without a grid (``counts``). One that need not be ``batched`` may be a
-    state that has its layers first.
+    It may be whole numbers without a grid (``counts``, or one of the ``pixels``). One that need not
+    be ``batched`` may be a state that has its layers first.
 
     Raises:
         ArtefactError: it is none that edgeq can feed or read.
@@ -139,7 +143,7 @@ def spec_of(
             hint="export it with batch 1",
         )
     params = None if dtype == "float32" else grids.get(name) or grid_of(described, dtype)
-    no_grid = dtype != "float32" and params is None
+    no_grid = dtype != "float32" and params is None and name not in pixels
     if no_grid and (not counts or (dtype in STORAGE_RANGE and dtype not in WHOLE_NUMBERS)):
         raise ArtefactError(
             f"{name!r} is {dtype} without a scale, and edgeq feeds real numbers",

@@ -91,7 +91,13 @@ class WorkerSession(SampleSession):
         names = [str(one.get("name")) if isinstance(one, dict) else "" for one in outputs]
         self._places = {name: names.index(name) for name in names}
         specs = [
-            spec_of(one, self._artefact.grids, counts=True, batched=len(inputs) == 1)
+            spec_of(
+                one,
+                self._artefact.grids,
+                counts=True,
+                batched=len(inputs) == 1,
+                pixels=self._artefact.pixels,
+            )
             for one in inputs
         ]
         last, usual = self._artefact.takes_channels_last, self._artefact.channels_last

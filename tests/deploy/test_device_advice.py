@@ -15,6 +15,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.deploy.cli import run
 from edgeq.deploy.device_advice import afterwards, choices, suited
 from edgeq.errors import UsageError
+from edgeq.network.layer_rules import LayerRule
 from edgeq.targets.devices import find, names
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ def test_what_gains_nothing_or_stays_in_float_is_said(tmp_path: Path) -> None:
 def test_activations_that_a_device_computes_in_float_are_refused() -> None:
     with pytest.raises(UsageError, match="choose 8 with --act-bits"):
         suited(CalibrationConfig(act_bits=16), find("x86-avx2"))
+    with pytest.raises(UsageError, match="choose 8 with --boundary-bits"):
+        suited(CalibrationConfig(boundary_bits=16), find("x86-avx2"))
+    rules = (LayerRule("head*", act_bits=16),)
+    with pytest.raises(UsageError, match=r"choose 8 with --layer head\*"):
+        suited(CalibrationConfig(layers=rules), find("x86-avx2"))
     assert suited(CalibrationConfig(act_bits=16), find("ethos-u55")).act_bits == 16
 
 

@@ -102,9 +102,20 @@ def answering(
         return Answering(kind, ONE_VALUE)
     if kind == "values":
         return Answering(
-            kind, f"answers with {what} values a sample, and {source.name} has {classes} classes"
+            kind,
+            f"answers with {what} values a sample, and {source.name} has {classes} classes"
+            f"{_from_one(source) if size == classes - 1 else ''}",
         )
     return Answering(kind)
+
+
+def _from_one(source: DataSource) -> str:
+    """Whether classes are counted from 1, in words."""
+    parts = (source.train, source.validation, source.test)
+    known = [part.labels for part in parts if len(part) and isinstance(part.labels, np.ndarray)]
+    if not known or any(each.dtype.kind not in "iu" or not each.min() for each in known):
+        return ""
+    return ", of which 0 is never met: number them from 0"
 
 
 class Gathered:

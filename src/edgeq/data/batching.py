@@ -214,5 +214,36 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     raise ArtefactError(
         f"the model wants samples of shape {spec.shape} at its input {spec.name!r}, the "
         f"data gives {sample}",
-        hint="use the data set that the model was made for, or resize the samples",
+        hint=way_to(spec.shape, sample),
     )
+
+
+def way_to(want: tuple[int | None, ...], have: tuple[int, ...]) -> str:
+    """What brings samples of a shape to one that a model wants, in words.
+
+    Args:
+        want: the dimensions of a sample; None for any.
+        have: those of the samples.
+    """
+    if len(want) == len(have) == 3:
+        turned = have[2], *have[:2]
+        if _alike(turned, want):
+            return (
+                "the samples have their channels last: save images as uint8, which edgeq turns, or "
+                "other arrays turned by numpy's transpose(0, 3, 1, 2)"
+            )
+        if _alike((*have[1:], have[0]), want):
+            return "the model has its channels last: --layout nhwc turns images"
+        if have[0] == want[0] and None not in want:
+            return f"--resize {want[1]}x{want[2]} brings images to that size"
+        if (want[0], have[0]) == (1, 3):
+            return "--channels grey makes one channel of three"
+        if (want[0], have[0]) == (3, 1):
+            return "--channels grey-to-rgb makes three channels of one"
+    return (
+        "choose the data set that the model was made for, or arrange the axes as the model has them"
+    )
+
+
+def _alike(have: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
+    return all(size in (None, found) for size, found in zip(want, have, strict=True))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Channels = Literal["rgb", "bgr", "grey"]
+Channels = Literal["rgb", "bgr", "grey", "grey-to-rgb"]
 Layout = Literal["nchw", "nhwc"]
 CHANNELS: tuple[Channels, ...] = get_args(Channels)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -63,7 +63,8 @@ class Preprocessing:
             proportions, in the middle; empty for none.
         fill: the level of what is around it.
         channels: the order of the colours that the network sees, or ``grey`` for their lightness,
-            0.299 R + 0.587 G + 0.114 B, in one channel.
+            0.299 R + 0.587 G + 0.114 B, in one channel; ``grey-to-rgb`` gives images of one
+            channel three equal ones.
         scale: what each number is multiplied by; 1/255 divides by 255.
         mean: per channel in that order, or one for all, subtracted after scaling.
         std: likewise, divided by.
@@ -170,7 +171,9 @@ class Preprocessing:
 
     def ordered(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Images in colour with their channels as the network sees them; others as they are."""
-        if not is_image(samples) or samples.shape[-1] != 3 or self.channels == "rgb":
+        if is_image(samples) and samples.shape[-1] == 1 and self.channels == "grey-to-rgb":
+            return samples.repeat(3, axis=-1)
+        if not is_image(samples) or samples.shape[-1] != 3 or self.channels.endswith("rgb"):
             return samples
         if self.channels == "bgr":
             return samples[..., ::-1]

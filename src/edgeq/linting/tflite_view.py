@@ -96,7 +96,20 @@ def view(content: bytes, name: str) -> LintModel:
         tuple(LintInput(tensor.name, tensor.shape) for tensor in graphs[0].inputs),
         _says_preprocessing(content),
         tuple(broken.items()),
+        not_finite=tuple(found for graph in graphs for found in _not_finite(graph)),
     )
+
+
+def _not_finite(graph: FileGraph) -> Iterator[tuple[str, str]]:
+    """The layers that hold NaN or infinity, with the name of the constant."""
+    for operator in graph.operators:
+        if operator.name not in OPERANDS and not operator.name.endswith(_RECURRENT):
+            continue
+        for tensor in operator.inputs:
+            if tensor is None or tensor.data is None or tensor.data.dtype.kind != "f":
+                continue
+            if not np.isfinite(tensor.data).all():
+                yield operator.title, tensor.name
 
 
 def _says_preprocessing(content: bytes) -> bool:

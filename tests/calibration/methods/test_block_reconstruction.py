@@ -179,5 +179,5 @@ def test_blocks_that_were_done_are_passed_over_after_an_interruption(build: Buil
 
 @pytest.mark.parametrize("setting", ["drop=1.0", "scale_rate=-1", "steps=0"])
 def test_settings_with_which_nothing_is_learnt_are_refused(setting: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"^block reconstruction "):
         CalibrationConfig(methods=(f"reconstruct:{setting}",))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeq.data import DataSource, Preprocessing, batches, load, normalize
+from edgeq.data.batching import way_to
 from edgeq.data.source import make_split
 from edgeq.errors import UsageError
 
@@ -70,3 +72,19 @@ def test_memory_does_not_grow_with_the_data_set() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3 * one_batch
+
+
+@pytest.mark.parametrize(
+    ("want", "have", "said"),
+    [
+        ((3, 8, 8), (8, 8, 3), "transpose(0, 3, 1, 2)"),
+        ((8, 8, 3), (3, 8, 8), "--layout nhwc"),
+        ((3, 8, None), (8, 8, 3), "transpose(0, 3, 1, 2)"),
+        ((3, 8, 8), (3, 9, 9), "--resize 8x8"),
+        ((1, 8, 8), (3, 8, 8), "--channels grey makes"),
+        ((3, 8, 8), (1, 8, 8), "--channels grey-to-rgb"),
+        ((40,), (3, 8, 8), "choose the data set"),
+    ],
+)
+def test_what_brings_samples_to_another_shape_is_told(want: Any, have: Any, said: str) -> None:
+    assert said in way_to(want, have)

@@ -139,3 +139,10 @@ def test_is_stored_and_read_back_and_has_one_hash() -> None:
 def test_refuses_what_cannot_be(told: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Preprocessing.from_dict(told)
+
+
+def test_grey_images_may_be_given_three_equal_channels() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
+    fed = Preprocessing(channels="grey-to-rgb").apply({"": grey})[""]
+    assert (fed == grey.transpose(0, 3, 1, 2)).all()
+    assert fed.shape == (1, 3, 3, 4)

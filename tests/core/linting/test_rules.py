@@ -285,6 +285,18 @@ def test_faults_of_tflite_files_are_the_same() -> None:
     }
 
 
+def test_a_tflite_layer_that_holds_nan_answers_nothing() -> None:
+    def fault(tensors: dict[str, Any], model: Any) -> None:
+        bias = tensors["c.bias"]
+        values = np.zeros(len(model.buffers[bias.buffer].data) // 4, np.float32)
+        values[3] = np.nan
+        bias.type, bias.quantization = 0, None
+        model.buffers[bias.buffer].data = values.view(np.uint8)
+
+    (finding,) = of("broken-scale", found(with_tensors(as_tflite(CLEAN), fault)))
+    assert finding.message == "its constant 'c.bias' holds NaN or infinity"
+
+
 def test_tflite_operators_that_move_integers_need_one_grid() -> None:
     graph = Graph()
     x = graph.input("x", [1, 4, 8, 8], Grid(0.02, 3))

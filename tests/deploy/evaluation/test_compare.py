@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,22 @@ def test_accuracy_agreement_and_flips(pairs: tuple[Pair, ...]) -> None:
     assert found.stages[2].flipped == (100, 101, 102)
     assert found.stages[0].facts == {"kernels": "fake"}
     assert found.stages[0].size_bytes == pairs[0].artefact.stat().st_size
+
+
+def test_most_answers_that_change_are_told_where_no_label_says_who_errs(
+    fakes: Fakes, tmp_path: Path
+) -> None:
+    files = [
+        fake_targets.artefact(tmp_path, "checkpoint"),
+        fake_targets.artefact(tmp_path, "onnx", wrong=30),
+    ]
+    stages = chain(files, [name for name in fakes if name.startswith(("torch", "ort"))])
+    source = fake_targets.source()
+    bare = replace(source, test=replace(source.test, labels=None))
+    told = [each for each in compare(stages, bare).comparison.remarks if "otherwise" in each]
+    assert told
+    assert "answers 75.00 % of the samples otherwise than net.safetensors @ torch-fp32" in told[0]
+    assert not [each for each in compare(stages, source).comparison.remarks if "otherwise" in each]
 
 
 def test_hops_name_their_ends_and_causes(pairs: tuple[Pair, ...]) -> None:

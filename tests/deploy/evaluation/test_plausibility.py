@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def nearest_mean(path: Path, level: float, outputs: int = 10) -> Path:
+def nearest_mean(
+    path: Path, level: float, outputs: int = 10, shape: tuple[int, ...] = (1, 1, 8, 8)
+) -> Path:
     """A network that knows the digits by their means, in pixels less a level.
 
     It may have fewer outputs, or more that are never the largest.
@@ -34,7 +36,7 @@ def nearest_mean(path: Path, level: float, outputs: int = 10) -> Path:
     ]
     ends = [
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in (("x", [1, 1, 8, 8]), ("y", [1, outputs]))
+        for name, shape in (("x", shape), ("y", (1, outputs)))
     ]
     initializers = [
         onnx.numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name)
@@ -51,11 +53,16 @@ def nearest_mean(path: Path, level: float, outputs: int = 10) -> Path:
     [
         ("raw", ""),
         ({"scale": "1/2550"}, "is the preprocessing right? --preprocess raw reaches"),
+        (
+            {"scale": "1/2550", "layout": "nhwc", "resize": [8, 8], "interpolation": "nearest"},
+            "--preprocess raw --resize 8x8 --interpolation nearest --layout nhwc reaches",
+        ),
     ],
 )
 def test_what_scored_better_is_named(tmp_path: Path, preprocess: Any, said: str) -> None:
     source = edgeq.load_data("digits", preprocess=preprocess)
-    told = doubts(nearest_mean(tmp_path / "net.onnx", 0), source)
+    shape = (1, *source.shape)
+    told = doubts(nearest_mean(tmp_path / "net.onnx", 0, shape=shape), source)
     assert said in told
     assert bool(told) is bool(said)
 

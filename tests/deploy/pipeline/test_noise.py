@@ -25,6 +25,8 @@ def test_noise_of_any_kind_is_refused(seed: int) -> None:
         random.normal(size=(8, 3, 16, 16)),
         random.uniform(0, 255, (32, 1, 12, 12)).round(),
         random.integers(0, 2, (4, 3, 32, 32)),
+        random.normal(size=(32, 1, 8, 8)),
+        random.normal(size=(13, 1, 8, 8)),
     ):
         with pytest.raises(UsageError, match="look like random noise") as error:
             refuse_noise(noise.astype(np.float32), "mine")
@@ -38,6 +40,8 @@ def test_images_are_taken() -> None:
     assert found is not None
     assert found > 0.2
     refuse_noise(images, "digits")
+    for start in range(0, 1000, 20):
+        refuse_noise(normalize(digits.train.images[start : start + 20], digits), "digits")
     refuse_noise({"a": images}, "digits")
 
 

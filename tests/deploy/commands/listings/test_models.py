@@ -51,3 +51,11 @@ def test_a_network_without_steps_is_refused(
     folder = trained(tmp_path, "resnet8")
     assert run(["models", "--margins", str(folder)]) == 2
     assert "has no symmetric steps" in capsys.readouterr().err
+
+
+def test_an_exported_file_is_told_from_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x0a" + bytes(20))
+    assert run(["models", "--margins", str(tmp_path / "net.onnx")]) == 2
+    assert "is an ONNX file, which has no steps" in capsys.readouterr().err

@@ -124,6 +124,18 @@ def test_what_an_output_is(
     assert (read.kind, read.unscored) == (kind, unscored)
 
 
+def test_labels_that_count_from_one_are_told(tmp_path: Path) -> None:
+    source = _source()
+    part = replace(source.test, labels=1 + np.arange(len(source.test)) % CLASSES)
+    none = part.take(np.zeros(0, np.int64))
+    six = replace(source, classes=tuple("abcdef"), train=none, validation=part, test=part)
+    read = answering(fake_targets.artefact(tmp_path, "onnx"), SPEC, (CLASSES,), six)
+    assert read.unscored.endswith("6 classes, of which 0 is never met: number them from 0")
+    other = replace(six, test=replace(part, labels=np.arange(len(part)) % CLASSES))
+    read = answering(fake_targets.artefact(tmp_path, "onnx"), SPEC, (CLASSES,), other)
+    assert read.unscored.endswith("6 classes")
+
+
 def test_a_product_that_happens_to_be_the_number_of_classes_is_no_score(tmp_path: Path) -> None:
     assert (
         answering(fake_targets.artefact(tmp_path, "onnx"), SPEC, (2, 2), _source(classes=4)).kind
