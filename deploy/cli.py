@@ -32,6 +32,7 @@ from edgeq.deploy.commands import (
     profile,
     search,
     survey,
+    sweep,
     train,
     why,
 )
@@ -83,6 +84,7 @@ for module in (
     diff,
     bounds,
     gate,
+    sweep,
     runs,
     targets,
     operators,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2
-SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STOP: list[Event] = []  # in a worker: the one event that asks all of them to stop
 
 
@@ -114,7 +114,7 @@ class WorkerPool:
     def _submit(
         self, function: Callable[..., T], work: Iterable[tuple[Any, ...]]
     ) -> list[Future[T]]:
-        with _not_heard():  # processes are started as work comes in
+        with not_heard():  # processes are started as work comes in
             return [self._pool.submit(_stoppable, function, arguments) for arguments in work]
 
 
@@ -131,8 +131,8 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
     stop = context.Event()
     workers = min(most, len(os.sched_getaffinity(0)))
     with ExitStack() as stack:
-        stack.enter_context(_single_threads())
-        with _not_heard():
+        stack.enter_context(threads_of_processes(1))
+        with not_heard():
             manager = stack.enter_context(context.Manager())
         others = set(multiprocessing.active_children())
         pool = stack.enter_context(ProcessPoolExecutor(workers, context, _enter, (stop,)))
@@ -151,7 +151,7 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
 
 
 @contextmanager
-def _not_heard() -> Iterator[None]:
+def not_heard() -> Iterator[None]:
     """Ctrl-C waits until the end of this; processes that are started in it never hear one."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -161,13 +161,14 @@ def _not_heard() -> Iterator[None]:
 
 
 @contextmanager
-def _single_threads() -> Iterator[None]:
-    """NumPy's library of algebra counts its threads as it is loaded.
+def threads_of_processes(count: int) -> Iterator[None]:
+    """Processes that start in it have so many threads each.
 
-    One that waits for a core slows a dot product down many times over.
+    NumPy's library of algebra counts its threads as it is loaded; one that waits for a core slows a
+    dot product down many times over.
     """
-    before = {name: os.environ.get(name) for name in SINGLE}
-    os.environ.update(dict.fromkeys(SINGLE, "1"))
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(count)))
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.data import load
-from edgeq.deploy.pipeline.parallel_training import SINGLE, WorkerPool, finished, worker_pool
+from edgeq.deploy.pipeline.parallel_training import THREADS, WorkerPool, finished, worker_pool
 from edgeq.errors import Interrupted, OutputError
 from edgeq.training.recipes.recipe import Recipe
 from edgeq.training.recipes.scheme import Scheme
@@ -101,9 +101,9 @@ def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     with worker_pool(1) as workers:
-        assert workers.each(os.getenv, [(name,) for name in SINGLE], lambda *_: None) == [
+        assert workers.each(os.getenv, [(name,) for name in THREADS], lambda *_: None) == [
             "1"
-        ] * len(SINGLE)
+        ] * len(THREADS)
     assert (os.environ["OMP_NUM_THREADS"], os.environ.get("OPENBLAS_NUM_THREADS")) == ("7", None)
 
 

@@ -1,0 +1,31 @@
+"""Processes that die cost no cell but the one that kills them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.sweep.engines.local import LocalEngine, processes_for
+from edgeq.deploy.sweep.plan import Needs, read_sweep
+from edgeq.deploy.sweep.run import run_sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_a_process_that_dies_is_replaced(planted: Callable[..., Path]) -> None:
+    path = planted("dies")
+    found = run_sweep(
+        read_sweep(path), path.parent / "out", LocalEngine(1), code=["planted_cells:dies"]
+    )
+    assert {row.parameters["x"] for row in found.rows} == {1, 2, 3}
+    assert {parameters["x"] for parameters, _ in found.failures} == {4}
+    assert all("its process died" in error for _, error in found.failures)
+    assert not list((path.parent / "out").rglob("unfinished.*"))
+
+
+def test_as_many_run_as_fit() -> None:
+    assert processes_for(Needs(memory_gib=1e9), None) == 1
+    assert processes_for(Needs(cpus=1000), None) == 1
+    assert processes_for(Needs(memory_gib=0), 1) == 1
+    assert processes_for(Needs(resources={"board": 1}, memory_gib=0), None) == 1
