@@ -30,13 +30,12 @@ from edgeq.deploy.commands import (
     gate,
     lint,
     profile,
-    search,
     survey,
-    sweep,
     train,
     why,
 )
 from edgeq.deploy.commands.listings import data, models, operators, runs, targets
+from edgeq.deploy.commands.many_runs import search, sweep
 from edgeq.deploy.runs.flag import with_run
 from edgeq.errors import EdgeqError, Interrupted, UsageError
 

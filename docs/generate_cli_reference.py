@@ -44,6 +44,11 @@ USES = {
         "edgeq search float.onnx --data digits --max-drop 0.5 -o searched.onnx",
         "search-precisions",
     ),
+    "sweep": (
+        "to run a grid of networks, schemes, seeds and targets, or to search one",
+        "edgeq sweep benchmarks/tables/seed-000-depth-digits.toml",
+        "sweep",
+    ),
     "export": (
         "to write the files that a runtime opens, with proof that no number changed",
         "edgeq export runs/first -o exported --name digits",

@@ -117,7 +117,7 @@ def command(
         raise GateFailed(
             f"{len(listed)} of {found.cells} cells failed:{''.join(listed[:_SHOWN])}"
             + (f"\n  and {more} more" if more > 0 else ""),
-            hint="mend it and run the same command again: only what is missing is computed",
+            hint="put it right and run the same command again: what is there stays",
         )
 
 

@@ -1,0 +1,1 @@
+"""Commands that run others' work many times: a search of precisions, and a sweep."""
