@@ -7,7 +7,8 @@ import typer
 from edgeq.deploy.options import AsJson, DataDir
 
 if TYPE_CHECKING:
-    from edgeq.data import DatasetInfo
+    from edgeq.data import DatasetInfo, DataSource
+    from edgeq.data.checks import Look
 
 
 def command(
@@ -51,6 +52,7 @@ def _cells(row: "DatasetInfo") -> tuple[str, ...]:
 
 def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
     from edgeq.data import GRAPHS
+    from edgeq.data.checks import doubts, listed, sizes_told
     from edgeq.deploy import console
     from edgeq.deploy.inputs import load_data
 
@@ -58,8 +60,11 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
         _show_graph(name, data_dir, as_json)
         return
     source = load_data(name, data_dir)
-    console.next_step("edgeq", "compare", "FILE", "--data", name)
     splits = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
+    looks = _looks(source)
+    odd = list(doubts(source))
+    if all(look.error is None for _, look in looks):
+        console.next_step("edgeq", "compare", "FILE", "--data", name)
     if as_json:
         facts = {
             "name": source.name,
@@ -68,8 +73,11 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
             "splits": splits,
             "task": source.task,
             "preprocessing": source.preprocessing.to_dict(),
+            "broken": {part: list(each.broken) for part, each in looks if each.broken},
+            "doubts": odd,
         }
         console.write_json("data", {"data": [facts]})
+        _refuse(looks)
         return
     rows = [
         (
@@ -86,11 +94,35 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
             for name, shape in source.shapes.items()
         ),
         *((f"{part} samples", f"{size:,}") for part, size in splits.items()),
+        *((f"sizes in {part}", told) for part, each in looks if (told := sizes_told(each))),
+        *((f"broken in {part}", listed(each.broken)) for part, each in looks if each.broken),
         ("labels", "none" if source.test.labels is None else f"of the task {source.task}"),
         ("preprocessing", source.preprocessing.described()),
         ("augmentation", source.augmentation),
     ]
     console.write_table(source.name, ("", ""), rows)
+    for remark in odd:
+        console.note(f"edgeq: {remark}")
+    _refuse(looks)
+
+
+def _looks(source: "DataSource") -> "list[tuple[str, Look]]":
+    """What is found of each input of each part, by the part's name and the input's."""
+    from edgeq.data.checks import looks_at
+
+    parts = {name: getattr(source, name) for name in ("train", "validation", "test")}
+    return [
+        (f"{part} {name}".rstrip(), look)
+        for part, samples in parts.items()
+        if len(samples)
+        for name, look in looks_at(samples).items()
+    ]
+
+
+def _refuse(looks: "list[tuple[str, Look]]") -> None:
+    for _, look in looks:
+        if look.error is not None:
+            raise look.error
 
 
 def _show_graph(name: str, data_dir: DataDir, as_json: bool) -> None:

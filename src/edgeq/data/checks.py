@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,19 +14,36 @@ from edgeq.data.samples import Files, Subset
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from edgeq.data.preprocessing import Preprocessing
     from edgeq.data.samples import Samples
-    from edgeq.data.source import Split
+    from edgeq.data.source import DataSource, Split
 
 NAMED = 8  # samples that a message names
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the samples of one input found.
+
+    Attributes:
+        count: how many were looked at.
+        broken: the names or numbers of those that cannot be used.
+        error: about the first of them; None where all can be used.
+        sizes: how many have each size, and which is the first, where they may differ.
+    """
+
+    count: int
+    broken: tuple[str, ...] = ()
+    error: ArtefactError | None = None
+    sizes: Mapping[tuple[int, ...], tuple[int, str]] = field(default_factory=dict)
+
+
 def check(part: Split, preprocessing: Preprocessing) -> None:
     """Refuse samples that would end the work on them later.
-
-    Of a file the head is read, and whether its end is there; numbers are looked at all.
 
     Args:
         part: the samples that are to be used.
@@ -35,14 +53,31 @@ def check(part: Split, preprocessing: Preprocessing) -> None:
         ArtefactError: files are broken, or numbers are NaN or infinite; names the first of them.
         UsageError: the samples differ in size, and nothing brings them to one.
     """
+    for look in looks_at(part).values():
+        if look.error is not None:
+            raise look.error
+        fed: dict[tuple[int, ...], str] = {}
+        for size, (_, first) in look.sizes.items():
+            fed.setdefault(_as_fed(size, preprocessing), f"{first} is {_told(size)}")
+        if len(fed) > 1:
+            one, other = list(fed.values())[:2]
+            raise UsageError(f"the samples differ in size: {one}, {other}", hint=TO_ONE_SIZE)
+
+
+def looks_at(part: Split) -> dict[str, Look]:
+    """What is found of each input: of a file by its head and its end, of numbers by all of them."""
+    found = {}
     for name, samples in part.inputs.items():
         files, places = _behind(samples)
         if isinstance(files, Files):
-            _check_files(files, places, preprocessing)
+            found[name] = _files(files, places)
         elif samples.dtype.kind == "f":
             path = getattr(files, "path", None)
             told = f"the input {name!r}" if name else "the samples"
-            _check_numbers(samples, told if path is None else f"{told} of {path}", part)
+            found[name] = _numbers(samples, told if path is None else f"{told} of {path}", part)
+        else:
+            found[name] = Look(len(samples))
+    return found
 
 
 def readable(part: Split, where: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -65,9 +100,9 @@ def left_out(part: Split, where: NDArray[np.int64], kept: NDArray[np.int64]) -> 
     return f"{lost.size} of {len(where)} samples are left out: {named}"
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str], most: int = NAMED) -> str:
     """The first of some names, and that there are more."""
-    return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
 
 
 def _behind(samples: Samples) -> tuple[Samples, NDArray[np.int64]]:
@@ -77,55 +112,89 @@ def _behind(samples: Samples) -> tuple[Samples, NDArray[np.int64]]:
     return samples, np.arange(len(samples))
 
 
-def _check_files(files: Files, places: NDArray[np.int64], preprocessing: Preprocessing) -> None:
+def _files(files: Files, places: NDArray[np.int64]) -> Look:
     broken: list[str] = []
-    first, sizes = None, dict[tuple[int, ...], int]()
+    first, sizes = None, dict[tuple[int, ...], tuple[int, str]]()
     for place in places.tolist():
+        path = str(files.folder / files.paths[place])
         try:
-            shape = files.look(place)
+            size = files.look(place)[:2]
         except ArtefactError as error:
             first = first or error
             broken.append(str(files.paths[place]))
             continue
-        sizes.setdefault(_as_fed(shape, preprocessing), place)
+        count, where = sizes.get(size, (0, path))
+        sizes[size] = count + 1, where
     if first is not None and len(broken) > 1:
-        raise ArtefactError(
+        first = ArtefactError(
             f"{len(broken)} of {len(places)} files in {files.folder} cannot be read: "
             f"{listed(broken)}; the first: {first.what}",
             hint=first.hint,
         )
-    if first is not None:
-        raise first
-    if len(sizes) > 1:
-        (one, here), (other, there) = list(sizes.items())[:2]
-        raise UsageError(
-            f"the samples differ in size: {files.folder / files.paths[here]} is {_size(one)}, "
-            f"{files.folder / files.paths[there]} is {_size(other)}",
-            hint=TO_ONE_SIZE,
-        )
+    return Look(len(places), tuple(broken), first, sizes)
 
 
-def _as_fed(shape: tuple[int, ...], preprocessing: Preprocessing) -> tuple[int, ...]:
-    if len(shape) == 1:
-        return shape if preprocessing.audio is None else ()
-    return preprocessing.size_of(shape[0], shape[1])
+def _as_fed(size: tuple[int, ...], preprocessing: Preprocessing) -> tuple[int, ...]:
+    if len(size) == 1:
+        return size if preprocessing.audio is None else ()
+    return preprocessing.size_of(size[0], size[1])
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]:,} samples long"
+def _told(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size)) if len(size) > 1 else f"{size[0]:,} samples long"
 
 
-def _check_numbers(samples: Samples, what: str, part: Split) -> None:
-    count, first = 0, None
+def sizes_told(look: Look) -> str:
+    """The sizes of samples, the most frequent first, in words; empty where they cannot differ."""
+    many = sorted(look.sizes.items(), key=lambda each: -each[1][0])
+    named = [
+        _told(size) if len(many) == 1 else f"{count:,} of {_told(size)}"
+        for size, (count, _) in many
+    ]
+    return listed(named, 3)
+
+
+def _numbers(samples: Samples, what: str, part: Split) -> Look:
+    odd: list[str] = []
     for where in parts_of(len(samples), CHUNK):
         values = samples[where]
-        odd = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
-        count += len(odd)
-        if first is None and len(odd):
-            first = where.start + int(odd[0])
-    if first is not None:
-        raise ArtefactError(
-            f"{count} of {len(samples)} of {what} hold NaN or infinity, number "
-            f"{int(part.ids[first])} first, counted from 0",
-            hint="look for its cause in the data, or leave these samples out",
-        )
+        wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        odd += [str(number) for number in part.ids[where][wrong].tolist()]
+    if not odd:
+        return Look(len(samples))
+    error = ArtefactError(
+        f"{len(odd)} of {len(samples)} of {what} hold NaN or infinity, number {odd[0]} first, "
+        "counted from 0",
+        hint="look for its cause in the data, or leave these samples out",
+    )
+    return Look(len(samples), tuple(odd), error)
+
+
+def doubts(source: DataSource) -> Iterator[str]:
+    """What is odd about labels, a sentence each."""
+    parts = {name: getattr(source, name) for name in ("train", "validation", "test")}
+    parts = {name: part for name, part in parts.items() if len(part)}
+    labels = {
+        name: part.labels for name, part in parts.items() if isinstance(part.labels, np.ndarray)
+    }
+    whole = {name: each for name, each in labels.items() if each.dtype.kind in "iu"}
+    if not labels and source.test.labels is None:
+        named = [f"{name} ({len(set(each))} values)" for name, each in source.test.columns.items()]
+        if named:
+            yield f"no column is called label, class or target; there are {', '.join(named)}"
+    if source.task == "mae" and all((each == np.rint(each)).all() for each in labels.values()):
+        yield "the labels are whole numbers stored as float ones: save classes as integers"
+    if not whole or source.task != "top1":
+        return
+    if len(source.classes) == 1:
+        yield f"there is one class, {source.classes[0]!r}: is this folder one too high or too low?"
+    elif all(each.min() > 0 for each in whole.values()):
+        yield "no sample has the class 0: networks count from 0"
+    for name, each in whole.items():
+        without = [
+            source.classes[int(label)]
+            for label in np.setdiff1d(np.arange(len(source.classes)), each)
+            if any((other == label).any() for other in whole.values())
+        ]
+        if without:
+            yield f"{name} has no sample of {listed(without)}"

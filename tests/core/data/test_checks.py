@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edgeq.data import Preprocessing, Split, load
-from edgeq.data.checks import check, left_out, readable
+from edgeq.data import DataSource, Preprocessing, Split, load
+from edgeq.data.checks import check, doubts, left_out, readable
 from edgeq.data.front_end import FrontEnd
 from edgeq.errors import ArtefactError, UsageError
 
@@ -62,7 +63,7 @@ def test_sizes_that_differ_need_something_that_brings_them_to_one(photos: Path) 
     with pytest.raises(UsageError, match=r"0\.png is 16x16, .*4\.jpg is 24x20") as refused:
         check(part(photos), RAW)
     assert "--resize HEIGHTxWIDTH" in refused.value.hint
-    with pytest.raises(UsageError, match=r"4\.jpg is 19x16"):
+    with pytest.raises(UsageError, match=r"4\.jpg is 24x20"):
         check(part(photos), Preprocessing(resize=(16,)))
     with pytest.raises(UsageError, match="an image of 16x16 has no middle of 20x20"):
         check(part(photos), Preprocessing(center_crop=(20, 20)))
@@ -104,3 +105,38 @@ def test_numbers_that_are_none_are_told_with_their_place(
         check(split, RAW)
     assert refused.value.what.startswith(f"2 of 200 of {what} hold")
     check(split.take(np.arange(70)), RAW)
+
+
+def labelled(*labels: Any, classes: int = 3, task: str = "top1", **columns: Any) -> DataSource:
+    values = np.array(labels)
+    held = values if len(values) else None
+    images = np.zeros((max(len(values), 3), 4), np.float32)
+    part = Split({"": images}, held, np.arange(len(images)), columns=columns)
+    none = part.take(np.zeros(0, np.int64))
+    named = tuple("abcdef"[:classes])
+    return DataSource("mine", named, none, none, part, RAW, task=task)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (labelled(0, 1, 2), None),
+        (labelled(1, 2, 1), "no sample has the class 0: networks count from 0"),
+        (labelled(0, 0, classes=1), "there is one class, 'a'"),
+        (labelled(0.0, 2.0, task="mae"), "whole numbers stored as float ones"),
+        (labelled(0.5, 2.0, task="mae"), None),
+        (labelled(), None),
+        (labelled(kind=np.array(["x", "y", "x"])), "called label, .*; there are kind (2 values)"),
+    ],
+)
+def test_what_is_odd_about_labels(source: DataSource, said: str | None) -> None:
+    found = list(doubts(source))
+    assert len(found) == (said is not None)
+    assert said is None or said.partition(".*")[0] in found[0]
+    assert said is None or said.rpartition(".*")[2] in found[0]
+
+
+def test_classes_that_a_part_lacks_are_named() -> None:
+    source = labelled(0, 1, 2)
+    train = source.test.take(np.array([0, 2]))
+    assert list(doubts(replace(source, train=train))) == ["train has no sample of b"]
