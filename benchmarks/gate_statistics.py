@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.deploy.gate import statistics
+from edgeq.metrics.resampling import bootstrap_weights
 from edgeq.timing import Latency, ratio
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def drops(random: np.random.Generator, gates: int) -> Iterator[Row]:
 def figures(random: np.random.Generator, gates: int) -> Iterator[Row]:
     """The true change of a mean lies in the bootstrap's interval, normal and skewed errors."""
     for samples in (100, 360, 1_000):
-        weights = statistics.bootstrap_weights(0, samples).astype(np.float64)
+        weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(np.float64)
         shares = weights / weights.sum(axis=0)
         for name, draw, change in (
             ("normal", lambda shape: random.standard_normal(shape), 0.0),

@@ -6,8 +6,11 @@ Which hop changes the answers, where, by how much and why.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
 
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.chain import cause
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
@@ -60,6 +62,8 @@ class Observed:
         answering: stage name to how its outputs are read.
         artefacts: stage name to the SHA-256 of its file.
         measure: what is measured of each stage, with the options of the task.
+        outputs: stage name to a checksum of its first output for each sample, uint32, (samples,).
+        resampled: stage name to its score on each resample, (resamples,), where there are any.
     """
 
     comparison: Comparison
@@ -69,6 +73,8 @@ class Observed:
     answering: Mapping[str, Answering]
     artefacts: Mapping[str, str]
     measure: str = TOP1
+    outputs: Mapping[str, NDArray[np.uint32]] = field(default_factory=dict)
+    resampled: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -88,6 +94,7 @@ def compare(
     threads: int = 1,
     tensors: bool = True,
     task: AskedTask | None = None,
+    resamples: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Observed:
     """Run artefacts on targets over the same samples and compare what comes out.
@@ -105,6 +112,7 @@ def compare(
         tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples,
             matched by name and shape.
         task: what the answers are judged by; None for the task of the data.
+        resamples: how many times the samples are drawn again for the spread of a task's score.
         progress: called with the samples done and the samples in all.
 
     Raises:
@@ -123,7 +131,7 @@ def compare(
         try:
             with ExitStack() as stack:
                 opened = open_all(left.pairs, stack, threads=threads, tensors=tensors)
-                judge = Judge(task or AskedTask(), source, part, len(opened))
+                judge = Judge(task or AskedTask(), source, part, len(opened), resamples)
                 run = _Run(opened, names, source, judge, inside=tensors)
                 for seen in observe(
                     opened,
@@ -234,6 +242,7 @@ class _Run:
         ]
         self.answering: list[Answering] = []
         self.answers = [Gathered() for _ in opened]
+        self.checksums: list[list[int]] = [[] for _ in opened]
         self.samples = 0
         self.guesses: list[str] = []
 
@@ -248,6 +257,8 @@ class _Run:
             ]
         for kept, how, one in zip(self.answers, self.answering, seen, strict=True):
             kept.append(how.of(one.output))
+        for sums, one in zip(self.checksums, seen, strict=True):
+            sums += [crc32(np.ascontiguousarray(sample).data) for sample in one.output]
         self.judge.add([one.outputs for one in seen])
         self.samples += len(seen[0].output)
 
@@ -306,7 +317,18 @@ class _Run:
         }
         read = {name: how for name, how, _ in scored}
         measure = self.judge.measure(known[0][1]) if known else TOP1
-        return Observed(comparison, data, labels, classes, read, hashes, measure)
+        checksums = [np.array(sums, np.uint32) for sums in self.checksums]
+        return Observed(
+            comparison,
+            data,
+            labels,
+            classes,
+            read,
+            hashes,
+            measure,
+            dict(zip(names, checksums, strict=True)),
+            dict(zip(names, self.judge.resampled(), strict=False)),
+        )
 
     def _tried(self, place: int, part: Split) -> str:
         """What else does better than a stage that answers like guessing."""

@@ -325,24 +325,6 @@ def min_detectable_drop(
     return high
 
 
-def bootstrap_weights(first: int, samples: int, resamples: int = RESAMPLES) -> NDArray[np.int64]:
-    """How often each resample holds some samples, (samples, resamples): Poisson's with mean 1.
-
-    A sample's weights depend on its place alone, so that two runs are resampled alike.
-
-    Args:
-        first: the place of the first sample among all.
-        samples: how many, from there.
-        resamples: how many resamples.
-    """
-    return np.stack(
-        [
-            np.random.default_rng((first + place, 17)).poisson(1.0, resamples)
-            for place in range(samples)
-        ]
-    ).astype(np.int64)
-
-
 def bootstrap_interval(
     change: float, before: Reals, now: Reals, confidence: float = 0.95
 ) -> tuple[float, float]:
@@ -351,7 +333,7 @@ def bootstrap_interval(
     Args:
         change: now less before, of all samples.
         before: the figure of each resample then, (resamples,); the resamples as of
-            :func:`bootstrap_weights`.
+            :func:`edgeq.metrics.resampling.bootstrap_weights`.
         now: of the same resamples.
         confidence: of the interval.
 

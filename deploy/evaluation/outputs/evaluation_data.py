@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
 
 
+_HASHES = ("ids_sha256", "pixels_sha256", "labels_sha256", "unordered_sha256")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
     """What the networks are given.
@@ -34,7 +37,9 @@ class EvaluationData:
         classes: how many there are.
         preprocessing: how they are fed.
         ids_sha256: of the sample ids, int64, little-endian, in order.
-        content_sha256: of the pixels and labels, in the same order.
+        pixels_sha256: of what is fed, before it is normalised, in the same order.
+        labels_sha256: of the labels, in the same order.
+        unordered_sha256: of the pixels in whatever order.
     """
 
     data: str
@@ -43,7 +48,9 @@ class EvaluationData:
     classes: int
     preprocessing: Preprocessing
     ids_sha256: str
-    content_sha256: str
+    pixels_sha256: str
+    labels_sha256: str
+    unordered_sha256: str
 
     @classmethod
     def of(cls, source: DataSource, split: str, part: Split) -> EvaluationData:
@@ -54,6 +61,7 @@ class EvaluationData:
             split: the name of the part.
             part: the samples of it that are used.
         """
+        pixels, unordered = _pixels_sha256(part)
         return cls(
             source.name,
             split,
@@ -61,7 +69,9 @@ class EvaluationData:
             len(source.classes),
             source.preprocessing,
             _sha256(part.ids.astype("<i8")),
-            _content_sha256(part),
+            pixels,
+            _labels_sha256(part),
+            unordered,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,10 +93,9 @@ class EvaluationData:
             fed = Preprocessing.from_dict(content["preprocessing"])
         except UsageError as error:
             raise ValueError(error.what) from error
-        data, split, ids, pixels = (
-            str(content[name]) for name in ("data", "split", "ids_sha256", "content_sha256")
-        )
-        return cls(data, split, int(content["samples"]), int(content["classes"]), fed, ids, pixels)
+        data, split = str(content["data"]), str(content["split"])
+        hashes = (str(content[name]) for name in _HASHES)
+        return cls(data, split, int(content["samples"]), int(content["classes"]), fed, *hashes)
 
     def differs(self, then: EvaluationData) -> tuple[str, str] | None:
         """The first thing that is different now, and what to do about it; None for nothing."""
@@ -95,6 +104,12 @@ class EvaluationData:
             return what.format(
                 then.data, then.split, then.samples, self.data, self.split, self.samples
             ), "run on the same samples"
+        other_pixels = self.pixels_sha256 != then.pixels_sha256
+        if other_pixels and self.unordered_sha256 == then.unordered_sha256:
+            return (
+                "the samples come in another order than the baseline's",
+                "sort the files as they were sorted then",
+            )
         if self.ids_sha256 != then.ids_sha256:
             return "the baseline is about other samples of the same data set", "use the same files"
         if self.classes != then.classes:
@@ -102,10 +117,15 @@ class EvaluationData:
                 f"the baseline is about {then.classes} classes, and this run about {self.classes}",
                 "use the same files",
             )
-        if self.content_sha256 != then.content_sha256:
+        if other_pixels:
             return (
-                "the samples have other pixels or labels than the baseline's",
+                "the samples have other pixels than the baseline's",
                 "use the same files, read by the same decoder",
+            )
+        if self.labels_sha256 != then.labels_sha256:
+            return (
+                "the samples have other labels than the baseline's",
+                "use the same labels, and the same order of classes",
             )
         if not self.preprocessing.matches(then.preprocessing):
             was, now = then.preprocessing.described(), self.preprocessing.described()
@@ -116,12 +136,20 @@ class EvaluationData:
         return None
 
 
-def _content_sha256(part: Split) -> str:
-    """Of pixels and labels, read a chunk at a time."""
-    found = hashlib.sha256()
+def _pixels_sha256(part: Split) -> tuple[str, str]:
+    """Of the samples in their order, and in whatever order; read a chunk at a time."""
+    found: list[bytes] = []
     for raw in raw_batches(part, CHUNK):
-        for samples in raw.values():
-            _update(found, samples)
+        for sample in zip(*raw.values(), strict=True):
+            one = hashlib.sha256()
+            _update(one, [np.asarray(each) for each in sample])
+            found.append(one.digest())
+    ordered, unordered = (hashlib.sha256(b"".join(each)) for each in (found, sorted(found)))
+    return ordered.hexdigest(), unordered.hexdigest()
+
+
+def _labels_sha256(part: Split) -> str:
+    found = hashlib.sha256()
     if part.labels is not None:
         for where in parts_of(len(part), CHUNK):
             _update(found, part.labels[where])

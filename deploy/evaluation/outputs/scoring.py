@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edgeq.data.batching import labels_as_fed
 from edgeq.deploy.evaluation.outputs.answers import Answering, answering
 from edgeq.errors import UsageError
 from edgeq.factories import is_reference
+from edgeq.metrics.resampling import bootstrap_weights
 from edgeq.tasks import TASKS, TaskData
 from edgeq.tasks.user import load_user
 
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource, Split
@@ -114,11 +116,16 @@ class Judge:
         source: the data.
         part: the samples.
         count: of stages.
+        resamples: how many times the samples are drawn again for the spread of a task's score.
     """
 
-    def __init__(self, asked: AskedTask, source: DataSource, part: Split, count: int) -> None:
+    def __init__(
+        self, asked: AskedTask, source: DataSource, part: Split, count: int, resamples: int = 0
+    ) -> None:
         self._asked, self._source, self._part, self._done = asked, source, part, 0
         self._meters = meters(asked, source, part, count)
+        drawn = resamples if self._meters else 0
+        self._resampled = [meters(asked, source, part, count) for _ in range(drawn)]
 
     def answering(
         self, artefact: Path, spec: TensorSpec, shape: Sequence[int], source: DataSource
@@ -143,11 +150,37 @@ class Judge:
         columns = {name: values[self._done : end] for name, values in self._part.columns.items()}
         for meter, one in zip(self._meters, outputs, strict=True):
             meter.update(one, here, columns)
+        if self._resampled:
+            drawn = bootstrap_weights(self._done, end - self._done, len(self._resampled))
+            for again, weights in zip(self._resampled, drawn.T, strict=True):
+                _update_resampled(again, weights, outputs, here, columns)
         self._done = end
 
     def results(self) -> list[Score | None]:
         """The score of each stage; None where there is none."""
         return [meter.result() for meter in self._meters]
+
+    def resampled(self) -> list[NDArray[np.float64]]:
+        """The score of each stage on each resample, (resamples,); none without a task."""
+        found = [[meter.result().value for meter in again] for again in self._resampled]
+        return [np.array(values, np.float64) for values in zip(*found, strict=True)]
+
+
+def _update_resampled(
+    meters: Sequence[Meter],
+    weights: NDArray[np.int64],
+    outputs: Sequence[Mapping[str, NDArray[np.float32]]],
+    labels: Any,
+    columns: Mapping[str, NDArray[Any]],
+) -> None:
+    """Add a batch in which each sample stands as often as it was drawn."""
+    places = np.repeat(np.arange(len(weights)), weights)
+    if not len(places):
+        return
+    again = labels[places] if isinstance(labels, np.ndarray) else [labels[i] for i in places]
+    beside = {name: values[places] for name, values in columns.items()}
+    for meter, one in zip(meters, outputs, strict=True):
+        meter.update({name: values[places] for name, values in one.items()}, again, beside)
 
 
 def told(scores: Sequence[tuple[str, Score]]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 from edgeq.deploy.gate import statistics
 from edgeq.deploy.gate.statistics import ALPHA, POWER, Paired
 from edgeq.metrics.accuracy import mcnemar
+from edgeq.metrics.resampling import bootstrap_weights
 
 GATES = 10_000
 NOISE = 3 * math.sqrt(0.05 / GATES)  # of a share of so many simulated gates
@@ -43,7 +44,7 @@ def test_intervals_cover_the_truth_in_95_of_100(loss: float, gain: float) -> Non
 
 
 def test_bootstrap_intervals_cover_the_truth_in_95_of_100() -> None:
-    weights = statistics.bootstrap_weights(0, 300).astype(float)
+    weights = bootstrap_weights(0, 300, statistics.RESAMPLES).astype(float)
     errors = np.random.default_rng(1).standard_normal((2_000, 300))
     replicates = errors @ (weights / weights.sum(axis=0))
     ends = [
@@ -97,8 +98,8 @@ def test_a_share_is_tested_exactly() -> None:
 
 
 def test_resamples_are_the_same_wherever_a_batch_begins() -> None:
-    whole = statistics.bootstrap_weights(0, 6, 20)
-    np.testing.assert_array_equal(whole[4:], statistics.bootstrap_weights(4, 2, 20))
+    whole = bootstrap_weights(0, 6, 20)
+    np.testing.assert_array_equal(whole[4:], bootstrap_weights(4, 2, 20))
     assert statistics.bootstrap_interval(0.0, np.full(9, np.nan), np.zeros(9)) == (
         -math.inf,
         math.inf,
