@@ -1,0 +1,134 @@
+"""The integers of a file in short: a digest of each part, so that a changed one can be named.
+
+A baseline cannot hold whole files. It holds for each layer, grid and operator a digest with what a
+person can read: how many integers, their sum, a scale. So one changed integer is found, and told
+with the layer that it is in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.deploy.diff.contents import read
+from edgeq.deploy.pipeline.reading import view_of
+from edgeq.formats.artefact import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgeq.quant import QuantParams
+
+_DIGEST = 12  # hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One part of a file that is different now.
+
+    Attributes:
+        where: the layer, tensor or operator.
+        what: what of it: its weights, bias, weight scale, grid, attributes or constants.
+        before: in short; empty where it is new.
+        now: in short; empty where it is gone.
+    """
+
+    where: str
+    what: str
+    before: str
+    now: str
+
+    @property
+    def told(self) -> str:
+        """It in words."""
+        if not self.before or not self.now:
+            return f"{self.what} of {self.where!r} {'is new' if self.now else 'is gone'}"
+        before, now = (each.rpartition(" #")[0] or each for each in (self.before, self.now))
+        became = f": {before} became {now}" if before != now else f", {now}, with the same sum"
+        return f"{self.what} of {self.where!r}{became}"
+
+
+def numbers_of(path: Path) -> dict[str, str]:
+    """What a file holds, ``part of it | what`` to it in short.
+
+    Raises:
+        ArtefactError: it is missing or broken.
+    """
+    model = view_of(path)
+    found: dict[str, str] = {}
+    for layer in model.layers:
+        found |= _of_layer(layer.node, layer.weights, layer.bias, layer.weight_grid)
+    for activation in model.activations:
+        found[f"{activation.name}|grid"] = _grid(activation.grid)
+    if detect(path) == "checkpoint":
+        return found
+    for operator in read(path):
+        constants = [each.values for each in operator.inputs if each and each.values is not None]
+        settings = ", ".join(f"{name} {value}" for name, value in operator.attributes.items())
+        digest = _digest(settings.encode())
+        found[f"{operator.name}|operator"] = f"{operator.op_type} {settings[:80]} #{digest}"
+        if constants:
+            joined = b"".join(np.ascontiguousarray(each).tobytes() for each in constants)
+            size = sum(each.size for each in constants)
+            found[f"{operator.name}|constants"] = f"{size:,} numbers #{_digest(joined)}"
+    return found
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
+    """What is different now, in the order of the file as it was, then what is new."""
+    return [
+        Change(*_place(key), before.get(key, ""), now.get(key, ""))
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+
+
+def is_another_network(found: list[Change], before: Mapping[str, str]) -> bool:
+    """Whether so much is different that it is another network, or another training of one."""
+    layers = {key for key in before if key.endswith("|weights")}
+    changed = {f"{each.where}|weights" for each in found if each.what == "weights"}
+    return len(layers) > 1 and layers <= changed
+
+
+def _of_layer(
+    node: str,
+    weights: NDArray[np.int64] | None,
+    bias: NDArray[np.int64] | None,
+    grid: QuantParams | None,
+) -> Iterator[tuple[str, str]]:
+    for name, values in (("weights", weights), ("bias", bias)):
+        if values is not None:
+            yield f"{node}|{name}", _integers(values)
+    if grid is not None:
+        yield f"{node}|weight grid", _grid(grid)
+
+
+def _integers(values: NDArray[np.int64]) -> str:
+    shape = "x".join(map(str, values.shape))
+    little = np.ascontiguousarray(values.astype("<i8"))
+    return f"{shape} integers with the sum {int(values.sum()):,} #{_digest(little.tobytes())}"
+
+
+def _grid(grid: QuantParams) -> str:
+    scale, zero = np.atleast_1d(grid.scale), np.atleast_1d(grid.zero_point)
+    digest = _digest(scale.astype("<f8").tobytes() + zero.astype("<i8").tobytes())
+    scales = f"scale {float(scale[0]):.8g}" if scale.size == 1 else f"{scale.size} scales"
+    zeros = f"zero point {int(zero[0])}" if len({*zero.tolist()}) == 1 else f"{zero.size} zero points"
+    mean = "" if scale.size == 1 else f" of mean {float(scale.mean()):.8g}"
+    return f"{scales}{mean}, {zeros}, {grid.dtype} from {grid.qmin} to {grid.qmax} #{digest}"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGEST]
+
+
+def _place(key: str) -> tuple[str, str]:
+    where, _, what = key.rpartition("|")
+    return where, what
+
