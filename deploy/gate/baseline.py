@@ -101,7 +101,9 @@ class Baseline:
 
     __repr__ = brief
 
-    def with_stages(self, other: Baseline, names: Collection[str], gone: Collection[str]) -> Baseline:
+    def with_stages(
+        self, other: Baseline, names: Collection[str], gone: Collection[str]
+    ) -> Baseline:
         """This one with some stages of another, and without those that are gone."""
         stages = {name: entry for name, entry in self.stages.items() if name not in gone}
         stages |= {name: other.stages[name] for name in names}
@@ -268,10 +270,7 @@ def _texts(content: Any) -> dict[str, str]:
 
 
 def _entry(content: Any, samples: int) -> Entry:
-    common = {
-        "artefact": str(content["artefact"]),
-        "sha256": str(content["sha256"]),
-    }
+    artefact, sha256 = str(content["artefact"]), str(content["sha256"])
     outputs = _unpacked(content["outputs"], "<u4", samples)
     values = {str(name): float(value) for name, value in content["values"].items()}
     facts, placement = _texts(content["facts"]), _texts(content["placement"])
@@ -282,7 +281,8 @@ def _entry(content: Any, samples: int) -> Entry:
         drawn = [math.nan if each is None else float(each) for each in content.get("resampled", ())]
         return Entry(
             None,
-            **common,
+            artefact,
+            sha256,
             score=score,
             outputs=outputs,
             resampled=np.array(drawn),
@@ -297,7 +297,8 @@ def _entry(content: Any, samples: int) -> Entry:
         )
     return Entry(
         np.unpackbits(packed, count=samples).astype(np.bool_),
-        **common,
+        artefact,
+        sha256,
         answers=_unpacked(content["answers"], "<i4", samples),
         outputs=outputs,
         values=values,

@@ -84,9 +84,7 @@ class Measured:
             UsageError: a stage has neither an accuracy nor a score.
         """
         require_measured(self.observed)
-        stages = {
-            stage.name: self._entry(stage) for stage in self.observed.comparison.stages
-        }
+        stages = {stage.name: self._entry(stage) for stage in self.observed.comparison.stages}
         return Baseline(
             self.observed.data,
             self.observed.measure,
@@ -153,7 +151,8 @@ def stages_of(config: GateConfig) -> tuple[Pair, ...]:
         artefact, at, target = stage.rpartition(" @ ")
         if not at or not artefact or not target:
             raise UsageError(
-                f"{stage!r} names no stage", hint="write artefact @ target, such as net.onnx @ ort-cpu"
+                f"{stage!r} names no stage",
+                hint="write artefact @ target, such as net.onnx @ ort-cpu",
             )
         targets = (*targets, target)
     pairs = chain(config.artefacts, tuple(dict.fromkeys(targets)))
@@ -330,4 +329,3 @@ def _profiles(
     }
     failed = {known[each.name]: each for each in timed.failures if each.name in known}
     return profiles, failed
-

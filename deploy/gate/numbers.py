@@ -119,7 +119,9 @@ def _grid(grid: QuantParams) -> str:
     scale, zero = np.atleast_1d(grid.scale), np.atleast_1d(grid.zero_point)
     digest = _digest(scale.astype("<f8").tobytes() + zero.astype("<i8").tobytes())
     scales = f"scale {float(scale[0]):.8g}" if scale.size == 1 else f"{scale.size} scales"
-    zeros = f"zero point {int(zero[0])}" if len({*zero.tolist()}) == 1 else f"{zero.size} zero points"
+    zeros = (
+        f"zero point {int(zero[0])}" if len({*zero.tolist()}) == 1 else f"{zero.size} zero points"
+    )
     mean = "" if scale.size == 1 else f" of mean {float(scale.mean()):.8g}"
     return f"{scales}{mean}, {zeros}, {grid.dtype} from {grid.qmin} to {grid.qmax} #{digest}"
 
@@ -131,4 +133,3 @@ def _digest(content: bytes) -> str:
 def _place(key: str) -> tuple[str, str]:
     where, _, what = key.rpartition("|")
     return where, what
-

@@ -17,7 +17,7 @@ from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from edgeq.deploy.gate.config import Value
@@ -85,6 +85,32 @@ def read_config(path: Path) -> GateConfig:
             f"{path} is no TOML: {error}", hint='write lines such as data = "digits"'
         ) from error
     return _Reader(path, lines_of(text)).config(content)
+
+
+def rules_changed(config: GateConfig, earlier: bytes) -> Iterator[str]:
+    """How the rules of a file are others than they were, a sentence each.
+
+    Args:
+        config: as it is.
+        earlier: the content of the file then.
+    """
+    if config.path is None:
+        return
+    try:
+        content = tomllib.loads(earlier.decode())
+        then = _Reader(config.path, {}).config(content)
+    except (ValueError, RecursionError, ArtefactError):
+        yield f"the rules of then cannot be read, so nobody can tell how {config.path} changed"
+        return
+    old, new = (
+        {(rule.name, name): value for rule in each.rules for name, value in rule.settings.items()}
+        for each in (then, config)
+    )
+    for rule, name in {**old, **new}:
+        was, now = old.get((rule, name)), new.get((rule, name))
+        if was != now:
+            before, after = ("absent" if each is None else _toml(each) for each in (was, now))
+            yield f"the rule {rule}.{name} was {before}, and is {after}"
 
 
 def lines_of(text: str) -> dict[tuple[str, ...], int]:

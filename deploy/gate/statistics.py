@@ -40,7 +40,8 @@ ALPHA, POWER = 0.05, 0.8
 RESAMPLES = 200
 MOST_SAMPLES = 10_000_000
 """Beyond so many, a number of samples that it takes is not told."""
-_NORMAL = NormalDist()
+NORMAL = NormalDist()
+"""The standard normal distribution."""
 _EXACT_UP_TO = 20_000  # samples for which power is summed over all outcomes
 _REACH = 6.0  # standard deviations of outcomes that are summed over
 _HALVINGS = 40
@@ -112,7 +113,7 @@ def drop_interval(
     losses: Counts, gains: Counts, total: int, confidence: float = 0.95
 ) -> tuple[Reals, Reals]:
     """The ends of the score interval of each drop, (gates,): the margins that are not rejected."""
-    critical = _NORMAL.inv_cdf(0.5 + confidence / 2)
+    critical = NORMAL.inv_cdf(0.5 + confidence / 2)
     drops = (losses - gains) / total
 
     def end(one: Counts, other: Counts, start: Reals) -> Reals:
@@ -238,7 +239,7 @@ def _power_of_many(
     decides: Callable[[Counts, Counts, int], NDArray[np.bool_]],
 ) -> float:
     """Of so many samples that the numbers of losses and gains are normal: over a few quantiles."""
-    steps = [_NORMAL.inv_cdf((i + 0.5) / 64) for i in range(64)]
+    steps = [NORMAL.inv_cdf((i + 0.5) / 64) for i in range(64)]
     spread = np.array(steps)
     sides = [
         np.round(total * share + spread * math.sqrt(total * share * (1 - share))).astype(np.int64)
@@ -364,7 +365,7 @@ def figure_samples_needed(
     """
     if excess <= 0 or not math.isfinite(half_width):
         return None
-    error = half_width / _NORMAL.inv_cdf(0.975)
-    factor = (_NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(wanted)) * error / excess
+    error = half_width / NORMAL.inv_cdf(0.975)
+    factor = (NORMAL.inv_cdf(1 - alpha / 2) + NORMAL.inv_cdf(wanted)) * error / excess
     needed = math.ceil(total * factor * factor)
     return needed if needed <= MOST_SAMPLES else None

@@ -1,0 +1,123 @@
+"""The gap to float: a new float network is not blamed on quantisation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.deploy.gate import statistics
+from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, within
+from edgeq.deploy.gate.judges.fall import drop_between, of_scores, paired_fall, too_few, unit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeq.deploy.gate.config import Rule
+    from edgeq.deploy.gate.judges.context import Context
+    from edgeq.deploy.gate.judges.fall import Fall
+    from edgeq.deploy.gate.result import Finding
+    from edgeq.results import Stage
+
+
+def gap(rule: Rule, context: Context) -> Iterator[Finding]:
+    """Judge how far a stage is below the float stage of the same run."""
+    first = context.float_stage()
+    for stage in context.stages(rule):
+        if first is None:
+            yield finding(
+                rule,
+                next(iter(rule.settings)),
+                stage.name,
+                "not-run",
+                f"the float stage {context.config.float_stage!r} was not run",
+                next_command='name one that is, as float = "net.onnx @ ort-cpu"',
+            )
+            continue
+        if stage.name == first.name:
+            continue
+        yield from _gap(rule, context, stage, first)
+
+
+def _gap(rule: Rule, context: Context, stage: Stage, first: Stage) -> Iterator[Finding]:
+    observed, levels = context.measured.observed, context.config.levels
+    if stage.score is None and first.score is None:
+        now = paired_fall(observed.correct(first), observed.correct(stage))
+    elif stage.score is not None and first.score is not None:
+        drawn = [observed.resampled.get(each.name, np.empty(0)) for each in (first, stage)]
+        now = of_scores(
+            stage.score,
+            first.score.value,
+            stage.score.value,
+            drawn[0],
+            drawn[1],
+            observed.comparison.samples,
+        )
+    else:
+        return
+    most, growth = rule.number("max"), rule.number("max_growth")
+    if most is not None:
+        worse = now.worse_than(most, levels)
+        needed = now.needed(most, levels) if worse is None else None
+        yield finding(
+            rule,
+            "max",
+            stage.name,
+            "inconclusive" if worse is None else "fail" if worse else "pass",
+            f"it is {now.amount:.2f} below {first.name}, {most:g} is allowed"
+            + (too_few(needed, now.samples) if worse is None else ""),
+            metric="gap to float",
+            measured=now.amount,
+            interval=now.interval,
+            unit=unit_of(stage.score),
+            samples_needed=needed,
+        )
+    if growth is not None:
+        yield _growth(rule, context, (stage, first), now, growth)
+
+
+def _growth(
+    rule: Rule, context: Context, stages: tuple[Stage, Stage], now: Fall, growth: float
+) -> Finding:
+    """Whether the gap grew: each sample counts with how its gap changed."""
+    stage, first = stages
+    then, reference = (context.baseline.stages.get(each.name) for each in stages)
+    if then is None or reference is None:
+        return finding(
+            rule,
+            "max_growth",
+            stage.name,
+            "not-run",
+            f"the baseline has no {(stage if then is None else first).name}",
+            next_command=WRITE_AGAIN,
+        )
+    before = drop_between(reference.value, then.value, stage.score)
+    grown, interval = now.amount - before, None
+    if then.correct is not None and reference.correct is not None and stage.score is None:
+        observed = context.measured.observed
+        each = 100.0 * (
+            observed.correct(first).astype(np.int8)
+            - observed.correct(stage).astype(np.int8)
+            - reference.correct.astype(np.int8)
+            + then.correct.astype(np.int8)
+        )
+        half = statistics.NORMAL.inv_cdf(1 - context.config.levels.alpha / 2) * float(
+            each.std() / math.sqrt(len(each))
+        )
+        interval = (grown - half, grown + half)
+    good = within(grown, growth)
+    sure = interval is None or interval[0] > growth
+    return finding(
+        rule,
+        "max_growth",
+        stage.name,
+        "pass" if good else "fail" if sure else "inconclusive",
+        f"its gap to {first.name} was {before:.2f} and is {now.amount:.2f}; it may grow by "
+        f"{growth:g}" + ("" if good or sure else "; too few samples tell"),
+        metric="gap to float",
+        measured=now.amount,
+        baseline=before,
+        interval=interval,
+        unit=unit_of(stage.score),
+    )

@@ -1,0 +1,190 @@
+"""Judges a run: first whether it can be compared at all, then rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.evaluation.chain import availability, load_target
+from edgeq.deploy.gate.baseline import require_measured
+from edgeq.deploy.gate.config import matches
+from edgeq.deploy.gate.judges import JUDGES
+from edgeq.deploy.gate.judges.fall import value_of
+from edgeq.deploy.gate.result import Finding
+from edgeq.errors import EdgeqError
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Sequence
+
+    from edgeq.deploy.gate.config import Expected, Rule
+    from edgeq.deploy.gate.judges.context import Context
+
+_ACCEPT = "or accept what is new: edgeq gate --update"
+
+
+def judge(context: Context) -> list[Finding]:
+    """Every finding on a run; never none for a rule.
+
+    Raises:
+        UsageError: a stage has neither an accuracy nor a score.
+    """
+    require_measured(context.measured.observed)
+    other = list(_other_data(context))
+    if other:
+        return other
+    found = [*_stages(context), *_threads(context)]
+    for rule in context.config.rules:
+        judged = list(JUDGES[rule.name](rule, context))
+        found += judged or [_nothing(rule, found)]
+    return found
+
+
+def _other_data(context: Context) -> Iterator[Finding]:
+    """What makes every comparison with the baseline meaningless."""
+    observed, then = context.measured.observed, context.baseline
+    if then.metric != observed.measure:
+        yield Finding(
+            "data",
+            "",
+            "measure",
+            "inconclusive",
+            f"the baseline holds {then.metric}, and this run measures {observed.measure}",
+            next_command="judge it by the same task, " + _ACCEPT,
+        )
+    elif (differs := observed.data.differs(then.data)) is not None:
+        what, hint = differs
+        yield Finding(
+            "data",
+            "",
+            "samples",
+            "inconclusive",
+            what,
+            cause=what,
+            next_command=f"{hint}, {_ACCEPT}",
+        )
+
+
+def _stages(context: Context) -> Iterator[Finding]:
+    """Stages that failed, that are new, or that are gone."""
+    comparison, known = context.measured.observed.comparison, context.baseline.stages
+    failed = {failure.name: failure for failure in comparison.failures}
+    for name, failure in failed.items():
+        yield Finding(
+            "stage",
+            name,
+            "stage",
+            "not-run",
+            f"{name} cannot run here: {failure.what}",
+            next_command=failure.hint,
+            baseline=known[name].value if name in known else None,
+            target_missing=True,
+        )
+    ran = {stage.name for stage in comparison.stages}
+    for stage in comparison.stages:
+        if stage.name not in known:
+            yield Finding(
+                "stage",
+                stage.name,
+                "stage",
+                "inconclusive",
+                f"{stage.name} is not in the baseline",
+                measured=value_of(context, stage),
+                next_command=f"accept it: edgeq gate --update --stage '{stage.name}'",
+            )
+    for name in known:
+        if name not in ran and name not in failed:
+            yield _gone(name, known[name].value)
+
+
+def _gone(name: str, value: float) -> Finding:
+    """A stage of the baseline that was not run."""
+    forget = f"edgeq gate --update --forget '{name}'"
+    why, missing, hint = "", False, f"name its artefact and its target, or forget it: {forget}"
+    try:
+        state = availability(load_target(name.rpartition(" @ ")[2]))
+    except EdgeqError as error:
+        missing, hint = True, error.hint
+    else:
+        if not state.usable:
+            missing, why, hint = True, f": {state.why_not}", state.hint
+    what = f"cannot run here{why}" if missing else "is in the baseline and was not run"
+    return Finding(
+        "stage",
+        name,
+        "stage",
+        "not-run",
+        f"{name} {what}",
+        baseline=value,
+        next_command=hint,
+        target_missing=missing,
+    )
+
+
+def _threads(context: Context) -> Iterator[Finding]:
+    then, now = context.baseline.context.get("threads", ""), str(context.config.threads)
+    if then != now:
+        yield Finding(
+            "threads",
+            "",
+            "threads",
+            "inconclusive",
+            f"the baseline was taken with threads = {then or '?'}, and this run with {now}: float "
+            "sums come in another order",
+            cause=f"threads: {then or '?'} then, {now} now",
+            next_command=f"run with threads = {then}, {_ACCEPT}",
+        )
+
+
+def _nothing(rule: Rule, known: Sequence[Finding]) -> Finding:
+    """The finding of a rule that is about no stage of the run."""
+    told = ", ".join(rule.stages) or "all"
+    open_stages = any(each.rule == "stage" for each in known)
+    return Finding(
+        rule.name,
+        "",
+        rule.name,
+        "not-run",
+        f"the rule {rule.name} has nothing to judge among the stages {told}"
+        + (": see the stages that are new or were not run" if open_stages else ""),
+        next_command=f"correct its stages, or leave {rule.name} out",
+        line=rule.line,
+    )
+
+
+def expected(
+    findings: Sequence[Finding], known: Sequence[Expected], today: dt.date
+) -> tuple[list[Finding], list[str]]:
+    """Findings with the failures that are let pass, and what is to be said of those.
+
+    What was not run is never let pass.
+    """
+    met: set[int] = set()
+    found = []
+    for each in findings:
+        place = next(
+            (
+                i
+                for i, one in enumerate(known)
+                if one.rule in (each.rule, each.rule.partition(".")[0])
+                and matches(each.stage, (one.stage,))
+            ),
+            None,
+        )
+        if place is None or each.outcome not in ("fail", "inconclusive"):
+            found.append(each)
+            continue
+        met.add(place)
+        one = known[place]
+        if today > one.until:
+            over = f"; it was expected until {one.until}: {one.reason}"
+            found.append(replace(each, message=each.message + over))
+        else:
+            told = f"{each.message}; expected until {one.until}: {one.reason}"
+            found.append(replace(each, outcome="expected-failure", message=told, reason=one.reason))
+    remarks = [
+        f"line {one.line}: {one.rule} on {one.stage} is expected to fail and does not; delete it"
+        for i, one in enumerate(known)
+        if i not in met
+    ]
+    return found, remarks

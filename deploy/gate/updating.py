@@ -1,0 +1,135 @@
+"""Writes a run as the baseline: what changes is shown, and only what is named is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.gate.config import matches
+from edgeq.deploy.gate.judges.fall import fall_of
+from edgeq.deploy.gate.result import Delta
+from edgeq.deploy.guessing import like_guessing
+from edgeq.errors import Inconclusive, UsageError
+from edgeq.results import require_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.deploy.gate.baseline import Baseline
+    from edgeq.deploy.gate.judges.context import Context
+    from edgeq.deploy.gate.measuring import Measured
+    from edgeq.results import Failure
+
+
+def require_plausible(measured: Measured, classes: int) -> None:
+    """Return where no accuracy is one that guessing reaches too.
+
+    Raises:
+        Inconclusive: one is.
+    """
+    like = [
+        f"{stage.name}: {what}"
+        for stage in measured.observed.comparison.stages
+        if stage.accuracy is not None and (what := like_guessing(stage.accuracy, classes))
+    ]
+    if like:
+        raise Inconclusive(
+            f"no baseline is written: {'; '.join(like)}",
+            hint="see the remarks above; to accept it as it is, add --accept-guessing",
+        )
+
+
+def require_run(failures: Sequence[Failure], named: tuple[str, ...]) -> None:
+    """Return where every stage that is to be accepted ran.
+
+    Raises:
+        TargetError: one failed.
+    """
+    require_all([failure for failure in failures if matches(failure.name, named)])
+
+
+def updated(
+    context: Context, *, named: tuple[str, ...], forget: tuple[str, ...], accept_worse: bool
+) -> Baseline:
+    """The baseline with what a run measured of the named stages.
+
+    Args:
+        context: the run and the baseline as it is.
+        named: patterns of the stages to accept; empty for all.
+        forget: patterns of the stages to leave out from now on.
+        accept_worse: whether a stage may be worse than in the baseline.
+
+    Raises:
+        UsageError: a pattern is none of the stages, or the baseline is about other samples and only
+            some stages are named.
+        Inconclusive: a stage would be lost or become worse, and nobody said that it may.
+    """
+    before, now = context.baseline, context.measured.baseline(context.config.threads)
+    _require_known(named, now.stages, "was run")
+    _require_known(forget, before.stages, "is in the baseline")
+    chosen = [name for name in now.stages if matches(name, named)]
+    gone = [name for name in before.stages if forget and matches(name, forget)]
+    lost = [name for name in before.stages if name not in now.stages and name not in gone]
+    other = now.metric != before.metric or now.data.differs(before.data) is not None
+    if other and (named or lost):
+        what = "are named" if named else "ran, and the baseline has " + ", ".join(lost)
+        raise UsageError(
+            f"the baseline is about other samples or another measure, and only some stages {what}",
+            hint="accept all stages at once, and forget the others by --forget",
+        )
+    if lost and not named:
+        raise Inconclusive(
+            f"in the baseline, and not run: {', '.join(lost)}",
+            hint=f"run them, name what to accept by --stage, or add --forget '{lost[0]}'",
+        )
+    worse = [] if other else _worse(context, chosen)
+    if worse and not accept_worse:
+        raise Inconclusive(
+            f"no baseline is written: {'; '.join(worse)}",
+            hint="find the cause by edgeq gate without --update; to accept it, add --accept-worse",
+        )
+    return before.with_stages(now, chosen, gone)
+
+
+def _require_known(patterns: tuple[str, ...], stages: Mapping[str, object], where: str) -> None:
+    for pattern in patterns:
+        if not any(matches(name, (pattern,)) for name in stages):
+            raise UsageError(
+                f"no stage {pattern!r} {where}", hint=f"known: {', '.join(stages) or 'none'}"
+            )
+
+
+def _worse(context: Context, chosen: Sequence[str]) -> list[str]:
+    """What is worse than the largest fall that a rule allows; a sentence each."""
+    allowed = max(
+        (
+            rule.number("max_drop") or 0.0
+            for rule in context.config.rules
+            if rule.name == "accuracy"
+        ),
+        default=0.0,
+    )
+    found = []
+    for stage in context.measured.observed.comparison.stages:
+        then = context.baseline.stages.get(stage.name)
+        if stage.name not in chosen or then is None:
+            continue
+        fall = fall_of(context, stage, then)
+        if fall is None or fall.amount > allowed:
+            amount = "" if fall is None else f" by {fall.amount:.2f}"
+            found.append(f"{stage.name} is worse{amount} than the baseline's {then.value:.4g}")
+    return found
+
+
+def deltas(before: Baseline | None, now: Baseline) -> tuple[Delta, ...]:
+    """Every figure that is another one, stages that are new or gone too."""
+    old = {} if before is None else before.stages
+    found = []
+    for name in {**old, **now.stages}:
+        sides = [each.get(name) for each in (old, now.stages)]
+        figures = [{} if entry is None else entry.values for entry in sides]
+        found += [
+            Delta(name, metric, figures[0].get(metric), figures[1].get(metric))
+            for metric in {**figures[0], **figures[1]}
+            if figures[0].get(metric) != figures[1].get(metric)
+        ]
+    return tuple(found)
