@@ -65,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_MEASURES = {profile, emulate, why, compare, survey, audit, lint, diff, bounds, gate}
+_MEASURES = {profile, emulate, why, compare, survey, audit, lint, diff, bounds}
 """The commands whose findings can be kept as a run."""
 for module in (
     demo,

@@ -14,12 +14,13 @@ from edgeq.deploy.evaluation import compare as comparing
 from edgeq.deploy.evaluation import emulation
 from edgeq.deploy.evaluation import profile as profiling
 from edgeq.deploy.evaluation import survey as surveying
-from edgeq.deploy.evaluation.baseline import Baseline
 from edgeq.deploy.evaluation.chain import chain
-from edgeq.deploy.evaluation.gate import GateReport, accept, report_on
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 from edgeq.deploy.evaluation.stage_runner import select
+from edgeq.deploy.gate import run as gating
+from edgeq.deploy.gate.config import FILE, GateConfig
+from edgeq.deploy.gate.reading import read_config, read_rules
 from edgeq.deploy.inputs import data_for
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.emulation import Emulation
     from edgeq.deploy.evaluation.profiling.result import Profiled
     from edgeq.deploy.evaluation.survey import Survey
+    from edgeq.deploy.gate.result import GateResult
     from edgeq.deploy.why.records import Why
     from edgeq.results import Comparison
 
@@ -319,30 +321,44 @@ def survey(
 
 
 def gate(
-    files: Sequence[str | Path | nn.Module],
-    data: DataSource | str,
-    baseline: str | Path,
+    files: Sequence[str | Path | nn.Module] = (),
+    data: DataSource | str | None = None,
+    baseline: str | Path | None = None,
     *,
+    config: str | Path = FILE,
+    rules: Mapping[str, object] | None = None,
+    against: str = "",
     targets: Sequence[str] = (),
     max_drop: float = 0.5,
     update: bool = False,
+    stages: Sequence[str] = (),
+    forget: Sequence[str] = (),
+    accept_worse: bool = False,
     accept_guessing: bool = False,
     split: str = "test",
     limit: int | None = None,
     task: str | None = None,
     task_options: Mapping[str, str] | None = None,
     threads: int = 1,
-) -> GateReport:
-    """Compare the accuracy or score of files with a committed baseline, on the same samples.
+) -> GateResult:
+    """Judge files by rules, against a committed baseline, on the same samples.
+
+    Without files, everything is as the file of rules says. With files, the arguments say it.
 
     Args:
-        files: as of :func:`compare`.
-        data: a data set, or the name of one.
+        files: as of :func:`compare`; none to judge by ``config``.
+        data: a data set, or the name of one; those of ``config`` where there are no files.
         baseline: the file to compare with.
+        config: the file of rules, where there are no files.
+        rules: as under ``[rules]`` of such a file; for ``files``. Accuracy alone where it is None.
+        against: a git revision to read the baseline from: it is that of where this change left it.
         targets: the names of the runtimes; all that are usable here where none is named.
         max_drop: how many percentage points of accuracy or score a stage may lose; per cent of an
-            error.
+            error. It is the rule where ``rules`` is None.
         update: accept what is measured now: write the baseline, or replace it.
+        stages: with ``update``, patterns of the stages to accept; all where there is none.
+        forget: with ``update``, patterns of the stages to leave out from now on.
+        accept_worse: let ``update`` accept what became worse.
         accept_guessing: let ``update`` accept an accuracy that guessing reaches too.
         split: which part of the data.
         limit: how many samples of it, from the first; None for all.
@@ -355,23 +371,40 @@ def gate(
 
     Raises:
         UsageError: as of :func:`compare`; or a stage has neither an accuracy nor a score.
-        ArtefactError: a file or the baseline is missing or broken.
+        ArtefactError: a file, the rules or the baseline are missing or broken.
         TargetError: no target works here; or one failed, with ``update``.
-        Inconclusive: with ``update``, an accuracy is one that guessing reaches too.
+        Inconclusive: with ``update``, a stage is worse, was not run, or answers like guessing.
     """
-    path, source = Path(baseline), data_for(files, data)
-    before = None if update else Baseline.read(path)
+    source = None if data is None else data_for(files, data)
     with as_files(files, source) as paths:
-        observed = comparing.compare(
-            chain(paths, targets),
-            source,
-            split=split,
-            limit=limit,
-            threads=threads,
-            tensors=False,
-            task=AskedTask(task or "", task_options or {}),
-        )
-        if before is not None:
-            return report_on(observed, before, max_drop)
-        accept(observed, path, len(source.classes), accept_guessing=accept_guessing)
-        return GateReport("updated", max_drop, ())
+        if not paths:
+            asked = read_config(Path(config))
+        elif source is None or baseline is None:
+            raise UsageError(
+                "files are named, and no data or no baseline", hint="give data and baseline"
+            )
+        else:
+            said = {"accuracy": {"max_drop": max_drop}} if rules is None else rules
+            asked = GateConfig(
+                artefacts=tuple(paths),
+                data=source.name,
+                baseline=Path(baseline),
+                rules=read_rules(said),
+                folder=Path(baseline).parent,
+                split=split,
+                samples=limit,
+                targets=tuple(targets),
+                threads=threads,
+                task=task or "",
+                task_options=task_options or {},
+            )
+        if update:
+            return gating.update(
+                asked,
+                named=tuple(stages),
+                forget=tuple(forget),
+                accept_worse=accept_worse,
+                accept_guessing=accept_guessing,
+                source=source,
+            )
+        return gating.gate(asked, against=against, source=source)

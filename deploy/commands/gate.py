@@ -2,16 +2,19 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
+from edgeq.deploy.gate.ci.outputs import CiOutputs, with_ci_outputs
 from edgeq.deploy.options import (
-    Artefacts,
     AsJson,
     Data,
     DataDir,
     Limit,
+    OptionalData,
+    Overwrite,
     Split,
     Targets,
     Task,
@@ -20,37 +23,75 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.deploy.runs.flag import with_run
 
 if TYPE_CHECKING:
-    from edgeq.deploy.evaluation.baseline import Baseline
-    from edgeq.deploy.evaluation.compare import Observed
-    from edgeq.deploy.evaluation.gate import StageVerdict
-    from edgeq.results import Score
+    from edgeq.deploy.gate.config import GateConfig
+    from edgeq.deploy.gate.result import Finding, GateResult
+
+_FILE = Path("edgeq-gate.toml")
+
+
+class RunUnlessNamed(typer.core.TyperGroup):
+    """Lets ``edgeq gate`` stand for ``edgeq gate run``, whatever flags follow."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name the command where none is."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+
+app = typer.Typer(
+    cls=RunUnlessNamed, help="Pass or fail by the rules of edgeq-gate.toml, against a baseline."
+)
 
 
 @with_preprocessing
+@with_ci_outputs
 def command(
-    artefacts: Artefacts,
-    baseline: Annotated[
-        Path, typer.Option("--baseline", metavar="FILE", help="The committed file to compare with.")
-    ],
-    data: Data,
-    data_dir: DataDir = None,
-    target: Targets = None,
-    max_drop: Annotated[
-        float,
-        typer.Option(
-            "--max-drop",
-            metavar="POINTS",
-            help="Fail when a stage loses more than this many percentage points of accuracy or "
-            "score, or an error grows by more per cent.",
+    artefacts: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Files to judge without a file of rules; none to judge by edgeq-gate.toml.",
+            show_default=False,
         ),
-    ] = 0.5,
+    ] = None,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", metavar="FILE", help="The file of rules.")
+    ] = _FILE,
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="REVISION",
+            help="Read the baseline from where this change left a git revision, such as "
+            "origin/main, so that the change cannot edit what it is measured against.",
+        ),
+    ] = "",
     update: Annotated[
         bool,
         typer.Option(
             "--update", help="Accept what is measured now: write the baseline, or replace it."
         ),
+    ] = False,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            metavar="PATTERN",
+            help="With --update: accept these stages only, such as '*.tflite @ *'.",
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--forget",
+            metavar="PATTERN",
+            help="With --update: leave these stages out of the baseline from now on.",
+        ),
+    ] = None,
+    accept_worse: Annotated[
+        bool, typer.Option("--accept-worse", help="Let --update accept what became worse.")
     ] = False,
     accept_guessing: Annotated[
         bool,
@@ -58,6 +99,32 @@ def command(
             "--accept-guessing", help="Let --update accept an accuracy that guessing reaches too."
         ),
     ] = False,
+    detectable: Annotated[
+        bool,
+        typer.Option(
+            "--min-detectable-drop",
+            help="Run nothing: tell the least drop of accuracy that so many samples can show.",
+        ),
+    ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", metavar="FILE", help="The committed baseline, of files named here."
+        ),
+    ] = None,
+    data: OptionalData = None,
+    data_dir: DataDir = None,
+    target: Targets = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            metavar="POINTS",
+            help="Of files named here: fail when a stage is shown to lose more than this many "
+            "percentage points of accuracy, or an error grows by more per cent.",
+            show_default="0.5",
+        ),
+    ] = None,
     split: Split = "test",
     limit: Limit = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
@@ -65,166 +132,233 @@ def command(
     task_option: TaskOptions = None,
     threads: Threads = 1,
     user_model: UserModel = None,
+    outputs: CiOutputs = CiOutputs(),  # noqa: B008  it is frozen
     as_json: AsJson = False,
 ) -> None:
-    """Pass or fail against a baseline.
+    """Pass or fail by rules, against a baseline. `run` may be left out.
 
-    It runs the same stages as `edgeq compare`, and compares accuracy with a committed baseline,
-    sample by sample, or the score of the task. Exit status: 0 passed, 1 failed, 3 inconclusive, 4 a
-    target of the baseline does not work here.
+    It runs the stages that edgeq-gate.toml names and judges each rule of it on each stage, sample
+    by sample, against the committed baseline. Exit status: 0 passed, 1 failed, 3 inconclusive, 4 a
+    target does not work here. Without a file of rules, name files, --data and --baseline: then
+    accuracy is judged.
 
-    Inconclusive means: a stage that the baseline lacks, a stage of the baseline that was not run,
-    other samples, or another normalisation.
+    Inconclusive means: too few samples to tell, a stage that the baseline lacks, a stage of the
+    baseline that was not run, other samples, or another preprocessing.
     """
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
-    from edgeq.deploy.evaluation.baseline import Baseline
-    from edgeq.deploy.evaluation.chain import chain
-    from edgeq.deploy.evaluation.compare import compare
-    from edgeq.deploy.evaluation.gate import accept
-    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.gate import run
     from edgeq.deploy.inputs import load_data
-    from edgeq.deploy.tables import show_remarks, show_saturation
     from edgeq.errors import UsageError
-    from edgeq.files import check_output
+
+    given = {"--data": data, "--baseline": baseline, "--max-drop": max_drop, "--model": user_model}
+    if not artefacts and user_model is None:
+        told = [name for name, value in given.items() if value is not None]
+        if told:
+            raise UsageError(
+                f"{told[0]} is for files named here, and none is",
+                hint=f"name files, or write it into {config}",
+            )
+    else:
+        for name in ("--data", "--baseline"):
+            if given[name] is None:
+                raise UsageError(
+                    f"files are named, and no {name}", hint=f"add {name}, or name no file"
+                )
+    if not update and (stage or forget or accept_worse or accept_guessing):
+        raise UsageError("a flag of --update is given without it", hint="add --update")
+    source = None
+    if data is not None:
+        source = load_data(data, data_dir, preprocess, artefacts or ())
+    with with_model(artefacts or [], user_model, source) as files:
+        asked = (
+            _from_file(config)
+            if data is None
+            else _from_flags(
+                files,
+                data,
+                baseline or Path(),
+                0.5 if max_drop is None else max_drop,
+                data_dir=data_dir,
+                targets=tuple(target or ()),
+                split=split,
+                samples=limit,
+                task=task,
+                task_option=task_option,
+                threads=threads,
+                preprocessing=preprocess,
+            )
+        )
+        if detectable:
+            _show_detectable(asked, as_json=as_json)
+            return
+        with console.progress("gate") as advance:
+            result = (
+                run.update(
+                    asked,
+                    named=tuple(stage or ()),
+                    forget=tuple(forget or ()),
+                    accept_worse=accept_worse,
+                    accept_guessing=accept_guessing,
+                    source=source,
+                    progress=advance,
+                )
+                if update
+                else run.gate(asked, against=against, source=source, progress=advance)
+            )
+    _show(result, as_json=as_json)
+    outputs.write(result)
+    result.require_passed()
+
+
+def init(
+    artefacts: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="The files to judge; else those below this folder.", show_default=False
+        ),
+    ] = None,
+    data: Data = "",
+    target: Targets = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            "--preprocess",
+            metavar="NAME|FILE.toml",
+            help="How samples are fed; else as the files note.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path, typer.Option("--config", "-c", metavar="FILE", help="The file to write.")
+    ] = _FILE,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write edgeq-gate.toml for the files that are there and the targets that work here."""
+    from edgeq.deploy import console
+    from edgeq.deploy.gate.reading import read_config
+    from edgeq.deploy.gate.starting import found_in, initial
+    from edgeq.errors import UsageError
+    from edgeq.files import check_output, write_bytes
+
+    if not data:
+        raise UsageError("no data are named", hint="add --data NAME; edgeq data lists them")
+    check_output(config, overwrite=overwrite)
+    files = artefacts or found_in(Path())
+    text = initial(files, data, tuple(target or ()), config.parent, preprocess)
+    write_bytes(config, text.encode(), overwrite=overwrite)
+    made = read_config(config)
+    rules = [rule.name for rule in made.rules]
+    console.write_json(
+        "gate", {"config": config, "stages": made.stages, "rules": rules}, printed=as_json
+    )
+    if not as_json:
+        console.write(f"{config}: {len(made.stages)} stages, rules: {', '.join(rules)}")
+    console.next_step("edgeq gate --update makes the baseline; look at it, and commit both")
+
+
+app.command("run")(with_run(command))
+app.command("init")(init)
+
+
+def _from_file(path: Path) -> "GateConfig":
+    from edgeq.deploy.gate.reading import read_config
+
+    return read_config(path)
+
+
+def _from_flags(
+    files: list[Path], data: str, baseline: Path, max_drop: float, **more: Any
+) -> "GateConfig":
+    """A gate of accuracy alone."""
+    from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.gate.config import GateConfig, Rule
+    from edgeq.errors import UsageError
 
     if not (math.isfinite(max_drop) and max_drop >= 0):
         raise UsageError(
             f"a drop of {max_drop} points cannot be allowed", hint="give --max-drop 0 or more"
         )
-    if update:
-        check_output(baseline, overwrite=True)
-    before = None if update else Baseline.read(baseline)
-    source = load_data(data, data_dir, preprocess, artefacts)
-    with with_model(artefacts, user_model, source) as files, console.progress("gate") as advance:
-        observed = compare(
-            chain(files, target),
-            source,
-            split=split,
-            limit=limit,
-            threads=threads,
-            tensors=False,
-            task=AskedTask.parse(task, task_option),
-            progress=advance,
-        )
-    show_remarks(observed.comparison.remarks)
-    if not as_json:
-        show_saturation(observed.comparison.saturating)
-    if before is None:
-        made = accept(observed, baseline, len(source.classes), accept_guessing=accept_guessing)
-        _accepted(observed, made, baseline, as_json=as_json)
-    else:
-        _judge(observed, before, max_drop, as_json=as_json)
-
-
-def _accepted(observed: "Observed", made: "Baseline", path: Path, *, as_json: bool) -> None:
-    from edgeq.deploy import console
-    from edgeq.deploy.evaluation.outputs.scoring import TOP1
-
-    console.write_json(
-        "gate",
-        {
-            "outcome": "updated",
-            "baseline": str(path),
-            "verdicts": [],
-            "stages": observed.comparison.stages,
-        },
-        printed=as_json,
+    asked = AskedTask.parse(more.pop("task"), more.pop("task_option"))
+    return GateConfig(
+        artefacts=tuple(files),
+        data=data,
+        baseline=baseline,
+        rules=(Rule("accuracy", {"max_drop": max_drop}),),
+        folder=baseline.parent,
+        task=asked.name,
+        task_options=asked.options,
+        **more,
     )
+
+
+def _show_detectable(asked: "GateConfig", *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.gate.run import detectable, source_of
+
+    samples, drop = detectable(asked, source_of(asked))
+    power, changing = asked.levels.power, asked.levels.changing
+    points = None if drop is None else 100 * drop
+    content = {"samples": samples, "min_detectable_drop_points": points, "power": power}
+    console.write_json("gate", content, printed=as_json)
+    if not as_json:
+        what = "no drop at all" if points is None else f"a drop of {points:.2f} points"
+        console.write(
+            f"{samples:,} samples show {what} in {100 * power:g} of 100 gates, where "
+            f"{100 * changing:g} % of the samples change both ways beside it"
+        )
+
+
+def _show(result: "GateResult", *, as_json: bool) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.tables import show_remarks
+
+    console.write_json("gate", result.to_dict(), printed=as_json)
+    show_remarks(result.remarks)
     if as_json:
         return
-    scores = {stage.name: stage.score for stage in observed.comparison.stages}
-    rows = [(name, _figure(entry.value, scores[name])) for name, entry in made.stages.items()]
-    title = "accuracy %" if made.metric == TOP1 else made.metric
+    if result.outcome == "updated":
+        _show_changes(result)
+        return
+    table = result.table()
+    numbers = ("baseline", "now", "limit")
     console.write_table(
-        f"Accepted as the baseline {path}", ("stage", title), rows, numbers=(title,)
+        table.title,
+        table.columns[:-1],
+        [row[:-1] for row in table.rows],
+        numbers=numbers,
     )
-
-
-def _judge(observed: "Observed", before: "Baseline", max_drop: float, *, as_json: bool) -> None:
-    from edgeq.deploy import console
-    from edgeq.deploy.evaluation.baseline import changes
-    from edgeq.deploy.evaluation.gate import conclude, judge
-    from edgeq.deploy.evaluation.outputs.scoring import TOP1
-    from edgeq.errors import EdgeqError, Inconclusive
-
-    verdicts: tuple[StageVerdict, ...] = ()
-    problem: EdgeqError | None = None
-    try:
-        verdicts = judge(observed, before, max_drop)
-        conclude(verdicts, max_drop)
-    except EdgeqError as error:
-        problem = error
-    outcome = (
-        "passed"
-        if problem is None
-        else "inconclusive"
-        if isinstance(problem, Inconclusive)
-        else "failed"
-    )
-    console.write_json(
-        "gate",
-        {
-            "outcome": outcome,
-            "max_drop_points": max_drop,
-            "verdicts": verdicts,
-            "why": problem.what if problem else "",
-        },
-        printed=as_json,
-    )
-    if verdicts and not as_json:
-        scores = {stage.name: stage.score for stage in observed.comparison.stages}
-        plain = observed.measure == TOP1
-        columns = (
-            "stage",
-            "verdict",
-            "baseline %" if plain else "baseline",
-            "now %" if plain else "now",
-            "drop",
-            "gap",
-            "lost",
-            "gained",
-            "p",
-            "kB",
-            "size %",
-        )
-        console.write_table(
-            f"Gate: at most {max_drop:g} points may be lost"
-            if observed.measure == TOP1
-            else f"Gate: {observed.measure} may be worse by at most {max_drop:g}",
-            columns,
-            [_cells(verdict, scores.get(verdict.stage)) for verdict in verdicts],
-            numbers=columns[2:],
-        )
-    if problem is not None:
-        for change in changes(before):
-            console.note(f"since the baseline, {change}")
-        raise problem
-    if any((verdict.drop_points or 0) < 0 for verdict in verdicts):
+    for each in result.complaints:
+        console.write(f"{each.outcome.upper()}  {each.message}")
+        if each.cause:
+            console.write(f"  cause: {each.cause}")
+        if each.next_command:
+            console.write(f"  next: {each.next_command}")
+    better = [each for each in result.findings if _is_better(each)]
+    if better:
         console.note("edgeq: better than the baseline; --update keeps it that way")
 
 
-def _figure(value: float | None, scored: "Score | None") -> str:
-    """An accuracy in per cent, or a score with its unit."""
-    from edgeq.deploy.report.values import percent, score
+def _is_better(finding: "Finding") -> bool:
+    """Whether an accuracy is above the baseline's."""
+    if finding.rule != "accuracy.max_drop" or finding.baseline is None:
+        return False
+    return finding.unit == "points" and (finding.measured or 0.0) > finding.baseline
 
-    return percent(value) if scored is None or value is None else score(scored, value)
 
+def _show_changes(result: "GateResult") -> None:
+    """What an update changed, figure by figure."""
+    from edgeq.deploy import console
 
-def _cells(verdict: "StageVerdict", scored: "Score | None") -> tuple[str, ...]:
-    from edgeq.deploy.report.values import MISSING, general, kilobytes
-
-    judged = verdict.p_value is not None
-    return (
-        verdict.stage,
-        verdict.state,
-        _figure(verdict.baseline, scored),
-        _figure(verdict.now, scored),
-        MISSING if verdict.drop_points is None else f"{verdict.drop_points:.2f}",
-        MISSING if verdict.gap_points is None else f"{verdict.gap_points:.2f}",
-        str(verdict.lost) if judged else MISSING,
-        str(verdict.gained) if judged else MISSING,
-        general(verdict.p_value),
-        kilobytes(verdict.size_bytes),
-        MISSING if verdict.size_change is None else f"{100 * verdict.size_change:+.1f}",
-    )
+    rows = [
+        (
+            each.stage,
+            each.metric,
+            "new" if each.before is None else f"{each.before:.6g}",
+            "gone" if each.now is None else f"{each.now:.6g}",
+        )
+        for each in result.deltas
+    ]
+    title = f"Accepted as the baseline {result.baseline}" + ("" if rows else ": nothing changed")
+    columns = ("stage", "figure", "before", "after")
+    console.write_table(title, columns, rows, numbers=("before", "after"))

@@ -84,7 +84,16 @@ def read_config(path: Path) -> GateConfig:
         raise ArtefactError(
             f"{path} is no TOML: {error}", hint='write lines such as data = "digits"'
         ) from error
-    return _Reader(path, lines_of(text)).config(content)
+    return _Reader(path, lines_of(text)).config(content, path)
+
+
+def read_rules(content: Mapping[str, object]) -> tuple[Rule, ...]:
+    """Rules that are given as what stands under ``[rules]``.
+
+    Raises:
+        ArtefactError: one is unknown, or a value is of the wrong kind.
+    """
+    return _Reader(None, {}).rules(content)
 
 
 def rules_changed(config: GateConfig, earlier: bytes) -> Iterator[str]:
@@ -98,7 +107,7 @@ def rules_changed(config: GateConfig, earlier: bytes) -> Iterator[str]:
         return
     try:
         content = tomllib.loads(earlier.decode())
-        then = _Reader(config.path, {}).config(content)
+        then = _Reader(config.path, {}).config(content, config.path)
     except (ValueError, RecursionError, ArtefactError):
         yield f"the rules of then cannot be read, so nobody can tell how {config.path} changed"
         return
@@ -143,22 +152,22 @@ class _Reader:
     """Checks one file.
 
     Attributes:
-        path: the file.
+        path: the file; None for rules that come from elsewhere.
         lines: of its keys.
     """
 
-    path: Path
+    path: Path | None
     lines: Mapping[tuple[str, ...], int]
 
-    def config(self, content: Mapping[str, Any]) -> GateConfig:
+    def config(self, content: Mapping[str, Any], path: Path) -> GateConfig:
         """All of it."""
         told = self.table(content, (), _TOP, "key")
         for name in ("artefacts", "data", "rules"):
             if not told.get(name):
                 raise ArtefactError(
-                    f"{self.path} has no {name}", hint=f"add {name}, or write it by edgeq gate init"
+                    f"{path} has no {name}", hint=f"add {name}, or write it by edgeq gate init"
                 )
-        folder = self.path.parent
+        folder = path.parent
         data_dir = told.get("data_dir")
         samples = told.get("samples")
         if samples == 0:
@@ -169,12 +178,12 @@ class _Reader:
             baseline=folder / told.get("baseline", BASELINE),
             rules=self.rules(told["rules"]),
             folder=folder,
-            path=self.path,
+            path=path,
             command=told.get("command", ""),
             data_dir=None if data_dir is None else folder / data_dir,
             split=told.get("split", "test"),
             samples=None if samples is None else int(samples),
-            preprocessing=self.preprocessing(told.get("preprocessing")),
+            preprocessing=self.preprocessing(told.get("preprocessing"), folder),
             targets=told.get("targets", ()),
             stages=told.get("stages", ()),
             float_stage=told.get("float", ""),
@@ -249,7 +258,7 @@ class _Reader:
             told["rule"], told.get("stage", "*"), told["reason"], told["until"], self.line(where)
         )
 
-    def preprocessing(self, content: Any) -> AskedPreprocessing:
+    def preprocessing(self, content: Any, folder: Path) -> AskedPreprocessing:
         """How samples are fed: a name, a TOML file, or a table."""
         from edgeq.data.preprocessing import Preprocessing
 
@@ -259,7 +268,7 @@ class _Reader:
             if content in NAMES:
                 return AskedPreprocessing(content)
             if content.endswith(".toml"):
-                return AskedPreprocessing(str(self.path.parent / content))
+                return AskedPreprocessing(str(folder / content))
             raise self.unknown("preprocessing", content, ("preprocessing",), NAMES)
         if not isinstance(content, dict):
             raise self.wrong(
@@ -314,11 +323,12 @@ class _Reader:
         for length in range(len(where), 0, -1):
             if where[:length] in self.lines:
                 return self.lines[where[:length]]
-        return 1
+        return 0 if self.path is None else 1
 
     def wrong(self, where: tuple[str, ...], what: str, hint: str) -> ArtefactError:
         """The error for something at a place."""
-        return ArtefactError(f"{self.path}, line {self.line(where)}: {what}", hint=hint)
+        place = "rules" if self.path is None else f"{self.path}, line {self.line(where)}"
+        return ArtefactError(f"{place}: {what}", hint=hint)
 
     def unknown(
         self, noun: str, name: str, where: tuple[str, ...], known: Iterable[str]

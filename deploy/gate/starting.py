@@ -1,0 +1,120 @@
+"""``edgeq gate init``: the first file of rules, from the files that are there."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.evaluation.chain import chain, load_target
+from edgeq.deploy.evaluation.compare import shorten
+from edgeq.errors import UsageError
+from edgeq.formats.artefact import detect
+from edgeq.plan import Planner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edgeq.deploy.evaluation.chain import Pair
+
+SUFFIXES = (".onnx", ".tflite")
+_MOST = 12  # files that are taken without being named
+
+
+def found_in(folder: Path) -> list[Path]:
+    """The models below a folder, hidden folders left out.
+
+    Raises:
+        UsageError: there are none, or so many that nobody can tell which are meant.
+    """
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise UsageError(
+            f"there is no ONNX or TFLite file below {folder}", hint="name the files to judge"
+        )
+    if len(found) > _MOST:
+        raise UsageError(
+            f"there are {len(found)} models below {folder}", hint="name those to judge"
+        )
+    return found
+
+
+def initial(
+    artefacts: Sequence[Path],
+    data: str,
+    targets: Sequence[str],
+    folder: Path,
+    preprocessing: str | None = None,
+) -> str:
+    """The text of a file of rules that suits some files on the targets that work here.
+
+    Args:
+        artefacts: the files.
+        data: the data set.
+        targets: the runtimes; all that work here where none is named.
+        folder: of the file of rules, which paths are told from.
+        preprocessing: a name or a TOML file; None for what the files note.
+
+    Raises:
+        EdgeqError: see :func:`edgeq.deploy.evaluation.chain.chain`.
+    """
+    pairs = chain(artefacts, tuple(targets))
+    names = shorten([pair.artefact for pair in pairs])
+    stages = [f"{names[pair.artefact]} @ {pair.target}" for pair in pairs]
+    files = [os.path.relpath(path, folder) for path in dict.fromkeys(p.artefact for p in pairs)]
+    told = os.path.relpath(data, folder) if os.sep in data and ":" not in data else data
+    lines = [
+        "# What `edgeq gate` judges. Each rule is a line; the guide explains them all.",
+        f"artefacts = {_list(files)}",
+        '# command = "python export.py"  # what makes them, if they are not committed',
+        f"data = {json.dumps(told)}",
+        *([] if preprocessing is None else [f"preprocessing = {json.dumps(preprocessing)}"]),
+        f"stages = {_list(stages)}",
+        'baseline = "edgeq-baseline.json"',
+        "",
+        "[statistics]",
+        "alpha = 0.05  # how often nothing but luck may fail a rule",
+        "",
+        "[rules]",
+        "accuracy = { max_drop = 0.5 }  # points that may be lost",
+        *_rules(pairs, names),
+        "",
+        "# [[expect]]  # a failure that is known and let pass for a time",
+        '# rule = "accuracy.max_drop"',
+        '# stage = "*.tflite @ *"',
+        '# reason = "issue 12"',
+        "# until = 2027-01-31",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rules(pairs: Sequence[Pair], names: dict[Path, str]) -> Iterator[str]:
+    """The rules that these stages can be judged by from the start."""
+    files = [path for path in names if detect(path) != "checkpoint"]
+    if files:
+        yield "exactness = true  # every integer in the files is the baseline's"
+        yield "size = { max_growth = 0.05 }"
+        patterns = [] if len(files) == len(names) else [f"{names[path]} @ *" for path in files]
+        stages = f", stages = {_list(patterns)}" if patterns else ""
+        yield f'lint = {{ fail_on = ["error"]{stages} }}'
+    planned = [
+        f"{names[pair.artefact]} @ {pair.target}"
+        for pair in pairs
+        if pair.artefact in files and isinstance(load_target(pair.target), Planner)
+    ]
+    if planned:
+        stages = "" if len(planned) == len(pairs) else f", stages = {_list(planned)}"
+        yield f"placement = {{ same = true{stages} }}  # operators run where they ran"
+
+
+def _list(texts: Sequence[str]) -> str:
+    if len(texts) < 3:
+        return f"[{', '.join(map(json.dumps, texts))}]"
+    return "[\n" + "".join(f"    {json.dumps(text)},\n" for text in texts) + "]"
