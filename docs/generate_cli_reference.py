@@ -101,7 +101,7 @@ USES = {
     ),
     "gate": (
         "in CI, to fail a build when a network got worse",
-        "edgeq gate exported/digits.onnx --data digits --baseline baseline.json",
+        "edgeq gate",
         "gate-in-ci",
     ),
     "runs": (

@@ -22,6 +22,7 @@ from edgeq.deploy.gate import run as gating
 from edgeq.deploy.gate.config import FILE, GateConfig
 from edgeq.deploy.gate.reading import read_config, read_rules
 from edgeq.deploy.inputs import data_for
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

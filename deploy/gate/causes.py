@@ -87,15 +87,16 @@ class _Search:
         entry = self._context.baseline.stages.get(stage.name)
         if entry is None:
             return "", ask_why
+        lost, cure = self._saturates(stage)
         same = self._context.measured.observed.artefacts[stage.name] == entry.sha256
         if not same:
             cause, command = self._of_file(stage, str(pair.artefact), ask_why)
-            return self._new_float(stage) or cause, command
+            cause = self._new_float(stage) or cause
+            return "; ".join(filter(None, (lost, cause))), cure or command
         changed = self._surroundings(stage)
-        lost = self._saturates(stage)
         if changed or lost:
-            told_all = "; ".join([*([lost] if lost else []), *changed])
-            return f"the file is the baseline's; other is {told_all}", ask_why
+            told_all = "; ".join(filter(None, (lost, *changed)))
+            return f"the file is the baseline's; other is {told_all}", cure or ask_why
         return self._reason(stage), ask_why
 
     def _of_file(self, stage: Stage, path: str, ask_why: str) -> tuple[str, str]:
@@ -126,12 +127,12 @@ class _Search:
         then = baseline.stages[stage.name].facts
         return found + context_changes(then, stage.facts)
 
-    def _saturates(self, stage: Stage) -> str:
-        """Whether sums saturate on this processor."""
+    def _saturates(self, stage: Stage) -> tuple[str, str]:
+        """What saturates on this processor, and what to do about it; empty where nothing does."""
         for each in self._context.measured.observed.comparison.saturating:
             if each.name == stage.name and (each.wrong or not each.counted):
-                return f"the processor, on which pairs of products saturate: {each.what}"
-        return ""
+                return f"the processor: {each.what}", each.hint
+        return "", ""
 
     def _new_float(self, stage: Stage) -> str:
         """Whether the float stage fell as much, so that quantisation is not to blame."""

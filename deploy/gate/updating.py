@@ -34,7 +34,8 @@ def require_plausible(measured: Measured, classes: int) -> None:
     if like:
         raise Inconclusive(
             f"no baseline is written: {'; '.join(like)}",
-            hint="see the remarks above; to accept it as it is, add --accept-guessing",
+            hint="; ".join((*measured.observed.comparison.remarks, "accept it as it is by "))
+            + "--accept-guessing",
         )
 
 

@@ -72,7 +72,10 @@ def test_commands_take_them(answer: Callable[..., Any], tmp_path: Path, targets:
     assert [row["target"] for row in rows] == ["ort-cpu-ref", "ort-cpu"]
     baseline = tmp_path / "base.json"
     accepted = answer("gate", path, "--data", "fake", "--baseline", baseline, "--update", *targets)
-    assert [stage["target"] for stage in accepted["stages"]] == ["ort-cpu-ref", "ort-cpu"]
+    assert [stage["stage"] for stage in accepted["stages"]] == [
+        "net.onnx @ ort-cpu-ref",
+        "net.onnx @ ort-cpu",
+    ]
 
 
 def test_formats_and_dialects_take_commas_too(refusal: Callable[..., str], tmp_path: Path) -> None:

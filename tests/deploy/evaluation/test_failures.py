@@ -327,10 +327,10 @@ def test_the_gate_judges_the_others(
     assert answer(*arguments, "--update")["outcome"] == "updated"
     break_on("a-board", call=1)
     found = answer(*arguments, code=4)
-    states = {verdict["stage"]: verdict["state"] for verdict in found["verdicts"]}
-    assert states.pop("net.tflite @ a-board") == "unavailable"
-    assert set(states.values()) == {"passed"}
-    assert "cannot run here: the worker was killed by SIGSEGV" in found["why"]
+    states = {each["stage"]: each["outcome"] for each in found["findings"]}
+    assert states.pop("net.tflite @ a-board") == "not-run"
+    assert set(states.values()) == {"pass"}
+    assert "cannot run here: the worker was killed by SIGSEGV" in found["findings"][0]["message"]
 
 
 def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path) -> None:

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 from tests.support.runtimes import fake_targets
 
-from edgeq.deploy.evaluation.baseline import Baseline
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.evaluation.compare import compare
-from edgeq.deploy.evaluation.gate import conclude, drop_between, judge
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
-from edgeq.errors import GateFailed, Inconclusive, UnknownName, UsageError
-from edgeq.results import Score
+from edgeq.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,52 +93,3 @@ def test_options_are_keys_and_values() -> None:
     assert AskedTask.parse(None, None) == AskedTask()
     with pytest.raises(UsageError, match="'decoder' has no value"):
         AskedTask.parse("mAP", ["decoder"])
-
-
-def test_the_gate_judges_scores(tmp_path: Path) -> None:
-    source, task = fake_targets.source(), AskedTask("roc-auc", {"positive": "b"})
-    good = fake_targets.artefact(tmp_path, "onnx")
-    before = compare(chain([good], ["ort-cpu-ref"]), source, task=task)
-    path = tmp_path / "baseline.json"
-    Baseline.of(before).write(path)
-    baseline = Baseline.read(path)
-    assert baseline.metric == "ROC-AUC (positive=b)"
-    (verdict,) = judge(before, baseline, 0.0)
-    assert (verdict.state, verdict.baseline, verdict.now, verdict.p_value) == ("passed", 1, 1, None)
-    fake_targets.artefact(tmp_path, "onnx", wrong=20)
-    after = compare(chain([good], ["ort-cpu-ref"]), source, task=task)
-    (verdict,) = judge(after, baseline, 1.0)
-    assert verdict.state == "failed"
-    with pytest.raises(GateFailed, match=r"is worse by \d+.\d\d, 1 are allowed: 1 in the baseline"):
-        conclude([verdict], 1.0)
-    plain = compare(chain([good], ["ort-cpu-ref"]), source)
-    with pytest.raises(Inconclusive, match=r"holds ROC-AUC .positive=b., and this run"):
-        judge(plain, baseline, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("then", "now", "higher", "percent", "drop"),
-    [
-        (0.8, 0.7, True, True, 10),
-        (0.2, 0.3, False, True, 10),
-        (2.0, 3.0, False, False, 50),
-        (2.0, 3.0, True, False, -50),
-        (0.0, 0.0, False, False, 0),
-    ],
-)
-def test_a_drop_is_in_points_or_per_cent_of_an_error(
-    then: float, now: float, *, higher: bool, percent: bool, drop: float
-) -> None:
-    score = Score("made-up", now, 1, higher_is_better=higher, percent=percent)
-    assert drop_between(then, now, score) == pytest.approx(drop)
-
-
-def test_a_score_that_is_no_number_is_no_baseline(tmp_path: Path) -> None:
-    """ROC-AUC where no sample is of the class that is to be found."""
-    source = fake_targets.source()
-    alone = replace(source, test=source.test.take(np.array([0, 4, 8])))
-    files = [fake_targets.artefact(tmp_path, "onnx")]
-    task = AskedTask("roc-auc", {"positive": "b"})
-    observed = compare(chain(files, ["ort-cpu-ref"]), alone, task=task)
-    with pytest.raises(UsageError, match="has no ROC-AUC on these samples"):
-        Baseline.of(observed)

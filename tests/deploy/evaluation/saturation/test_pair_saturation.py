@@ -426,10 +426,10 @@ class TestCommands:
         ]
         assert run(["gate", str(fake_targets.artefact(tmp_path, "onnx")), *base, "--update"]) == 0
         assert run(["gate", str(fake_targets.artefact(tmp_path, "onnx", wrong=9)), *base]) == 1
-        told = capsys.readouterr().err
-        assert "net.onnx @ ort-cpu lost 22.50 points" in told
+        told = capsys.readouterr().out
+        assert "net.onnx @ ort-cpu: lost 22.50 points" in told
         assert "12 of 640 sums are wrong" in told
-        assert "hint: edgeq export" in told
+        assert "next: edgeq export" in told
         assert told.count("sums are wrong") == 1, "the other stage loses as much, by something else"
 
 
