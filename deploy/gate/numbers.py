@@ -74,9 +74,9 @@ def numbers_of(path: Path) -> dict[str, str]:
         digest = _digest(settings.encode())
         found[f"{operator.name}|operator"] = f"{operator.op_type} {settings[:80]} #{digest}"
         if constants:
-            joined = b"".join(np.ascontiguousarray(each).tobytes() for each in constants)
+            stored = b"".join(np.ascontiguousarray(each).tobytes() for each in constants)
             size = sum(each.size for each in constants)
-            found[f"{operator.name}|constants"] = f"{size:,} numbers #{_digest(joined)}"
+            found[f"{operator.name}|constants"] = f"{size:,} numbers #{_digest(stored)}"
     return found
 
 

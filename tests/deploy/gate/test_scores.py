@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,20 +22,20 @@ from edgeq.results import Score
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROC = {"task": "roc-auc", "task_options": {"positive": "b"}, "targets": ["ort-cpu-ref"]}
+gate = partial(edgeq.gate, task="roc-auc", task_options={"positive": "b"}, targets=["ort-cpu-ref"])
 
 
 @pytest.mark.usefixtures("fakes")
 def test_scores_are_judged_by_a_paired_bootstrap(tmp_path: Path) -> None:
     source, base = fake_targets.source(), tmp_path / "baseline.json"
     file = fake_targets.artefact(tmp_path, "onnx")
-    assert edgeq.gate([file], source, base, update=True, **ROC).outcome == "updated"
-    (same,) = edgeq.gate([file], source, base, **ROC).findings
+    assert gate([file], source, base, update=True).outcome == "updated"
+    (same,) = gate([file], source, base).findings
     assert (same.outcome, same.baseline, same.measured) == ("pass", 1, 1)
     assert same.interval == (0, 0)
     fake_targets.artefact(tmp_path, "onnx", wrong=20)
     rules = {"accuracy": {"max_drop": 1, "equivalent_within": 5}}
-    worse, apart = edgeq.gate([file], source, base, rules=rules, **ROC).findings
+    worse, apart = gate([file], source, base, rules=rules).findings
     assert (worse.outcome, apart.outcome) == ("fail", "fail")
     assert worse.interval is not None
     assert worse.interval[0] > 1
