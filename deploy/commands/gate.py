@@ -208,6 +208,14 @@ def command(
             )
     _show(result, as_json=as_json)
     outputs.write(result)
+    if update:
+        console.next_step("git", "add", asked.baseline, *([asked.path] if asked.path else []))
+    elif result.passed:
+        console.next_step("nothing is left to do: it may be merged")
+    else:
+        told = [each.next_command for each in result.complaints]
+        command = next((each for each in told if each.startswith("edgeq ")), "edgeq gate --json")
+        console.next_step(command)
     result.require_passed()
 
 
@@ -254,7 +262,7 @@ def init(
     )
     if not as_json:
         console.write(f"{config}: {len(made.stages)} stages, rules: {', '.join(rules)}")
-    console.next_step("edgeq gate --update makes the baseline; look at it, and commit both")
+    console.next_step("edgeq", "gate", "--update", "--config", config)
 
 
 app.command("run")(with_run(command))

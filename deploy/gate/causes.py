@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.diff.run import diff
@@ -20,7 +21,6 @@ from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from edgeq.data import DataSource
     from edgeq.deploy.gate.judges.context import Context
@@ -36,6 +36,7 @@ def with_causes(
     context: Context,
     source: DataSource,
     old_files: Mapping[str, Path],
+    commit: str,
 ) -> list[Finding]:
     """Findings of which those that failed name a cause and the next command.
 
@@ -44,8 +45,9 @@ def with_causes(
         context: the run and its baseline.
         source: the data.
         old_files: the baseline's files that are at hand, by name.
+        commit: that holds them; empty for what is checked out.
     """
-    search = _Search(context, source, old_files)
+    search = _Search(context, source, old_files, commit)
     return [
         search.explained(each)
         if each.outcome == "fail" and not (each.cause and each.next_command)
@@ -57,8 +59,11 @@ def with_causes(
 class _Search:
     """Looks for causes; what takes time is done once, and only if it is needed."""
 
-    def __init__(self, context: Context, source: DataSource, old_files: Mapping[str, Path]) -> None:
+    def __init__(
+        self, context: Context, source: DataSource, old_files: Mapping[str, Path], commit: str
+    ) -> None:
         self._context, self._source, self._old_files = context, source, old_files
+        self._commit = commit
         self._why: Why | None = context.measured.operators
         self._asked = self._why is not None
         self._known: dict[str, tuple[str, str]] = {}
@@ -113,12 +118,22 @@ class _Search:
                 more = len(differs) - NAMED
                 if first:
                     rest = f"; and {counted(more, 'other difference')}" if more > 0 else ""
-                    return f"the file is another one: {first}{rest}", f"edgeq diff OLD {path}"
+                    return f"the file is another one: {first}{rest}", self._ask_diff(path)
         if found:
-            return f"the file is another one: {told(found, then)}", (
-                f"edgeq diff OLD {path}, where OLD is the baseline's file; {ask_why}"
-            )
+            command = ask_why if old is None else self._ask_diff(path)
+            return f"the file is another one: {told(found, then)}", command
         return self._reason(stage) or "the file has other bytes, and the same numbers", ask_why
+
+    def _ask_diff(self, path: str) -> str:
+        """How to see all that is different from the baseline's file."""
+        file = shlex.quote(path)
+        before = shlex.quote(f"{Path(path).stem}.before{Path(path).suffix}")
+        commit = self._commit[:12] or "HEAD"
+        folder, name = Path(path).parent, shlex.quote(f"{commit}:./{Path(path).name}")
+        return (
+            f"git -C {shlex.quote(str(folder))} show {name} > {before} && "
+            f"edgeq diff {before} {file}"
+        )
 
     def _surroundings(self, stage: Stage) -> list[str]:
         """What is different around a file that is the same."""

@@ -74,7 +74,7 @@ def gate(
             config, stages_of(config), source, old_files=old_files, progress=progress
         )
         context = Context(config, measured, baseline)
-        findings = with_causes(judge(context), context, source, old_files)
+        findings = with_causes(judge(context), context, source, old_files, commit)
     day = dt.datetime.now(tz=dt.UTC).date()
     findings, remarks = expected([*stale, *findings], config.expected, day)
     now = measured.baseline(config.threads)
