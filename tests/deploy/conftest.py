@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.checks.schemas import check_document
 from tests.support.runtimes import fake_targets
 
 import edgeq.data
@@ -43,6 +44,7 @@ def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
         document = json.loads(capsys.readouterr().out)
         assert document["schema"] == f"edgeq.{arguments[0]}/2"
         assert document["edgeq_version"] == edgeq.__version__
+        check_document(document)
         return document
 
     return ask
