@@ -73,6 +73,7 @@ docs: $(CORE) $(DOCS) ## write again what is generated from the code, and build 
 	@$(BIN)/python docs/generate_methods_reference.py
 	@$(BIN)/python docs/generate_lint_reference.py
 	@$(BIN)/python docs/generate_devices_reference.py
+	@$(BIN)/python docs/generate_schemas.py
 	@$(SITE)
 
 lock: $(CORE) ## resolve the ranges of pyproject.toml into requirements/ again; with UPGRADE=1, to the newest versions

@@ -58,6 +58,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
     from edgeq.deploy.evaluation.selftest import SelfTest
     from edgeq.deploy.evaluation.survey import Survey
     from edgeq.deploy.evaluation.verify import Verification
+    from edgeq.deploy.gate.result import GateResult
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
     from edgeq.deploy.pipeline.export import ExportedFile
@@ -135,6 +136,13 @@ def documents() -> dict[str, tuple[Form, ...]]:
         "export": (
             {"files": [exported]},
             {"files": [exported], "verification": dict[str, Verification]},
+        ),
+        "gate": (
+            hints(GateResult),
+            {"config": str, "stages": list[str], "rules": list[str]},
+            {"samples": int, "min_detectable_drop_points": float | None, "power": float},
+            {"outcome": str, "max_drop_points": float, "verdicts": list[Any], "why": str},
+            {"outcome": str, "baseline": str, "verdicts": list[Any], "stages": list[Any]},
         ),
         "lint": ({"files": list[LintReport]},),
         "models": (

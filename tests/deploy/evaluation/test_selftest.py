@@ -148,7 +148,7 @@ def test_setup_is_asked_of_the_target(
     assert run(["targets", "setup", "lent", "--force"]) == 0
     printed = capsys.readouterr()
     assert (printed.out.strip(), printed.err.strip()) == (
-        "lent is ready; edgeq targets lent tries it",
+        "lent is ready\nnext: edgeq targets lent",
         "working",
     )
     assert asked == [False, True]
