@@ -55,6 +55,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
     from edgeq.deploy.evaluation.audit import Audit
     from edgeq.deploy.evaluation.calibrated import Trials
     from edgeq.deploy.evaluation.emulation import Emulation
+    from edgeq.deploy.evaluation.profiling.result import Profiled
     from edgeq.deploy.evaluation.selftest import SelfTest
     from edgeq.deploy.evaluation.survey import Survey
     from edgeq.deploy.evaluation.verify import Verification
@@ -74,7 +75,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
     from edgeq.machine import Machine
     from edgeq.models.catalogue import ModelEntry, ModelSpec
     from edgeq.models.stability.symmetric import StepMargin
-    from edgeq.results import Accuracy, Comparison, Failure, Profile, Score
+    from edgeq.results import Accuracy, Comparison, Score
     from edgeq.training.graph.recipe import GraphRecipe
     from edgeq.training.graph.records import GraphEpoch
     from edgeq.training.recipes.recipe import Recipe
@@ -150,7 +151,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
             {"run": str, "margins": list[StepMargin]},
         ),
         "operators": ({"operators": list[OperatorSupport], "calibrated_as": dict[str, str]},),
-        "profile": ({"machine": Machine, "profiles": list[Profile], "failures": list[Failure]},),
+        "profile": ({"machine": Machine, **hints(Profiled)},),
         "runs": (
             {"runs": [listed]},
             {"comparison": RunComparison, "different": list[Figure]},
