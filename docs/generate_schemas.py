@@ -68,6 +68,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
     from edgeq.deploy.runs.manifest import Manifest
     from edgeq.deploy.scheme_check.findings import Finding
     from edgeq.deploy.search.result import SearchResult
+    from edgeq.deploy.sweep.run import SweepResult
     from edgeq.deploy.why.detail import TensorDetail
     from edgeq.deploy.why.records import Why
     from edgeq.device import Device
@@ -100,6 +101,8 @@ def documents() -> dict[str, tuple[Form, ...]]:
         "shapes": dict[str, list[int]],
         "task": str,
         "preprocessing": dict[str, Any],
+        "broken": dict[str, list[str]],
+        "doubts": list[str],
     }
     graph = {**named, "shape": list[int], "edges": int}
     listed = {"folder": str, "manifest": Manifest}
@@ -161,6 +164,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
             {**hints(SearchResult), "scheme": str, "flags": list[str], "pareto": list[int]},
         ),
         "survey": ({"machine": Machine, "survey": Survey},),
+        "sweep": ({"folder": str, "title": str, "result": SweepResult},),
         "targets": (
             {"targets": list[TargetRow], "package_conflicts": list[str], "machine": Machine},
             {"targets": list[TargetRow], "self_tests": list[SelfTest]},

@@ -111,6 +111,8 @@ def command(
         console.write_json("sweep", {"folder": folder, "title": sweep.title, "result": found})
     else:
         _show(sweep, found, folder)
+    if not found.failures:
+        console.next_step("with more parameters or seeds in the file, give the same command again")
     if found.failures:
         listed = [f"\n  {_named(parameters)}: {error}" for parameters, error in found.failures]
         more = len(listed) - _SHOWN
