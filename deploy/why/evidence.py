@@ -57,6 +57,7 @@ class Evidence:
         saturation: the layers whose pairs of products saturate there; None where none does.
         plan: what the target makes of the file; None where it does not tell.
         overflows: what happened to the sums of operators, where the target counts them.
+        remedy: what to do about other numbers in the file.
     """
 
     pair: Pair
@@ -70,6 +71,7 @@ class Evidence:
     saturation: PairSaturation | None = None
     plan: Plan | None = None
     overflows: Mapping[str, OverflowStats] | None = None
+    remedy: str = ""
 
     __repr__ = brief
 

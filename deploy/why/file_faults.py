@@ -9,7 +9,7 @@ from edgeq.deploy.why.records import Cause
 from edgeq.errors import EdgeqError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from edgeq.deploy.why.evidence import Place
@@ -27,12 +27,15 @@ _KINDS: Mapping[str, CauseKind] = {
 }
 
 
-def faults_in(path: Path, places: Mapping[str, Place]) -> list[Cause]:
+def faults_in(
+    path: Path, places: Mapping[str, Place], *, without: Collection[str] = ()
+) -> list[Cause]:
     """The errors that lint rules find in a file.
 
     Args:
         path: an ONNX or TFLite file.
         places: its operators by name.
+        without: rules whose findings are explained otherwise.
     """
     try:
         report = lint(path)
@@ -40,7 +43,7 @@ def faults_in(path: Path, places: Mapping[str, Place]) -> list[Cause]:
         return []
     found = []
     for each in report.findings:
-        if each.severity != "error" or each.rule not in _KINDS:
+        if each.severity != "error" or each.rule not in _KINDS or each.rule in without:
             continue
         place = places.get(each.node)
         found.append(

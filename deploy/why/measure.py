@@ -67,6 +67,8 @@ class OperatorMeter:
         noise: the squared local error, in squared steps.
         signal: the squared values, in squared steps.
         rounded: whether the recording holds integers.
+        read: of a recording in real numbers, the mean square of what the operator reads, in squared
+            steps.
     """
 
     operator: Operator
@@ -78,6 +80,7 @@ class OperatorMeter:
     noise: float = 0.0
     signal: float = 0.0
     rounded: bool = True
+    read: float = 0.0
     accumulated_noise: float = 0.0
     accumulated_signal: float = 0.0
     accumulated_lsb: int = 0
@@ -95,6 +98,8 @@ class OperatorMeter:
         self.elements += error.size
         self.rounded = rounded
         self.signal += _squares(found.seen)
+        if not rounded:
+            self._count_read(found, error.size)
         if not error.any():
             self.lsb.update(error)
             return None
@@ -167,6 +172,13 @@ class OperatorMeter:
             return ()
         found = tuple(int(i) for i in np.flatnonzero(self.wrong_channels))
         return () if len(found) == self.wrong_channels.size else found
+
+    def _count_read(self, found: Replayed, size: int) -> None:
+        """Take one batch into the mean square of what is read."""
+        count = sum(values.size for values in found.inputs.values())
+        if count:
+            mean = sum(map(_squares, found.inputs.values())) / count
+            self.read += (mean - self.read) * size / self.elements
 
     def _count_clipped(self, found: Replayed, error: NDArray[np.float32]) -> None:
         params = self.operator.params

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.why.evidence import Place
+from edgeq.diffing.replay import Operator
 from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from edgeq.diffing.replay import Operator
+    import onnx_ir as ir
 
 _BOUNDARY = frozenset(("QuantizeLinear", "DequantizeLinear"))
 """What only enters and leaves the integers; it is no operator to be counted."""
@@ -38,6 +39,40 @@ def places_of(path: Path, operators: Sequence[Operator]) -> dict[str, Place]:
             made = next((each for each in operators if tensor in each.inputs), None)
             if made is not None:
                 found.setdefault(reader, found[made.tensor])
+    return found
+
+
+def places_unread(path: Path) -> dict[str, Place]:
+    """The operators of an ONNX file that cannot be run on integers, as far as quantisers show them.
+
+    Raises:
+        ArtefactError: the file is missing or broken.
+    """
+    from edgeq.formats.onnx_io import read
+    from edgeq.qdq.nodes import title
+    from edgeq.qdq.qoperator.convert import as_qdq
+
+    def tensor_of(node: ir.Node) -> str:
+        """The first value behind a node that is quantised, else its own result."""
+        value = node.outputs[0]
+        while value.consumers() and not any(n.op_type in _BOUNDARY for n in value.consumers()):
+            value = next(iter(value.consumers())).outputs[0]
+        return value.name or ""
+
+    nodes = [node for node in as_qdq(read(path)).graph if node.op_type not in _BOUNDARY]
+    found: dict[str, Place] = {}
+    for number, node in enumerate(nodes, start=1):
+        read_from = tuple(value.name or "" for value in node.inputs if value is not None)
+        operator = Operator(
+            tensor_of(node), title(node), node.op_type, number, None, None, read_from
+        )
+        place = Place(operator, title(node), number, len(nodes))
+        for name in (operator.tensor, title(node)):
+            found.setdefault(name, place)
+        for value in node.inputs:
+            reader = None if value is None else value.producer()
+            if reader is not None and reader.op_type == "DequantizeLinear":
+                found.setdefault(title(reader), place)
     return found
 
 

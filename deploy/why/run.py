@@ -12,12 +12,15 @@ from edgeq.deploy.evaluation.chain import load_target, replay_target
 from edgeq.deploy.evaluation.compare import Observed, compare
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
-from edgeq.deploy.why.causes import causes_of, preprocessing, quantization
+from edgeq.deploy.pipeline.reading import view_of
+from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence
 from edgeq.deploy.why.exposing import ExposedSession, exposed
 from edgeq.deploy.why.file_faults import faults_in
 from edgeq.deploy.why.measure import StageMeter, by_names_of
-from edgeq.deploy.why.places import places_of
+from edgeq.deploy.why.origin.differences import origin_of
+from edgeq.deploy.why.origin.noise import excess, rounding_noise
+from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
 from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
@@ -33,9 +36,11 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.why.evidence import Place
+    from edgeq.deploy.why.origin.differences import Origin
     from edgeq.deploy.why.records import Cause, OperatorError
     from edgeq.deploy.why.stages import Judged
-    from edgeq.diffing.replay import ReplaySession
+    from edgeq.diffing.replay import Recorded, ReplaySession
+    from edgeq.quant import QuantParams
     from edgeq.target import Session
 
 _FEW = 4
@@ -135,7 +140,9 @@ class _Chain:
         self.places: dict[str, Place] = {}
         self.remarks: list[str] = []
         self.overflows: dict[Pair, Mapping[str, Any]] = {}
-        self.doubts = ""
+        self.origin: Origin | None = None
+        self.faults: list[Cause] = []
+        self.grids: dict[str, QuantParams] = {}
         files = (
             each.pair.artefact
             for each in stages
@@ -147,15 +154,21 @@ class _Chain:
         """Feed all samples through all stages, and judge each operator."""
         with ExitStack() as stack:
             program = self._program()
-            if program is None or self.file is None:
+            if self.file is None:
                 return
-            self.places = places_of(self.file, program.operators)
+            self.places = self._places(program)
+            self.origin = self._origin()
+            if program is None:
+                return
+            self.grids = {
+                each.tensor: each.params for each in program.operators if each.params is not None
+            }
             sessions = self._sessions(stack)
             self.meters = {pair: StageMeter() for pair in sessions}
             done = 0
             for images, _ in fed(self.part, self.source, BATCH):
                 recorded = {
-                    pair: by_names_of(program, session.tensors(images))
+                    pair: self._by_names(program, pair, session.tensors(images))
                     for pair, session in sessions.items()
                 }
                 for stage in self.stages:
@@ -188,6 +201,42 @@ class _Chain:
             )
             return None
 
+    def _places(self, program: ReplaySession | None) -> dict[str, Place]:
+        if self.file is None:
+            return {}
+        if program is not None:
+            return places_of(self.file, program.operators)
+        with suppress(EdgeqError):
+            return places_unread(self.file) if detect(self.file) == "onnx" else {}
+        return {}
+
+    def _origin(self) -> Origin | None:
+        """The first quantised file held against the float one; None where there is none."""
+        stage = next((each for each in self.stages if each.from_float), None)
+        if stage is None or stage.against is None or self.file is None:
+            return None
+        real = stage.against.artefact
+        if detect(real) != "onnx":
+            return None
+        try:
+            found = origin_of(real, self.file, self.places)
+        except EdgeqError as error:
+            self.remarks.append(f"{self.file.name} is not held against {real.name}: {error.what}")
+            return None
+        self.remarks += [found.remark] if found.remark else []
+        return found
+
+    def _by_names(
+        self, program: ReplaySession, pair: Pair, recorded: Mapping[str, Recorded]
+    ) -> dict[str, Recorded]:
+        """A recording by the names of the first quantised file."""
+        if self.origin is not None and any(
+            each.from_float and each.against == pair for each in self.stages
+        ):
+            values = self.origin.values
+            return {name: recorded[its] for name, its in values.items() if its in recorded}
+        return by_names_of(program, recorded)
+
     def _is_itself(self, stage: Judged) -> bool:
         """Whether it is what the others are judged by: the first file, on its reference."""
         capabilities = load_target(stage.pair.target).capabilities
@@ -219,7 +268,9 @@ class _Chain:
         compared = observed.comparison
         first = self.file or self.stages[0].pair.artefact
         causes, doubt = preprocessing.find(first, self.source)
-        causes += faults_in(self.file, self.places) if self.file is not None else []
+        self.faults = self._faults()
+        if not any(stage.from_float for stage in self.stages):
+            causes += self.faults
         self.remarks += [doubt] if doubt else []
         explained: dict[Pair, list[int]] = {}
         answers: dict[Pair, Answers] = {}
@@ -253,14 +304,7 @@ class _Chain:
         if not stage.quantized or stage.against is None:
             return []
         if stage.from_float:
-            if answers.lost is None or answers.gained is None or not answers.are_lost:
-                return []
-            results = self._float_errors(stage)
-            return [
-                quantization.find(
-                    stage.pair.artefact, results, self.places, answers.lost, answers.gained
-                )
-            ]
+            return self._of_origin(stage, answers)
         file = self._diff(stage)
         if not meter.wrong and (file is None or not file.differences):
             return []
@@ -285,8 +329,59 @@ class _Chain:
             ),
             _plan(target, stage.pair.artefact, self.threads) if meter.wrong else None,
             self.overflows.get(stage.pair),
+            f"edgeq diff {stage.against.artefact} {stage.pair.artefact}",
         )
         return causes_of(evidence)
+
+    def _faults(self) -> list[Cause]:
+        """What lint rules find; where the float file tells of scales, it tells of biases' too."""
+        if self.file is None:
+            return []
+        told = self.origin is not None and any("scale" in e.kind for e in self.origin.differences)
+        return faults_in(self.file, self.places, without=("bias-scale",) if told else ())
+
+    def _of_origin(self, stage: Judged, answers: Answers) -> list[Cause]:
+        """Why a quantised stage differs from the float one by more than rounding."""
+        if stage.against is None:
+            return []
+        results = self._float_errors(stage)
+        rounding = self._rounding(stage.against)
+        evidence = Evidence(
+            stage.pair,
+            stage.against,
+            load_target(stage.pair.target).capabilities,
+            self.places,
+            StageMeter(),
+            () if self.origin is None else self.origin.differences,
+            remedy=f"quantise it again: edgeq calibrate {stage.against.artefact}",
+        )
+        found = file_numbers.by_operator(evidence, evidence.differences)
+        if not found and (self.origin is None or not self.origin.remark):
+            found = quantization.beyond_rounding(evidence, results, rounding)
+        found = [*found, *self.faults]
+        if found or answers.lost is None or answers.gained is None or not answers.are_lost:
+            return found
+        times = {name: None if each is None else sum(each) for name, each in rounding.items()}
+        return [
+            quantization.find(
+                stage.pair.artefact, results, self.places, answers.lost, answers.gained, times
+            )
+        ]
+
+    def _rounding(self, real: Pair) -> dict[str, tuple[float, float] | None]:
+        """How many times what rounding gives each operator is off, within its grid and beyond."""
+        if self.file is None or real not in self.meters:
+            return {}
+        layers = {
+            place.operator.tensor: layer
+            for layer in view_of(self.file).layers
+            if (place := self.places.get(layer.node)) is not None
+        }
+        meters = self.meters[real].meters
+        return {
+            name: excess(meter, rounding_noise(meter, layers.get(name), self.grids))
+            for name, meter in meters.items()
+        }
 
     def _float_errors(self, stage: Judged) -> tuple[OperatorError, ...]:
         """How far operators are from the float stage, given its values."""

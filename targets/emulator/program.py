@@ -64,6 +64,8 @@ class Slot:
         shown: the names under which people may ask for it.
         rows: of an input of whole numbers that pick rows of a table, how many rows that has; 0 for
             any other tensor.
+        holds: the smallest and the largest integer less its zero point that it can hold, where an
+            activation leaves fewer than its grid has; None for the whole grid.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Slot:
     axes: tuple[int, ...] | None = None
     shown: tuple[str, ...] = ()
     rows: int = 0
+    holds: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

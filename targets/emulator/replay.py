@@ -54,9 +54,8 @@ class Recording:
             given[i] = seen[i]
             if not isinstance(found, QuantizedTensor) and slot.params is not None:
                 zero = int(slot.params.zero_point)
-                given[i] = torch.clamp(
-                    torch.round(seen[i]), slot.params.qmin - zero, slot.params.qmax - zero
-                )
+                low, high = slot.holds or (slot.params.qmin - zero, slot.params.qmax - zero)
+                given[i] = torch.clamp(torch.round(seen[i]), low, high)
         return cls(given, seen)
 
 

@@ -55,6 +55,11 @@ def find(evidence: Evidence) -> list[Cause]:
         return []
     if other := _another_version(evidence, relevant):
         return [other]
+    return by_operator(evidence, relevant)
+
+
+def by_operator(evidence: Evidence, relevant: Sequence[Difference]) -> list[Cause]:
+    """One cause for each operator that differences are about."""
     grouped: dict[str, list[Difference]] = defaultdict(list)
     for each in relevant:
         place = _place(evidence, each)
@@ -97,16 +102,30 @@ def _place(evidence: Evidence, difference: Difference) -> Place | None:
 
 def _cause(evidence: Evidence, place: Place | None, together: Sequence[Difference]) -> Cause:
     main = together[0]
-    shown = evidence.meter.wrong
-    unseen = () if shown else ("no number of these samples is wrong because of it",)
     return evidence.cause(
         _kind(together),
         "; ".join(f"{_named(each, place)}: {each.detail}" for each in together),
-        f"edgeq diff {evidence.against.artefact} {evidence.pair.artefact}",
+        evidence.remedy,
         place=place,
         channels=next((each.channels for each in together if each.channels), main.channels),
-        evidence=unseen,
+        evidence=_unseen(evidence),
     )
+
+
+def _unseen(evidence: Evidence) -> tuple[str, ...]:
+    """What is to be said where no operator is wrong given equal inputs."""
+    if evidence.meter.wrong or not evidence.meter.meters:
+        return ()
+    moved = [
+        meter
+        for meter in evidence.meter.meters.values()
+        if meter.accumulated_noise and meter.accumulates
+    ]
+    if not moved:
+        return ("no number of these samples is wrong because of it",)
+    first = min(moved, key=lambda meter: meter.operator.number)
+    where = repr(first.operator.tensor)
+    return (f"every operator is right given what it reads; the numbers are others from {where} on",)
 
 
 def _named(difference: Difference, place: Place | None) -> str:

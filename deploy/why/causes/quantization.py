@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgeq.deploy.why.evidence import Place
+    from edgeq.deploy.why.evidence import Evidence, Place
     from edgeq.deploy.why.records import OperatorError
 
+FACTOR = 10.0
+"""From this multiple of what rounding gives on, a squared error is not rounding: errors of one sign
+add up faster than those of either, though never so much over a whole tensor."""
+_CUT_OFF = 100.0
+"""The same of values beyond the grid: other samples than those of calibration reach further."""
 _CLIPPED = 0.5
 """Of the squared error of an operator: from this share on clipping is what hurts it."""
 
@@ -24,6 +29,7 @@ def find(
     places: Mapping[str, Place],
     lost: int,
     gained: int,
+    rounding: Mapping[str, float | None],
 ) -> Cause:
     """Why a stage loses answers to the float stage by more than chance.
 
@@ -33,6 +39,7 @@ def find(
         places: the operators by name.
         lost: samples that were right in float and are wrong now.
         gained: the other way round.
+        rounding: how many times what rounding gives an operator is off; None where that is unknown.
     """
     told = f"quantisation loses {lost:,} answers and gains {gained:,}, more than chance explains"
     known = [each for each in operators if math.isfinite(each.sqnr_db)]
@@ -43,14 +50,16 @@ def find(
     worst = min(known, key=lambda each: each.sqnr_db)
     place = places[worst.tensor]
     clips = worst.clipped > _CLIPPED
-    what = f"{told}; most in {worst.tensor!r}, {worst.sqnr_db:.1f} dB given equal inputs, " + (
-        f"{100 * worst.clipped:.0f} % of its squared error from values beyond its grid"
-        if clips
-        else "by rounding"
-    )
+    times = rounding.get(worst.tensor)
+    if clips:
+        why = f"{100 * worst.clipped:.0f} % of its squared error from values beyond its grid"
+    elif times is None:
+        why = f"and how much of that is rounding is not known of a {place.operator.op_type}"
+    else:
+        why = f"by rounding: {times:.2g} times the squared error that its steps give"
     return Cause(
         "clipping" if clips else "quantisation",
-        what,
+        f"{told}; most in {worst.tensor!r}, {worst.sqnr_db:.1f} dB given equal inputs, {why}",
         place.title,
         place.operator.op_type,
         place.number,
@@ -66,3 +75,39 @@ def find(
             else f"give {worst.tensor!r} more bits, or train: edgeq train"
         ),
     )
+
+
+def beyond_rounding(
+    evidence: Evidence,
+    operators: Sequence[OperatorError],
+    rounding: Mapping[str, tuple[float, float] | None],
+) -> list[Cause]:
+    """The first operator that is further from float, given its values, than rounding explains.
+
+    Args:
+        evidence: the stage.
+        operators: how far each operator is from the float stage, in the order of execution.
+        rounding: how many times what rounding gives each is off, within its grid and beyond it.
+    """
+    for each in operators:
+        inside, beyond = rounding.get(each.tensor) or (0.0, 0.0)
+        far = inside > FACTOR or beyond > _CUT_OFF
+        if not far or each.tensor not in evidence.places:
+            continue
+        clips = beyond > _CUT_OFF
+        told = (
+            f"values beyond its grid are cut off, {beyond:.3g} times the squared error of rounding"
+            if clips
+            else f"its squared error is {inside:.3g} times what rounding explains"
+        )
+        return [
+            evidence.cause(
+                "clipping" if clips else "conversion",
+                f"{told}; {each.sqnr_db:.1f} dB given the float network's values",
+                "calibrate with another observer: edgeq calibrate --list-methods"
+                if clips
+                else evidence.remedy,
+                place=evidence.places[each.tensor],
+            )
+        ]
+    return []

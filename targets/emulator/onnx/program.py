@@ -135,6 +135,9 @@ class _OnnxCompiler:
                 params,
                 shown=tuple(readable.name for readable in known),
                 rows=tensor.high + 1 if tensor.is_index and tensor.is_input else 0,
+                holds=None
+                if tensor.is_float or tensor.is_index
+                else (tensor.low - tensor.zero_point, tensor.high - tensor.zero_point),
             )
         )
         return self.places[tensor.name]

@@ -59,7 +59,7 @@ KINDS: dict[str, Plant] = {
     "weights of 6 bits": on_weights(quarter, "conversion"),
     "weights clipped": on_weights(lambda a: np.clip(a, -20, 20), "conversion"),
     "weights in noise": on_weights(
-        lambda a: np.clip(a + np.random.default_rng(0).integers(-2, 3, a.shape), -128, 127),
+        lambda a: np.clip(a + np.random.default_rng(9).integers(-2, 3, a.shape), -128, 127),
         "conversion",
     ),
     "kernel transposed": on_weights(lambda a: a.swapaxes(-1, -2), "layout", images=True),

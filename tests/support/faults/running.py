@@ -75,3 +75,17 @@ def complaint(causes: Sequence[Cause], told: Planted) -> str:
     if told.channels and set(cause.channels) != set(told.channels):
         return f"channels {cause.channels}, not {told.channels}: {cause.what}"
     return ""
+
+
+def asked_of_float(
+    real: onnx.ModelProto, others: Sequence[onnx.ModelProto], source: DataSource, folder: Path
+) -> list[list[Cause]]:
+    """Why each of some quantised files differs from the float network: all causes."""
+    real_path, path = folder / "float.onnx", folder / "faulty.onnx"
+    real_path.write_bytes(real.SerializeToString())
+    found = []
+    for model in others:
+        path.write_bytes(model.SerializeToString())
+        told = why(chain([real_path, path], REFERENCE), source).why
+        found.append(list(told.causes))
+    return found

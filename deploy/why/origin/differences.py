@@ -1,0 +1,321 @@
+"""What a quantised file holds otherwise than quantising a float file would give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.brief import brief
+from edgeq.deploy.pipeline.reading import view_of
+from edgeq.deploy.why.origin.matching import BOUNDS, match
+from edgeq.deploy.why.origin.unrounded import layers_as_network, network_of, unrounded
+from edgeq.diffing.records import Difference
+from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
+from edgeq.formats.artefact import detect
+from edgeq.formats.onnx_io import read
+from edgeq.linting import onnx_view
+from edgeq.qdq.nodes import constant_of, stripped, title
+from edgeq.qdq.qoperator.convert import as_qdq
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.deploy.why.origin.matching import Matching
+    from edgeq.deploy.why.origin.unrounded import FloatNetwork, FloatNode
+    from edgeq.linting.model import LintLayer, LintModel
+    from edgeq.quant import QuantParams
+
+_DEFAULTS: Mapping[str, tuple[int, ...]] = {"group": (1,), "ceil_mode": (0,)}
+_COMPARED = frozenset(("pads", "strides", "dilations", "group", "perm", "ceil_mode"))
+_FEW = 4
+_CHANGED = 0.1
+"""Of the layers: where more than this share, and more than one, is changed, a method changed them:
+equalisation, bias correction, AdaRound. A fault is in one place."""
+_OTHERS = 2
+"""Grids of other Relus that show where they begin."""
+_COARSER = 2.0
+_FOLDED = 1e-4
+"""Of a factor: what float32 may add to 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """A quantised file beside the float one.
+
+    Attributes:
+        differences: what rounding does not explain, in the order of the graph.
+        layers: how many layers both have.
+        values: for each tensor of the quantised file, the float file's that it is.
+        remark: why the layers are not judged, in a sentence; empty where they are.
+    """
+
+    differences: tuple[Difference, ...]
+    layers: int
+    values: Mapping[str, str]
+    remark: str = ""
+
+    __repr__ = brief
+
+
+def origin_of(real: Path, file: Path, known: Collection[str]) -> Origin:
+    """Hold a quantised file against the float one that it was made from.
+
+    Args:
+        real: a float ONNX file.
+        file: a quantised file, ONNX or TFLite; of TFLite, layers alone are compared.
+        known: the names of tensors that operators are known by.
+
+    Raises:
+        ArtefactError: a file is broken, or has operators that cannot be brought to one form.
+    """
+    network = network_of(read(real))
+    if detect(file) == "onnx":
+        quantized = as_qdq(read(file))
+        other = network_of(unrounded(quantized))
+        view = onnx_view.view(quantized, file.name)
+        return _Comparison(network, other, view, known, quantized).run()
+    view = view_of(file)
+    return _Comparison(network, layers_as_network(view), view, known).run()
+
+
+class _Comparison:
+    def __init__(
+        self,
+        real: FloatNetwork,
+        other: FloatNetwork,
+        view: LintModel,
+        known: Collection[str],
+        quantized: ir.Model | None = None,
+    ) -> None:
+        self.matching: Matching = match(real, other)
+        self.readers = other.readers()
+        self.known, self.quantized, self.chosen = known, quantized, 0
+        self.stored = {} if quantized is None else dict(_stored(quantized, known))
+        self.grids = {each.name: each.grid for each in view.activations}
+        self.layers = {each.node: each for each in view.layers}
+        if quantized is not None:
+            self.layers = {
+                node.outputs[0].name or "": self.layers[title(node)]
+                for node in quantized.graph
+                if title(node) in self.layers
+            }
+
+    def run(self) -> Origin:
+        """Everything that differs, or a remark where most layers do."""
+        found = (
+            [] if self.quantized is None else [*self._structure(), *self._zeros(), *self._twice()]
+        )
+        by_layer = [
+            list(self._layer(real.layer, other))
+            for real, other in self.matching.pairs
+            if real.layer is not None and other.layer is not None
+        ]
+        changed = self.chosen + sum(
+            any(each.kind != "activation scale" for each in found_there) for found_there in by_layer
+        )
+        remark = ""
+        if changed > max(1.0, _CHANGED * len(by_layer)):
+            remark = (
+                f"{changed} of {len(by_layer)} layers hold other weights or biases than rounding "
+                "the float file's gives: a method or another training changed them, so they are "
+                "not judged one by one"
+            )
+        else:
+            found += [each for differences in by_layer for each in differences]
+        return Origin(
+            tuple(dict.fromkeys(found)),
+            len(by_layer),
+            {self.stored.get(name, name): its for name, its in self.matching.values.items()},
+            remark,
+        )
+
+    def _layer(self, real: FloatLayer, node: FloatNode) -> Iterator[Difference]:
+        """What a layer holds that rounding does not explain."""
+        layer, folded = self.layers.get(node.outputs[0]), node.layer
+        if layer is None or folded is None or layer.weights is None or layer.weight_grid is None:
+            return
+        if not layer.weights.size == folded.weights.size == real.weights.size:
+            return
+        gain = _gain(layer, folded)
+        wanted = FloatLayer(
+            real.node,
+            real.weights / gain.reshape(-1, *[1] * (real.weights.ndim - 1)),
+            real.bias / gain,
+        )
+        if self.quantized is None:
+            wanted = _channels_last(wanted, layer)
+        if is_chosen(wanted, layer):
+            self.chosen += 1
+            return
+        source = self._near(node.inputs[0]) if node.inputs else ""
+        found = list(rounding_differences(wanted, layer, layer.node, source))
+        if (
+            found
+            and (gain == -1).all()
+            and not list(rounding_differences(real, layer, layer.node, source))
+        ):
+            readers = self.readers.get(node.outputs[0], [node])
+            where = self._near(readers[0].outputs[0])
+            found = [Difference("operator", where, "a sum became a difference")]
+        yield from found
+
+    def _near(self, name: str) -> str:
+        """The name of a value, or of the first one behind it, by which an operator is known."""
+        for _ in range(_FEW):
+            readers = self.readers.get(name, [])
+            if name in self.stored or name in self.known or len(readers) != 1:
+                break
+            name = readers[0].outputs[0]
+        return self.stored.get(name, name)
+
+    def _grid(self, name: str) -> QuantParams | None:
+        return self.grids.get(name, self.grids.get(self._near(name)))
+
+    # ---- structure -----------------------------------------------------------------------------
+
+    def _structure(self) -> Iterator[Difference]:
+        for real, other in self.matching.pairs:
+            where = self._near(other.outputs[0])
+            if {real.op_type, other.op_type} <= BOUNDS:
+                yield from self._bounds(real.bounds, other.bounds, where)
+            elif real.op_type != other.op_type:
+                yield Difference("operator", where, f"{real.op_type} became {other.op_type}")
+            else:
+                yield from _attributes(real, other, where)
+        for other in self.matching.added:
+            where = self._near(other.outputs[0])
+            if other.op_type in BOUNDS:
+                yield from self._bounds(None, other.bounds, where)
+            elif other.op_type == "Neg":
+                yield Difference("operator added", where, "Neg is only in the quantised file")
+        for real, lacks in self.matching.missing:
+            if real.op_type in BOUNDS:
+                yield from self._bounds(real.bounds, None, self._near(lacks))
+
+    def _zeros(self) -> Iterator[Difference]:
+        """Grids that begin below zero where their values do not, nor those of the other Relus."""
+        below: dict[str, int] = {}
+        for real, other in self.matching.pairs:
+            where = self._near(other.outputs[0])
+            grid = self._grid(where)
+            shared = any(
+                each.op_type == "Concat" for each in self.readers.get(other.outputs[0], ())
+            )
+            if real.bounds is not None and real.bounds[0] == 0 and grid is not None and not shared:
+                below[where] = int(np.max(grid.zero_point)) - grid.qmin
+        moved = {where: steps for where, steps in below.items() if steps}
+        if len(moved) == 1 and len(below) > _OTHERS:
+            ((where, steps),) = moved.items()
+            yield Difference(
+                "zero point",
+                where,
+                f"its values begin at zero and its grid {steps} "
+                f"{'step' if steps == 1 else 'steps'} below; those of the other "
+                f"{len(below) - 1} begin at zero",
+                steps=steps,
+            )
+
+    def _bounds(
+        self,
+        real: tuple[float, float] | None,
+        other: tuple[float, float] | None,
+        where: str,
+    ) -> Iterator[Difference]:
+        """Values that are cut off elsewhere, by an operator or by the end of a grid."""
+        grid = self._grid(where)
+        if grid is None or grid.axis is not None:
+            return
+        scale, zero = float(grid.scale), int(grid.zero_point)
+        ends = scale * (grid.qmin - zero), scale * (grid.qmax - zero)
+        before, after = (
+            (max(low, ends[0]), min(high, ends[1]))
+            for low, high in (each or (float("-inf"), float("inf")) for each in (real, other))
+        )
+        if all(abs(a - b) <= scale for a, b in zip(before, after, strict=True)):
+            return
+        told = [f"{low:.4g} to {high:.4g}" for low, high in (before, after)]
+        yield Difference("range", where, f"values from {told[0]} became {told[1]}")
+
+    def _twice(self) -> Iterator[Difference]:
+        """Values that are put on a coarser grid before they are put on their own."""
+        for node in () if self.quantized is None else self.quantized.graph:
+            if node.op_type != "QuantizeLinear" or node.inputs[0] is None:
+                continue
+            reader = node.inputs[0].producer()
+            if reader is None or reader.op_type != "DequantizeLinear":
+                continue
+            writer = None if reader.inputs[0] is None else reader.inputs[0].producer()
+            if writer is None or writer.op_type != "QuantizeLinear":
+                continue
+            before, after = _scale(writer), _scale(node)
+            if before and after and before > _COARSER * after:
+                yield Difference(
+                    "activation scale",
+                    self._near(node.inputs[0].name or ""),
+                    f"it is put on a grid of x{before / after:.4g} the step first",
+                    factor=before / after,
+                )
+
+
+def _stored(quantized: ir.Model, known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each value that is quantised, and the name that its integers go by."""
+    for node in quantized.graph:
+        value = node.inputs[0] if node.op_type == "QuantizeLinear" else None
+        if value is None or constant_of(value) is not None:
+            continue
+        made = node.outputs[0]
+        behind = [made, *(each.outputs[0] for each in made.consumers() if each.op_type == "Clip")]
+        names = [stripped(each.name or "") for each in behind]
+        yield from ((value.name or "", name) for name in names if name in known)
+
+
+def _gain(layer: LintLayer, folded: FloatLayer) -> NDArray[np.float64]:
+    """What a folded layer has more than its integers say: the factor that was folded, (out,)."""
+    if layer.weights is None or layer.weight_grid is None:
+        return np.ones(1)
+    count = len(layer.weights)
+    scale = np.atleast_1d(layer.weight_grid.scale).astype(np.float64).reshape(-1, 1)
+    stored = layer.weights.reshape(count, -1) * (scale if len(scale) in (1, count) else scale.max())
+    mine, its = stored, folded.weights.reshape(count, -1)
+    norm = (mine * mine).sum(1)
+    gain = np.where(norm > 0, (mine * its).sum(1) / np.where(norm > 0, norm, 1), 1.0)
+    gain = np.where(np.abs(gain - 1) < _FOLDED, 1.0, gain)
+    return np.where(np.abs(gain + 1) < _FOLDED, -1.0, np.where(gain == 0, 1.0, gain))
+
+
+def _channels_last(real: FloatLayer, layer: LintLayer) -> FloatLayer:
+    """The columns of a fully connected layer in the order of rows, columns, channels.
+
+    Converters put them so where a flattened image comes before; the order that fits best is taken.
+    """
+    if real.weights.ndim != 2 or layer.weights is None:
+        return real
+    count, width = real.weights.shape
+    integers = layer.weights.reshape(count, -1)
+    best, most = real, float((real.weights * integers).sum())
+    for channels in range(2, width // 2 + 1):
+        if width % channels:
+            continue
+        turned = real.weights.reshape(count, channels, -1).swapaxes(1, 2).reshape(count, -1)
+        alike = float((turned * integers).sum())
+        if alike > most:
+            best, most = FloatLayer(real.node, turned, real.bias), alike
+    return best
+
+
+def _attributes(real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
+    for name in sorted(_COMPARED & (real.attributes.keys() | other.attributes.keys())):
+        mine, its = (each.attributes.get(name, _DEFAULTS.get(name)) for each in (real, other))
+        if mine is not None and its is not None and mine != its:
+            yield Difference("attribute", where, f"{name}: {list(mine)} became {list(its)}")
+
+
+def _scale(node: ir.Node) -> float:
+    scale = constant_of(node.inputs[1])
+    return float(scale) if scale is not None and scale.size == 1 else 0.0

@@ -1,0 +1,210 @@
+"""Which operator of a float network is which of a quantised file's: by weights, then by structure.
+
+Layers belong together whose weights are most alike; what lies between them is followed from value
+to value. Names only decide where neither does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.brief import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeq.deploy.why.origin.unrounded import FloatNetwork, FloatNode
+
+BOUNDS = frozenset(("Relu", "Clip"))
+_ALIKE = 0.9
+"""The cosine of weights from which on they are the same layer's."""
+_SAME = 0.02
+"""By how much less the cosine may be of layers that share their weights."""
+_FAR = 4  # operators that the quantised file may lack in a row
+_ADDED = BOUNDS | {"Neg", "Identity", "Abs", "Cast"}
+"""What is more likely put in than put in the place of another operator."""
+
+
+@dataclass(slots=True)
+class Matching:
+    """The operators of two networks.
+
+    Attributes:
+        pairs: operators that are one: the float network's, and the other's.
+        values: for each value of the other network, the float network's value that it is.
+        added: operators that only the other network has.
+        missing: operators that only the float network has, each with the value that lacks it.
+    """
+
+    pairs: list[tuple[FloatNode, FloatNode]] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    added: list[FloatNode] = field(default_factory=list)
+    missing: list[tuple[FloatNode, str]] = field(default_factory=list)
+
+    __repr__ = brief
+
+
+def match(real: FloatNetwork, other: FloatNetwork) -> Matching:
+    """Pair the operators of a float network with those of another one.
+
+    Args:
+        real: the float network.
+        other: the quantised file in float.
+    """
+    return _Matcher(real, other).run()
+
+
+class _Matcher:
+    def __init__(self, real: FloatNetwork, other: FloatNetwork) -> None:
+        self.real, self.other = real, other
+        self.readers = real.readers()
+        self.makers = {name: node for node in real.nodes for name in node.outputs}
+        self.free = {id(node) for node in real.nodes}
+        self.layers = {
+            id(b): a
+            for a, b in pairs_of_layers(
+                [node for node in real.nodes if node.layer is not None],
+                [node for node in other.nodes if node.layer is not None],
+            )
+        }
+        self.found = Matching()
+
+    def run(self) -> Matching:
+        """Walk through the other network in its order."""
+        names = set(self.real.inputs)
+        for mine, its in zip(self.other.inputs, self.real.inputs, strict=False):
+            self.found.values[mine] = mine if mine in names else its
+        for node in self.other.nodes:
+            known = [self.found.values.get(name, "") for name in node.inputs]
+            partner = self._layer(node, known) or self._partner(node, known)
+            if partner is None:
+                self.found.added.append(node)
+                self.found.values |= {name: known[0] for name in node.outputs if known and known[0]}
+                continue
+            self.free.discard(id(partner))
+            self.found.pairs.append((partner, node))
+            self.found.values |= dict(zip(node.outputs, partner.outputs, strict=False))
+            if len(partner.inputs) == len(node.inputs) == 1:
+                self._missing(known[0], partner.inputs[0], node.inputs[0])
+        for bound, lacks in self.found.missing:
+            if bound.op_type in BOUNDS:  # the grid cuts off what the operator would
+                self.found.values[lacks] = bound.outputs[0]
+        return self.found
+
+    def _layer(self, node: FloatNode, known: Sequence[str]) -> FloatNode | None:
+        """The layer that it is; of several with the same weights the one that reads the same."""
+        partner = self.layers.get(id(node))
+        if partner is None:
+            return None
+        least = _cosine(partner, node) - _SAME
+        able = [
+            each
+            for each in self.real.nodes
+            if each.layer is not None
+            and id(each) in self.free
+            and _size(each) == _size(node)
+            and _cosine(each, node) >= least
+        ]
+        exact = [each for each in able if each.inputs == tuple(known)]
+        if exact or id(partner) in self.free:
+            return exact[0] if exact else partner
+        return able[0] if able else None
+
+    def _missing(self, known: str, wanted: str, lacks: str) -> None:
+        """Note the operators between what the other network reads and what it should."""
+        path: list[FloatNode] = []
+        at = wanted
+        while at != known and len(path) <= _FAR and at in self.makers:
+            maker = self.makers[at]
+            path.append(maker)
+            if len(maker.inputs) != 1 or maker.layer is not None:
+                return
+            at = maker.inputs[0]
+        if at == known:
+            entries = [(node, lacks) for node in path if id(node) in self.free]
+            self.found.missing += [each for each in entries if each not in self.found.missing]
+
+    def _partner(self, node: FloatNode, known: Sequence[str]) -> FloatNode | None:
+        near = list(
+            dict.fromkeys(
+                self._near(known),
+            )
+        )
+        same = [each for each in near if _kind(each) == _kind(node) and each.layer is None]
+        same.sort(key=lambda each: (each.inputs != tuple(known), each.constants != node.constants))
+        for each in same:
+            if set(each.inputs) == set(known) and each.constants == node.constants:
+                return each
+        named = [each for each in same if each.outputs == node.outputs]
+        if named or same:
+            return (named or same)[0]
+        behind = [
+            reader
+            for each in near
+            if each.op_type in BOUNDS
+            for reader in self._near(each.outputs)
+            if _kind(reader) == _kind(node) and reader.layer is None
+        ]
+        if behind and node.op_type not in BOUNDS:
+            return behind[0]
+        if node.op_type in _ADDED or node.layer is not None:
+            return None
+        others = [
+            each
+            for each in near
+            if each.layer is None
+            and each.op_type not in _ADDED
+            and len(each.inputs) == len(node.inputs)
+        ]
+        return others[0] if others else None
+
+    def _near(self, names: Sequence[str]) -> Iterator[FloatNode]:
+        for name in names:
+            for each in self.readers.get(name, ()):
+                if id(each) in self.free:
+                    yield each
+
+
+def pairs_of_layers(
+    real: Sequence[FloatNode], other: Sequence[FloatNode]
+) -> list[tuple[FloatNode, FloatNode]]:
+    """Layers in pairs: by their weights, then by name and order among those of one shape."""
+    found: list[tuple[FloatNode, FloatNode]] = []
+    free, waiting = list(real), list(other)
+    alike = {(id(a), id(b)): _cosine(a, b) for a in real for b in other if _size(a) == _size(b)}
+    for least in (_ALIKE, -2.0):
+        rest = []
+        for node in waiting:
+            able = [each for each in free if _size(each) == _size(node)]
+            named = [each for each in able if each.outputs == node.outputs and least < 0]
+            best = max(named or able, key=lambda a: alike[id(a), id(node)], default=None)
+            if best is None or (least > 0 and alike[id(best), id(node)] < least):
+                rest.append(node)
+                continue
+            best = best if named or least > 0 else able[0]
+            free.remove(best)
+            found.append((best, node))
+        waiting = rest
+    if len(free) == len(waiting):
+        found += zip(free, waiting, strict=True)
+    return found
+
+
+def _size(node: FloatNode) -> tuple[int, int]:
+    layer = node.layer
+    return (0, 0) if layer is None else (len(layer.weights), layer.weights.size)
+
+
+def _cosine(a: FloatNode, b: FloatNode) -> float:
+    if a.layer is None or b.layer is None:
+        return -1.0
+    mine, its = a.layer.weights.reshape(-1), b.layer.weights.reshape(-1)
+    size = float(np.linalg.norm(mine) * np.linalg.norm(its))
+    return float(mine @ its) / size if size else 0.0
+
+
+def _kind(node: FloatNode) -> str:
+    return "bounds" if node.op_type in BOUNDS else node.op_type

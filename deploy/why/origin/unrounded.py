@@ -1,0 +1,215 @@
+"""A quantised file as the float network of its own real numbers, and a float one in that form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeq.brief import brief
+from edgeq.calibration.quantize import fold_onnx
+from edgeq.diffing.rounding import FloatLayer
+from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, title
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    from edgeq.linting.model import LintModel
+
+LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_SMALL = 8
+_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatNode:
+    """An operator of a folded float network.
+
+    Attributes:
+        name: its name.
+        op_type: what it is.
+        inputs: the names of what it reads and is computed.
+        outputs: the names of its results.
+        attributes: those that say what it computes.
+        constants: the small constants that it reads: places, axes and sizes.
+        bounds: where it cuts values off; None where it does not.
+        layer: its weights; None for none.
+    """
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, tuple[int, ...]]
+    constants: tuple[tuple[float, ...], ...] = ()
+    bounds: tuple[float, float] | None = None
+    layer: FloatLayer | None = None
+
+    __repr__ = brief
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatNetwork:
+    """A float network, all folded that can be.
+
+    Attributes:
+        inputs: the names of its inputs.
+        nodes: in the order of execution.
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[FloatNode, ...]
+
+    __repr__ = brief
+
+    def readers(self) -> dict[str, list[FloatNode]]:
+        """Who reads each value."""
+        found: dict[str, list[FloatNode]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                found.setdefault(name, []).append(node)
+        return found
+
+
+def network_of(model: ir.Model) -> FloatNetwork:
+    """A float model as operators, all folded that can be.
+
+    Args:
+        model: the model; left as it is.
+
+    Raises:
+        ArtefactError: it cannot be brought to that form.
+    """
+    folded = fold_onnx(model)
+    return FloatNetwork(
+        tuple(value.name or "" for value in folded.graph.inputs if value.const_value is None),
+        tuple(_node(node) for node in folded.graph if constant_of(node.outputs[0]) is None),
+    )
+
+
+def layers_as_network(view: LintModel) -> FloatNetwork:
+    """The layers of a file in the real numbers that their integers stand for, and nothing else."""
+    return FloatNetwork((), tuple(_layers_of(view)))
+
+
+def _layers_of(view: LintModel) -> Iterator[FloatNode]:
+    for each in view.layers:
+        if each.weights is None or each.weight_grid is None:
+            continue
+        scale = np.atleast_1d(each.weight_grid.scale).astype(np.float64)
+        wide = scale.reshape(-1, *[1] * (each.weights.ndim - 1))
+        bias: NDArray[np.float64] = np.zeros(len(each.weights))
+        if each.bias is not None and each.bias_grid is not None:
+            bias = each.bias.astype(np.float64) * np.atleast_1d(each.bias_grid.scale)
+        layer = FloatLayer(each.node, each.weights * wide, bias)
+        yield FloatNode(each.node, each.op_type, (), (each.node,), {}, layer=layer)
+
+
+def unrounded(model: ir.Model) -> ir.Model:
+    """A QDQ model without its quantisers, with the real numbers that its integers stand for."""
+    copy = model.clone()
+    for node in list(copy.graph):
+        if node.op_type == "DequantizeLinear" and constant_of(node.inputs[0]) is not None:
+            _store(copy.graph, node)
+        elif node.op_type in _QUANTIZERS or (node.op_type == "Clip" and _clips_integers(node)):
+            _pass(copy.graph, node)
+    for node in copy.graph:  # movers of integers move real numbers now
+        for value in node.outputs:
+            value.type = None
+    return copy
+
+
+def _store(graph: ir.Graph, node: ir.Node) -> None:
+    import onnx_ir as ir
+
+    integers = constant_of(node.inputs[0])
+    if integers is None:
+        return
+    grid = grid_of(node)
+    scale, zero = grid.broadcast(integers.ndim)
+    real = ((integers.astype(np.float64) - zero) * scale).astype(np.float32)
+    name = node.outputs[0].name or ""
+    value = ir.Value(name=name, const_value=ir.tensor(real, name=name))
+    value.shape, value.type = ir.Shape(real.shape), ir.TensorType(ir.DataType.FLOAT)
+    node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    graph.initializers[name] = value
+
+
+def _pass(graph: ir.Graph, node: ir.Node) -> None:
+    """Let readers of a node read its input."""
+    import onnx_ir as ir
+
+    source, made = node.inputs[0], node.outputs[0]
+    if source is None:
+        return
+    if made.is_graph_output():
+        name = made.name
+        kept = ir.node("Identity", [source])
+        graph.insert_before(node, kept)
+        made.replace_all_uses_with(kept.outputs[0], replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        kept.outputs[0].name = name
+        kept.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        return
+    made.replace_all_uses_with(source)
+    graph.remove(node, safe=True)
+
+
+def _clips_integers(node: ir.Node) -> bool:
+    bound = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    return bound is not None and bound.dtype.kind in "iu"
+
+
+def _node(node: ir.Node) -> FloatNode:
+    read = tuple(
+        value.name or ""
+        for value in node.inputs
+        if value is not None and constant_of(value) is None
+    )
+    return FloatNode(
+        title(node),
+        node.op_type,
+        read,
+        tuple(value.name or "" for value in node.outputs),
+        dict(_attributes(node)),
+        tuple(
+            tuple(float(each) for each in numbers.reshape(-1))
+            for value in node.inputs
+            if (numbers := constant_of(value)) is not None and numbers.size <= _SMALL
+        ),
+        bounds_of(node) if node.op_type in ("Relu", "Clip") else None,
+        _layer(node),
+    )
+
+
+def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int, ...]]]:
+    import onnx_ir as ir
+
+    for name, each in node.attributes.items():
+        if each.type == ir.AttributeType.INTS:
+            yield name, tuple(each.as_ints())
+        elif each.type == ir.AttributeType.INT:
+            yield name, (each.as_int(),)
+
+
+def _layer(node: ir.Node) -> FloatLayer | None:
+    weights = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type not in LAYERS or weights is None or weights.ndim < 2:
+        return None
+    real = weights.astype(np.float64)
+    if node.op_type == "ConvTranspose":  # the canonical form has no groups
+        real = real.swapaxes(0, 1)
+    elif node.op_type == "MatMul":
+        real = np.moveaxis(real, -1, 0)
+    stored = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias: NDArray[np.float64] = (
+        np.zeros(len(real))
+        if stored is None
+        else np.broadcast_to(stored.astype(np.float64).reshape(-1), len(real))
+    )
+    return FloatLayer(title(node), real, bias)

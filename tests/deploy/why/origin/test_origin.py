@@ -1,0 +1,112 @@
+"""A quantised file against the float network that it was made from, names and folds aside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tests.support.faults.networks import SHAPES, network, samples
+from tests.support.faults.origins import origin
+from tests.support.faults.running import asked_of_float, complaint, places, planted
+
+from edgeq.calibration.quantize import quantize_onnx
+from edgeq.deploy.why.origin.differences import origin_of
+from edgeq.exporter import ExportOptions
+from edgeq.exporters.tflite import exporter as tflite
+from edgeq.formats.onnx_io import serialize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeq.deploy.why.origin.differences import Origin
+
+STATIC = (
+    "a weight off by 40",
+    "channel zeroed",
+    "outputs swapped",
+    "bias of a channel +40",
+    "BatchNorm folded otherwise",
+    "activation scale x1.03",
+    "another activation",
+    "pads on one side",
+    "sums become differences",
+)
+"""Kinds that are found, a few of each family; the slow test has all."""
+
+
+@pytest.mark.parametrize("kind", STATIC)
+def test_a_fault_is_found_from_the_float_side(kind: str, tmp_path: Path) -> None:
+    clean = network("small")
+    layer = places(clean, kind, 1)[0]
+    made = planted(clean, kind, layer)
+    assert made is not None
+    (causes,) = asked_of_float(origin(clean), [made[0]], samples(SHAPES["small"]), tmp_path)
+    assert complaint(causes, made[1]) == ""
+
+
+def test_a_clean_file_has_no_cause(tmp_path: Path) -> None:
+    clean = network("small")
+    assert asked_of_float(origin(clean), [clean], samples(SHAPES["small"]), tmp_path) == [[]]
+
+
+def unfolded() -> onnx.ModelProto:
+    """A convolution with BatchNormalization and Relu, as many channels as rows and columns."""
+    rng = np.random.default_rng(0)
+    stored = {
+        "w": rng.normal(0, 0.3, (8, 8, 3, 3)),
+        "gamma": rng.uniform(0.5, 2, 8),
+        "beta": rng.normal(0, 1, 8),
+        "mean": rng.normal(0, 1, 8),
+        "variance": rng.uniform(0.5, 2, 8),
+        "w2": rng.normal(0, 0.3, (4, 512)),
+    }
+    norm = ["c", "gamma", "beta", "mean", "variance"]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", norm, ["n"]),
+        helper.make_node("Relu", ["n"], ["r"]),
+        helper.make_node("Flatten", ["r"], ["f"]),
+        helper.make_node("Gemm", ["f", "w2"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [numpy_helper.from_array(each.astype(np.float32), name) for name, each in stored.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".tflite"])
+def test_folds_and_the_order_of_axes_are_undone(ending: str, tmp_path: Path) -> None:
+    real = unfolded()
+    rng = np.random.default_rng(1)
+    batches = [rng.normal(0, 1, (1, 8, 8, 8)).astype(np.float32) for _ in range(4)]
+    quantized = quantize_onnx(ir.from_proto(real), batches)
+
+    def found(model: ir.Model) -> Origin:
+        paths = tmp_path / "float.onnx", tmp_path / f"quantized{ending}"
+        paths[0].write_bytes(real.SerializeToString())
+        content = serialize(model) if ending == ".onnx" else tflite.export(model, ExportOptions())
+        paths[1].write_bytes(content if isinstance(content, bytes) else content.content)
+        return origin_of(*paths, {"r"})
+
+    assert found(quantized).differences == ()
+    assert found(quantized).layers == 2
+    stored = next(
+        each
+        for name, each in quantized.graph.initializers.items()
+        if each.dtype == ir.DataType.INT8 and each.shape is not None and len(each.shape) == 4
+    )
+    integers = stored.const_value
+    assert integers is not None
+    changed = integers.numpy().copy()
+    changed[5] = -changed[5] - 1
+    stored.const_value = ir.tensor(changed, name=stored.name)
+    (difference,) = found(quantized).differences
+    assert (difference.kind, difference.channels) == ("weights", (5,))
