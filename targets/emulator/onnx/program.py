@@ -122,7 +122,7 @@ class _OnnxCompiler:
         ]
         params = (
             None
-            if tensor.is_float or tensor.is_index
+            if tensor.is_float or tensor.is_index or not tensor.per_tensor
             else next(
                 (readable.params for readable in known if readable.params is not None),
                 tensor.params,
@@ -136,7 +136,7 @@ class _OnnxCompiler:
                 shown=tuple(readable.name for readable in known),
                 rows=tensor.high + 1 if tensor.is_index and tensor.is_input else 0,
                 holds=None
-                if tensor.is_float or tensor.is_index
+                if tensor.is_float or tensor.is_index or not tensor.per_tensor
                 else (tensor.low - tensor.zero_point, tensor.high - tensor.zero_point),
             )
         )
