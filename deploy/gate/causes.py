@@ -102,7 +102,10 @@ class _Search:
         if changed or lost:
             told_all = "; ".join(filter(None, (lost, *changed)))
             return f"the file is the baseline's; other is {told_all}", cure or ask_why
-        return self._reason(stage), ask_why
+        return self._reason(stage) or (
+            "the file, the samples, the versions and the processor are the baseline's: "
+            f"{pair.target} itself computes otherwise"
+        ), ask_why
 
     def _of_file(self, stage: Stage, path: str, ask_why: str) -> tuple[str, str]:
         """What a file has otherwise than the baseline's."""
