@@ -24,6 +24,13 @@ from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.inspection.layer_costs import LayerCost, layer_costs
+from edgeq.calibration.inspection.profiles import (
+    FOLDED,
+    IN_FILE,
+    MIGRATED,
+    LayerProfile,
+    layer_profiles,
+)
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.affine import (
     Preprocessings,
@@ -283,6 +290,7 @@ def quantize_onnx(
     statistics: Statistics | None = None,
     resume: Progress | None = None,
     inspect: Callable[[tuple[LayerCost, ...]], None] | None = None,
+    explain: Callable[[tuple[LayerProfile, ...]], None] | None = None,
 ) -> ir.Model:
     """Quantise a float model after training, in the ``integer`` placement.
 
@@ -298,6 +306,7 @@ def quantize_onnx(
         statistics: what was seen of these batches elsewhere; they are not run again.
         resume: what keeps the work in a file, and goes on where an interruption left it.
         inspect: called at the end with what each layer costs.
+        explain: called at the end with ranges and distributions of each layer.
 
     Returns:
         The canonical QDQ model.
@@ -330,7 +339,7 @@ def quantize_onnx(
         work.seen,
     )
     fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.levels}
-    before = quantized.clone() if changing or inspect else quantized
+    before = quantized.clone() if changing or inspect or explain else quantized
     into_integers(
         plan.draft, classified, plan.placement, statistics.observers, fixed, config, plan.changes
     )
@@ -353,8 +362,12 @@ def quantize_onnx(
     _describe(quantized, config, statistics)
     for line in _judged(*output_sqnr(model, quantized, kept.batches), statistics.samples):
         tell(line)
+    costs = layer_costs(before, quantized, kept.batches) if inspect or explain else ()
     if inspect is not None:
-        inspect(layer_costs(before, quantized, kept.batches))
+        inspect(costs)
+    if explain is not None:
+        stages = {IN_FILE: model, FOLDED: fold_onnx(model), MIGRATED: before}
+        explain(layer_profiles(stages, quantized, kept.batches, costs))
     return quantized
 
 

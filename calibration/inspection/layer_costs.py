@@ -78,7 +78,9 @@ def layer_costs(
     layers = {
         node.name: node
         for node in after.graph
-        if node.op_type in LAYERS and (stored := _stored(node, 1)) is not None and stored.size
+        if node.op_type in LAYERS
+        and (stored := stored_constant(node, 1)) is not None
+        and stored.size
     }
     twins = before.clone()
     pairs = dict(_twins(twins.graph, layers))
@@ -89,7 +91,7 @@ def layer_costs(
         *(name_of(output(node)) + _TWIN for node in pairs.values()),
         *filter(None, tensors.values()),
     ]
-    seen = _seen(twins, list(dict.fromkeys(wanted)), batches)
+    seen = seen_on(twins, list(dict.fromkeys(wanted)), batches)
     found = [
         _cost(node, layers[name], tensors[name], grids, seen)
         for name, node in pairs.items()
@@ -105,7 +107,7 @@ def _twins(graph: ir.Graph, layers: Mapping[str | None, ir.Node]) -> Iterator[tu
             continue
         inputs = [node.inputs[0]]
         for index in range(1, len(node.inputs)):
-            stored = _stored(layers[node.name], index)
+            stored = stored_constant(layers[node.name], index)
             value = ir.Value(
                 name=f"{node.name}{_TWIN}/{index}",
                 const_value=None if stored is None else ir.tensor(stored),
@@ -119,7 +121,7 @@ def _twins(graph: ir.Graph, layers: Mapping[str | None, ir.Node]) -> Iterator[tu
         yield str(node.name), node
 
 
-def _seen(
+def seen_on(
     model: ir.Model, wanted: Sequence[str], batches: Sequence[Batch]
 ) -> dict[str, NDArray[np.float32]]:
     """Some tensors of a model on a few samples."""
@@ -151,7 +153,7 @@ def _cost(
     real = seen[name_of(output(node))].astype(np.float64)
     by_weights = _ratio(real, seen[name_of(output(node)) + _TWIN])
     weight = np.asarray(constant(node.inputs[1]), np.float64)
-    held = _stored(stored, 1)
+    held = stored_constant(stored, 1)
     of_weights = 0.0 if held is None else _ratio(weight, held)
     channels = real.shape[1] if real.ndim > 1 else 1
     flat = np.moveaxis(real, 1, 0).reshape(channels, -1) if real.ndim > 1 else real[None]
@@ -256,8 +258,17 @@ def _ends(node: ir.Node) -> tuple[float, int, int]:
     return float(scale[0]), low - int(zero[0]), high - int(zero[0])
 
 
-def _stored(node: ir.Node, index: int) -> NDArray[np.float32] | None:
-    """A constant of a quantised layer, dequantised."""
+def grid_of(model: ir.Model, tensor: str) -> tuple[float, float] | None:
+    """The ends of a tensor's grid in a quantised model, in real numbers; None where it has none."""
+    for node in model.graph:
+        if node.op_type == "QuantizeLinear" and _source(node) == tensor:
+            scale, low, high = _ends(node)
+            return scale * low, scale * high
+    return None
+
+
+def stored_constant(node: ir.Node, index: int) -> NDArray[np.float32] | None:
+    """A constant of a quantised layer, dequantised; None for what is computed or in float."""
     value = argument(node, index)
     producer = None if value is None else value.producer()
     if producer is None or producer.op_type != "DequantizeLinear":

@@ -129,6 +129,7 @@ def calibrate(
     trials: int = 0,
     allow_noise: bool = False,
     skip_broken: bool = False,
+    explain: str | Path | None = None,
     overwrite: bool = False,
 ) -> CalibratedFile:
     """Quantise a float network after training, on samples of the training split.
@@ -149,6 +150,7 @@ def calibrate(
             how far the result depends on them.
         allow_noise: take samples that look like random noise.
         skip_broken: leave out samples that cannot be read; else the first of them is an error.
+        explain: the page to write, which shows what became of each layer; ends in ``.html``.
         overwrite: replace a file that exists.
 
     Raises:
@@ -159,6 +161,7 @@ def calibrate(
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy.evaluation.calibrated import check_judging, judged, trials_of
+    from edgeq.deploy.explain.page import write_page
     from edgeq.deploy.pipeline import calibrate as pipeline
     from edgeq.deploy.pipeline.shards import gathered
     from edgeq.files import check_output
@@ -167,6 +170,8 @@ def calibrate(
     if path.suffix != ".onnx":
         raise OutputError(f"{path} does not end in .onnx", hint="name an .onnx file")
     check_output(path, overwrite=overwrite)
+    if explain is not None:
+        check_output(Path(explain), overwrite=overwrite)
     chosen = config or CalibrationConfig()
     if device:
         chosen = suited(chosen, find(device))
@@ -177,8 +182,12 @@ def calibrate(
         )
         check_judging(job, held_back, trials)
         shards = None if statistics is None else gathered(job, Path(statistics))
-        done = pipeline.calibrate(job, path, overwrite=overwrite, statistics=shards)
+        done = pipeline.calibrate(
+            job, path, overwrite=overwrite, statistics=shards, explain=explain is not None
+        )
         outcome = judged(job, path, done, held_back)
+        if explain is not None:
+            write_page(outcome, Path(explain), overwrite=overwrite)
         tried = trials_of(job, trials, held_back) if trials else None
     return CalibratedFile(
         path,

@@ -223,6 +223,15 @@ def command(
         bool,
         typer.Option("--skip-broken", help="Leave out samples that cannot be read, and say which."),
     ] = False,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain",
+            metavar="FILE",
+            help="Also write a page that shows each layer: ranges by channel before and after "
+            "methods, distributions, clipping and sensitivity. It needs no network.",
+        ),
+    ] = None,
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -255,7 +264,7 @@ def command(
     from edgeq.targets.devices import find
 
     part = None if shard is None else Shard.parse(shard)
-    _check_places(output, statistics, part is not None, overwrite=overwrite)
+    _check_places(output, statistics, explain, part is not None, overwrite=overwrite)
     base = (
         CalibrationRecipe(CalibrationConfig()) if recipe is None else CalibrationRecipe.read(recipe)
     )
@@ -299,13 +308,26 @@ def command(
         elif output is not None:
             if lost := check_judging(job, held_back, trials):
                 console.note(f"held back: {lost}")
-            outcome = _calibrate(job, output, statistics, advance, held_back, overwrite=overwrite)
+            outcome = _calibrate(
+                job,
+                output,
+                statistics,
+                advance,
+                held_back,
+                overwrite=overwrite,
+                explain=explain,
+            )
             tried = trials_of(job, trials, held_back, advance) if trials else None
             _show(outcome, tried, known, as_json=as_json)
 
 
 def _check_places(
-    output: Path | None, statistics: Path | None, only_a_part: bool, *, overwrite: bool
+    output: Path | None,
+    statistics: Path | None,
+    page: Path | None,
+    only_a_part: bool,
+    *,
+    overwrite: bool,
 ) -> None:
     """Whether what is to be written has a place, before long work.
 
@@ -317,11 +339,11 @@ def _check_places(
     from edgeq.files import check_output
 
     if only_a_part:
-        if statistics is None or output is not None:
+        if statistics is None or output is not None or page is not None:
             raise UsageError(
-                "a shard writes statistics, and no model",
-                hint="give --statistics DIR without -o/--output; with all shards there, give both "
-                "without --shard",
+                "a shard writes statistics, and no model and no page",
+                hint="give --statistics DIR alone; with all shards there, give it with -o/--output "
+                "and without --shard",
             )
         return
     if output is None:
@@ -331,6 +353,11 @@ def _check_places(
             f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output"
         )
     check_output(output, overwrite=overwrite)
+    if page is None:
+        return
+    if page.suffix != ".html":
+        raise OutputError(f"{page} does not end in .html", hint="name a page with --explain")
+    check_output(page, overwrite=overwrite)
 
 
 def _measure(
@@ -360,10 +387,12 @@ def _calibrate(
     held_back: int,
     *,
     overwrite: bool,
+    explain: Path | None,
 ) -> "Outcome":
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.calibrated import judged
     from edgeq.deploy.evaluation.plausibility import doubts
+    from edgeq.deploy.explain.page import write_page
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.pipeline.shards import gathered
 
@@ -376,8 +405,12 @@ def _calibrate(
         statistics=None if statistics is None else gathered(job, statistics),
         progress=advance,
         tell=console.note,
+        explain=explain is not None,
     )
-    return judged(job, output, done, held_back, advance)
+    outcome = judged(job, output, done, held_back, advance)
+    if explain is not None:
+        write_page(outcome, explain, overwrite=overwrite)
+    return outcome
 
 
 def _show(

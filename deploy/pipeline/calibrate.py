@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.calibration.inspection.layer_costs import LayerCost
+    from edgeq.calibration.inspection.profiles import LayerProfile
     from edgeq.calibration.statistics import Statistics
     from edgeq.data import DataSource, Split
     from edgeq.target import Batch
@@ -50,6 +51,7 @@ class Calibrated:
         split: whose samples they are.
         layers: what each layer costs, the most costly first.
         told: what was said on the way: what methods did, and how near the outputs are to float.
+        profiles: ranges and distributions of each layer, in the network's order, where asked for.
     """
 
     size_bytes: int
@@ -57,6 +59,7 @@ class Calibrated:
     split: str
     layers: tuple[LayerCost, ...] = ()
     told: tuple[str, ...] = ()
+    profiles: tuple[LayerProfile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +183,7 @@ def calibrate(
     statistics: Statistics | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     tell: Callable[[str], None] = lambda _line: None,
+    explain: bool = False,
 ) -> Calibrated:
     """Quantise a float network and write it as canonical QDQ ONNX.
 
@@ -194,6 +198,7 @@ def calibrate(
         progress: called with the samples done and the samples in all, then, for each method, with
             the layers done and the layers in all.
         tell: called with what each method did, and with how near each output is to float.
+        explain: also keep ranges and distributions of each layer.
 
     Raises:
         ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
@@ -216,6 +221,7 @@ def calibrate(
         tell(lost)
     count = len(job.chosen)
     layers: list[LayerCost] = []
+    profiles: list[LayerProfile] = []
     said: list[str] = []
 
     def telling(line: str) -> None:
@@ -234,6 +240,7 @@ def calibrate(
         statistics=statistics,
         resume=resume,
         inspect=layers.extend,
+        explain=profiles.extend if explain else None,
     )
     for each in layers:
         if each.dead == each.channels:
@@ -252,7 +259,7 @@ def calibrate(
     content = serialize(to_dialect(model, CANONICAL))
     write_bytes(output, content, overwrite=overwrite)
     resume.finish()
-    return Calibrated(len(content), count, job.split, tuple(layers), tuple(said))
+    return Calibrated(len(content), count, job.split, tuple(layers), tuple(said), tuple(profiles))
 
 
 def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

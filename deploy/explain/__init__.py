@@ -1,0 +1,1 @@
+"""The page of ``edgeq calibrate --explain``: what became of each layer, and why."""
