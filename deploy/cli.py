@@ -30,6 +30,7 @@ from edgeq.deploy.commands import (
     gate,
     lint,
     profile,
+    report,
     survey,
     train,
     why,
@@ -84,6 +85,7 @@ for module in (
     bounds,
     gate,
     sweep,
+    report,
     runs,
     targets,
     operators,
@@ -191,6 +193,11 @@ def _conclude(
             taken = (datetime.now(UTC) - started).total_seconds()
             keep_run(answer.folder, document, arguments, error, started, taken, answer.files)
             console.note(f"kept in {answer.folder}")
+        if answer.page is not None and answer.document is not None:
+            from edgeq.deploy.runs.page import write_answer
+
+            write_answer(answer.page, document, arguments, answer.files, started)
+            console.note(f"the page is {answer.page}")
         if as_json:
             console.write_document(document)
     if answer.next_command and not as_json:

@@ -70,6 +70,7 @@ class Answer:
 
     Attributes:
         folder: where the run is to be kept; None where it is not.
+        page: where the page of results goes; None where none is wanted.
         document: of the command; None before it has one, and where nobody reads it.
         printed: whether the document goes to standard output.
         next_command: what is to be done next.
@@ -77,6 +78,7 @@ class Answer:
     """
 
     folder: Path | None = None
+    page: Path | None = None
     document: dict[str, Json] | None = None
     printed: bool = False
     next_command: str = ""
@@ -113,7 +115,7 @@ def write_json(command: str, content: Mapping[str, object], *, printed: bool = T
     if answer is None:
         if printed:
             write_document(document_of(command, content))
-    elif printed or answer.folder is not None:
+    elif printed or is_kept():
         answer.document, answer.printed = document_of(command, content), printed
 
 
@@ -136,8 +138,21 @@ def keep_run_in(folder: Path) -> None:
         answer.folder = folder
 
 
+def write_page_to(page: Path) -> None:
+    """Have a page of results made of what this command line comes to."""
+    answer = _ANSWER.get()
+    if answer is not None:
+        answer.page = page
+
+
+def is_kept() -> bool:
+    """Whether what a command finds is kept in a folder or a page, whatever it prints."""
+    answer = _ANSWER.get()
+    return answer is not None and (answer.folder is not None or answer.page is not None)
+
+
 def attach(name: str, content: bytes) -> None:
-    """Have a file beside the document, where the run is kept in a folder."""
+    """Have a file beside the document, where the run is kept in a folder or a page."""
     answer = _ANSWER.get()
     if answer is not None:
         answer.files[name] = content

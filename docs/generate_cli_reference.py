@@ -104,6 +104,11 @@ USES = {
         "edgeq gate",
         "gate-in-ci",
     ),
+    "report": (
+        "to show others what was found: one page of one or many results, with a verdict",
+        "edgeq report runs -o report.html",
+        "read-the-page",
+    ),
     "runs": (
         "to list, compare and prune what other commands kept with `--run`",
         "edgeq runs runs",

@@ -243,6 +243,7 @@ def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
             "reference kernels",
             dialect=TFLITE,
             link=ChainLink(90, ("quantisation", "lowering", "kernel rounding")),
+            integers_only=True,
         ),
         engine="vela",
         requirements=("ethos-u-vela==5.2.0",),

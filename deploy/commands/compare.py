@@ -96,9 +96,10 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.evaluation.chain import chain
-    from edgeq.deploy.evaluation.compare import compare
+    from edgeq.deploy.evaluation.compare import compare, shorten
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.runs.drawings import DRAWINGS, drawings
     from edgeq.results import require_all
 
     fed = [*artefacts, *([] if reference is None else [reference])]
@@ -107,8 +108,9 @@ def command(
         with_model(artefacts, user_model, source) as files,
         console.progress("comparing") as advance,
     ):
-        found = compare(
-            chain(files, target),
+        pairs = chain(files, target)
+        observed = compare(
+            pairs,
             source,
             split=split,
             limit=limit,
@@ -117,7 +119,14 @@ def command(
             tensors=tensors,
             task=AskedTask.parse(task, task_option),
             progress=advance,
-        ).comparison
+        )
+        found = observed.comparison
+        if console.is_kept():
+            names = shorten(
+                [pair.artefact for pair in pairs] + ([] if reference is None else [reference])
+            )
+            named = {name: path for path, name in names.items()}
+            console.attach(DRAWINGS, drawings(found, observed.answers, named, source, split))
     console.write_json("compare", {"comparison": found}, printed=as_json)
     if not as_json:
         _show(found, split)

@@ -37,7 +37,7 @@ def command(
 
     console.note("loading torch, onnxruntime and the targets")
     from edgeq.deploy.demo.run import EPOCHS, run
-    from edgeq.deploy.report import render_text
+    from edgeq.deploy.demo.text import render_text
 
     report = run(
         output,

@@ -7,16 +7,19 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from edgeq.deploy import console
+from edgeq.deploy.demo.content import LayerCurve, ModelRow, Report
 from edgeq.deploy.demo.verdict import Trained, verdict
 from edgeq.deploy.evaluation.chain import chain, usable_targets
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.profile import profile
 from edgeq.deploy.pipeline.export import export
 from edgeq.deploy.pipeline.parallel_training import finished, worker_pool
-from edgeq.deploy.report import LayerCurve, ModelRow, Report, write_report
+from edgeq.deploy.report.documents import document_of
+from edgeq.deploy.runs.page import write_page
 from edgeq.errors import OutputError
 from edgeq.exporter import ExportOptions
-from edgeq.files import check_output
+from edgeq.files import check_output, write_json
 from edgeq.machine import fingerprint
 from edgeq.target import TARGETS
 
@@ -121,8 +124,10 @@ def run(
         ["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)]
     )
     report = _report(nets, profiles, source, command)
-    for name in ("report.html", "report.json"):
-        write_report(report, folder / name, overwrite=overwrite)
+    written = console.document_of("demo", {"folder": str(folder), "report": report})
+    write_json(folder / "report.json", written, overwrite=overwrite)
+    shown = document_of(written, "demo", created=report.created, command=command)
+    write_page(folder / "report.html", [shown] if shown else [], report.title, overwrite=overwrite)
     return report
 
 
@@ -187,11 +192,6 @@ def _report(
         if missing
         else []
     )
-    notes += [
-        f"{failure.name} did not run: {failure.what}"
-        for net in nets
-        for failure in net.comparison.failures
-    ]
     return Report(
         title=f"edgeq demo: stable and baseline networks on {source.name}",
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),

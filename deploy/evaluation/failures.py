@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgeq.errors import EdgeqError, TargetError
+from edgeq.formats.artefact import in_float
 from edgeq.results import Failure
+from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeq.deploy.evaluation.chain import Pair
+
+IN_FLOAT = "The target computes in integers only, and the file is in float"
 
 
 class StagesFailed(Exception):
@@ -92,7 +96,8 @@ class Left:
         return [self._record(pair, told(error)) for pair, error in self._errors.items()]
 
     def _record(self, pair: Pair, error: EdgeqError) -> Failure:
-        return Failure(self._names[pair.artefact], pair.target, error.what, error.hint)
+        name = self._names[pair.artefact]
+        return Failure(name, pair.target, error.what, error.hint, _expected(pair))
 
     def _all_in_one(self) -> Exception:
         first = next(iter(self._errors.values()))
@@ -113,6 +118,15 @@ class Left:
             hint=first.hint,
         )
         return told_all
+
+
+def _expected(pair: Pair) -> str:
+    """Why nothing else could be expected of a stage; empty where it could."""
+    try:
+        integers_only = TARGETS.load(pair.target).capabilities.integers_only
+        return IN_FLOAT if integers_only and in_float(pair.artefact) else ""
+    except Exception:  # noqa: BLE001  a target or a file that cannot even be asked is no excuse
+        return ""
 
 
 def told(error: Exception) -> EdgeqError:

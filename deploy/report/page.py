@@ -1,145 +1,213 @@
-"""The report as one HTML file that needs no network: plotly.js, about 4.8 MB, lies in it.
+"""The page of results: one file that needs no network and little else.
 
-Two locks keep foreign names from doing anything: every value is escaped where it is shown, and a
-content security policy lets the browser run only the two scripts written here, by their hashes, and
-load nothing at all.
+Two locks keep foreign names from doing anything: every value is escaped where it is written, and a
+content security policy lets the browser run only the script written here, by its hash, and load
+nothing at all.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report import values
-from edgeq.deploy.report.figures import Figure, curve_figure, scatter_figure
-from edgeq.deploy.report.hop_figures import (
-    all_drifts,
-    comparison_figures,
-    hop_name,
+from edgeq.deploy.report.blocks import folded, light, listed
+from edgeq.deploy.report.findings import ORDER, judge
+from edgeq.deploy.report.markup import NOTHING, Markup, element, join
+from edgeq.deploy.report.sections import (
+    accuracy,
+    drift,
+    flips,
+    generic,
+    headline,
+    history,
+    judgements,
+    latency,
+    machine,
+    network,
+    tradeoff,
 )
-from edgeq.metrics import further_metrics
-from edgeq.metrics.drift import pooled_mse
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from collections.abc import Sequence
 
-    from edgeq.deploy.report.content import Report
-    from edgeq.results import Comparison
-    from edgeq.timing import Latency
+    from edgeq.deploy.report.documents import Document
+    from edgeq.deploy.report.findings import Verdict
+
+FIRST_LIGHTS = 4
+"""Stages that are seen without opening anything."""
+FIRST_SENTENCES = 2
+FIRST_STEPS = 3
+TITLES = {
+    "bad": "Something is wrong",
+    "look": "Worth a look",
+    "good": "All good",
+    "none": "Figures",
+}
+DRAWN = {"compare", "survey", "profile", "gate", "why", "lint", "bounds", "demo"}
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonPart:
-    """A comparison with its label and plots, as the template lays them out."""
+class Section:
+    """A part of the page.
 
-    label: str
-    comparison: Comparison
-    figures: tuple[Figure, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyLine:
-    """One line of the latency table; None where a line of the headline does not say."""
-
-    artefact: str
-    target: str
-    kind: str
-    threads: int | None
-    batch: int | None
-    size_bytes: int | None
-    latency: Latency
-
-
-def render_html(report: Report) -> str:
-    """The report as a page of one file, about 5 MB, nearly all of it plotly.js.
-
-    It is readable without scripts (each plot has its numbers in a table), on narrow screens, in the
-    dark and on paper.
+    Attributes:
+        key: its id.
+        title: its heading, and its name in the list of contents.
+        body: what is in it; empty for a part that is left out.
     """
-    from plotly.offline import get_plotlyjs
 
-    plotly_js: str = get_plotlyjs()
-    page_js = _asset("page.js")
-    curves, scatter = curve_figure(report), scatter_figure(report)
-    parts = [
-        ComparisonPart(label, comparison, comparison_figures(f"comparison-{number}", comparison))
-        for number, (label, comparison) in enumerate(report.comparisons, start=1)
-    ]
-    figures = [figure for figure in (curves, scatter) if figure] + [
-        figure for part in parts for figure in part.figures
-    ]
-    return (
-        _environment()
-        .from_string(_asset("template.html.j2"))
-        .render(
-            report=report,
-            curve_figure=curves,
-            scatter_figure=scatter,
-            parts=parts,
-            latency_lines=latency_lines(report),
-            specs={
-                figure.key: {"data": figure.traces, "layout": figure.layout} for figure in figures
-            },
-            style=_asset("style.css"),
-            plotly_js=plotly_js,
-            page_js=page_js,
-            script_hashes=" ".join(_hash(script) for script in (plotly_js, page_js)),
-        )
+    key: str
+    title: str
+    body: Markup
+
+
+def render(documents: Sequence[Document], title: str) -> str:
+    """The page.
+
+    Args:
+        documents: what it shows. Of several about the same files, the newest is shown in full and
+            the others in its history.
+        title: the heading.
+    """
+    subjects = history.subjects_of(documents)
+    newest = [runs[-1] for runs in subjects]
+    verdict = judge(newest)
+    found = [section for section in _sections(newest, subjects, documents, verdict) if section.body]
+    script = _asset("page.js")
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("style", Markup(_asset("style.css"))),
+    )
+    body = element(
+        "body",
+        element("a", "Skip to the results", href="#main", class_="skip"),
+        _first_screen(title, newest, verdict),
+        _contents(found),
+        element("main", *(_section(section) for section in found), id="main", tabindex="-1"),
+        element("footer", "Made by edgeq. This file is complete: it loads nothing from anywhere."),
+        element("script", Markup(script)),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def latency_lines(report: Report) -> list[LatencyLine]:
-    """Every profile, measured ones first, and what the headline shows beside them."""
-    order = {"measured": 0, "simulated": 1, "estimated": 2}
-    profiles = sorted(report.profiles, key=lambda profile: order.get(profile.kind, len(order)))
-    lines = [
-        LatencyLine(p.artefact, p.target, p.kind, p.threads, p.batch, p.size_bytes, p.latency)
-        for p in profiles
-    ]
-    known = [line.latency for line in lines]
-    rest = [
-        (row, target, latency)
-        for row in report.rows
-        for target, latency in row.latency.items()
-        if latency not in known
-    ]
+def _sections(
+    newest: Sequence[Document],
+    subjects: Sequence[Sequence[Document]],
+    documents: Sequence[Document],
+    verdict: Verdict,
+) -> list[Section]:
+    others = [document for document in newest if document.kind not in DRAWN]
     return [
-        LatencyLine(row.name, target, "measured", None, None, None, latency)
-        for row, target, latency in rest
-    ] + lines
+        Section("gate", "Gate", judgements.gate(newest)),
+        Section("why", "Causes", judgements.why(newest)),
+        Section("networks", "Networks", headline.section(newest)),
+        Section("accuracy", "Accuracy by target", accuracy.section(newest, verdict)),
+        Section("history", "Run by run", history.section(subjects)),
+        Section("drift", "Drift along depth", drift.section(newest)),
+        Section("network", "The network", network.section(newest)),
+        Section("flipped", "Changed answers", flips.section(newest)),
+        Section("tradeoff", "What it costs", tradeoff.section(newest)),
+        Section("latency", "Latency", latency.section(newest)),
+        Section("bounds", "Bounds beside measurement", judgements.bounds(newest)),
+        Section("lint", "Lint", judgements.lint(newest)),
+        Section("more", "More", generic.section(others) if others else NOTHING),
+        Section("repeat", "Machine and command", machine.section(documents)),
+    ]
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def _section(section: Section) -> Markup:
+    heading = element("h2", section.title, id=f"{section.key}-title")
+    return element(
+        "section", heading, section.body, id=section.key, aria_labelledby=f"{section.key}-title"
     )
-    environment.policies["json.dumps_function"] = _dumps
-    shown = (
-        values.metric,
-        values.general,
-        values.percent,
-        values.decibels,
-        values.milliseconds,
-        values.count,
-        values.kilobytes,
-        values.share,
-    )
-    environment.filters.update(
-        {function.__name__: function for function in (*shown, pooled_mse, values.steps)}
-    )
-    environment.globals.update(hop_name=hop_name, all_drifts=all_drifts, missing=values.MISSING)
-    environment.globals.update(pooled_steps=values.pooled_steps, further_metrics=further_metrics)
-    return environment
 
 
-def _dumps(value: object, **_options: object) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+def _contents(sections: Sequence[Section]) -> Markup:
+    links = [element("a", section.title, href=f"#{section.key}") for section in sections]
+    return element("nav", listed(links), aria_label="Contents")
+
+
+def _first_screen(title: str, documents: Sequence[Document], verdict: Verdict) -> Markup:
+    made = max((document.created for document in documents), default="")
+    return element(
+        "header",
+        element("p", f"{title} · made {made}" if made else title, class_="facts"),
+        element(
+            "div",
+            light(verdict.state, TITLES[verdict.state]),
+            element("h1", verdict.headline),
+            listed(verdict.sentences[:FIRST_SENTENCES], class_="found")
+            if verdict.sentences
+            else NOTHING,
+            folded(
+                f"{counted(len(verdict.sentences) - FIRST_SENTENCES, 'more sentence')}",
+                listed(verdict.sentences[FIRST_SENTENCES:]),
+            )
+            if len(verdict.sentences) > FIRST_SENTENCES
+            else NOTHING,
+            class_=f"verdict {verdict.state}",
+        ),
+        element("div", _lights(verdict), _steps(verdict), class_="first"),
+        folded(f"{counted(len(verdict.expected), 'failure')} expected", listed(verdict.expected))
+        if verdict.expected
+        else NOTHING,
+    )
+
+
+def _lights(verdict: Verdict) -> Markup:
+    if not verdict.lights:
+        return NOTHING
+    stages = sorted(verdict.lights, key=lambda stage: ORDER.index(verdict.worst(stage)))
+    first, rest = stages[:FIRST_LIGHTS], stages[FIRST_LIGHTS:]
+    counts = {state: sum(verdict.worst(stage) == state for stage in rest) for state in ORDER}
+    told = ", ".join(f"{n} {_STATE_WORDS[state]}" for state, n in counts.items() if n)
+    return element(
+        "section",
+        element("h2", "Stages"),
+        listed((_stage(stage, verdict) for stage in first), class_="lights"),
+        folded(
+            f"{counted(len(rest), 'more stage')}: {told}",
+            listed((_stage(stage, verdict) for stage in rest), class_="lights"),
+        )
+        if rest
+        else NOTHING,
+    )
+
+
+_STATE_WORDS = {"bad": "wrong", "look": "worth a look", "none": "not judged", "good": "good"}
+
+
+def _stage(stage: str, verdict: Verdict) -> Markup:
+    said = verdict.lights[stage]
+    worst = verdict.worst(stage)
+    words = "; ".join([each.words for each in said if each.state == worst][:2])
+    return join([light(worst), element("span", element("b", stage), " ", words)])
+
+
+def _steps(verdict: Verdict) -> Markup:
+    if not verdict.steps:
+        return NOTHING
+    first, rest = verdict.steps[:FIRST_STEPS], verdict.steps[FIRST_STEPS:]
+    return element(
+        "section",
+        element("h2", "Do next"),
+        element("ol", *(element("li", step.what) for step in first), class_="steps"),
+        folded(f"{counted(len(rest), 'more step')}", listed(step.what for step in rest))
+        if rest
+        else NOTHING,
+    )
 
 
 def _asset(name: str) -> str:

@@ -91,7 +91,7 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     Raises:
         ArtefactError: a document is missing or broken.
     """
-    all_figures = [dict(_figures(run.document())) for run in runs]
+    all_figures = [dict(figures_of(run.document())) for run in runs]
     names = dict.fromkeys(name for figures in all_figures for name in figures)
     inputs = [{(each.name, each.sha256) for each in run.manifest.inputs} for run in runs]
     return RunComparison(
@@ -104,7 +104,8 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     )
 
 
-def _figures(value: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[str, float]]:
+def figures_of(value: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[str, float]]:
+    """Every number of a document, by its place in it."""
     if isinstance(value, bool | str) or value is None:
         return
     if isinstance(value, int | float):
@@ -113,11 +114,11 @@ def _figures(value: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[str, flo
     if isinstance(value, dict):
         for name, item in value.items():
             if name not in _NOISE:
-                yield from _figures(item, (*path, name))
+                yield from figures_of(item, (*path, name))
         return
     for number, item in enumerate(value):
         if isinstance(item, dict):
-            yield from _figures(item, (*path, _identity(item) or str(number)))
+            yield from figures_of(item, (*path, _identity(item) or str(number)))
 
 
 def _identity(item: Mapping[str, Json]) -> str:

@@ -1,4 +1,4 @@
-"""The flag ``--run``, which every command that measures something has."""
+"""The flags ``--run`` and ``--html``, which every command that measures something has."""
 
 import inspect
 from collections.abc import Callable
@@ -16,26 +16,44 @@ _RUN = Annotated[
         "document.",
     ),
 ]
+_HTML = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write what is found as a page, one file that needs no network; an earlier one is "
+        "replaced.",
+    ),
+]
 
 
 def with_run(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flag ``--run``; the folder is refused early where it cannot be written."""
+    """Give a command the flags; what cannot be written is refused before any work."""
     signature = inspect.signature(command)
-    flag = inspect.Parameter("run", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_RUN)
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in (("run", _RUN), ("html", _HTML))
+    ]
     others = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in signature.parameters.values()
     ]
 
-    def wrapped(*, run: Path | None, **given: Any) -> None:
+    def wrapped(*, run: Path | None, html: Path | None, **given: Any) -> None:
         if run is not None:
             from edgeq.deploy import console
             from edgeq.deploy.runs.folder import check_new
 
             check_new(run)
             console.keep_run_in(run)
+        if html is not None:
+            from edgeq.deploy import console
+            from edgeq.deploy.runs.page import check_page
+
+            check_page(html)
+            console.write_page_to(html)
         command(**given)
 
     wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__
-    vars(wrapped)["__signature__"] = signature.replace(parameters=[*others, flag])
+    vars(wrapped)["__signature__"] = signature.replace(parameters=[*others, *flags])
     return wrapped

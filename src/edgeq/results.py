@@ -206,12 +206,14 @@ class Failure:
         target: the target's name.
         what: what went wrong.
         hint: what can be done about it.
+        expected: why nothing else could be expected, a sentence; empty where it could.
     """
 
     artefact: str
     target: str
     what: str
     hint: str
+    expected: str = ""
 
     @property
     def name(self) -> str:

@@ -79,6 +79,7 @@ class Capabilities:
         replays: whether it interprets quantised files operator by operator, and counts what happens
             to their sums; see :mod:`edgeq.diffing.replay`.
         link: its place between network and device; None for one that comes last.
+        integers_only: whether it runs nothing in float, so that it refuses files in float.
     """
 
     formats: frozenset[Format]
@@ -97,6 +98,7 @@ class Capabilities:
     reference: bool = False
     replays: bool = False
     link: ChainLink | None = None
+    integers_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

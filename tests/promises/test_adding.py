@@ -17,8 +17,9 @@ from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.inputs import load_data
-from edgeq.deploy.report import Report, render_html
-from edgeq.machine import fingerprint
+from edgeq.deploy.report.documents import Document
+from edgeq.deploy.report.page import render
+from edgeq.plain import record
 from edgeq.training.quantizers import catalogue
 from edgeq.training.quantizers.catalogue import Method
 
@@ -244,8 +245,8 @@ def test_a_metric(
     assert "shift" in capsys.readouterr().out
     source = load_data("digits", None)
     found = compare(chain([network, made], ["ort-cpu"]), source, limit=4).comparison
-    report = Report("own", "", "", "digits", 4, fingerprint(), (), comparisons=(("own", found),))
-    assert '<th scope="col">shift</th>' in render_html(report)
+    page = render([Document("compare", "own", {"comparison": record(found)})], "own")
+    assert '<th scope="col">shift</th>' in page
 
 
 def test_a_target_and_a_data_set(network: Path, document: Callable[..., Any]) -> None:

@@ -88,3 +88,14 @@ def _looks_like(kind: Format, head: bytes, size: int) -> bool:
         )
     # ONNX: protobuf field 1, the IR version, written first by every tool
     return head[:1] == b"\x08"
+
+
+def in_float(path: Path) -> bool:
+    """Whether a TFLite file holds no quantised tensor; False of what is none."""
+    if detect(path) != "tflite":
+        return False
+    from edgeq.files import read_bytes
+    from edgeq.formats.tflite_file import graph_of
+
+    tensors = graph_of(read_bytes(path, "TFLite file")).tensors
+    return all(tensor.scale.size == 0 for tensor in tensors)

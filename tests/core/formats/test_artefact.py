@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import flatbuffers
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from tests.support.models import onnx_models, tflite_models, torch_models
 
 from edgeq.errors import ArtefactError
-from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.artefact import detect, in_float, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +100,16 @@ class TestResolve:
     def test_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(ArtefactError, match="there is no artefact"):
             resolve(tmp_path / "none")
+
+
+def test_a_tflite_file_without_a_grid_is_in_float(tmp_path: Path) -> None:
+    quantized, floats = tmp_path / "q.tflite", tmp_path / "f.tflite"
+    quantized.write_bytes(tflite_models.int8_model())
+    model: Any = schema.ModelT.InitFromPackedBuf(quantized.read_bytes())
+    for tensor in model.subgraphs[0].tensors:
+        tensor.quantization = None
+    packer = flatbuffers.Builder(1024)
+    packer.Finish(model.Pack(packer), b"TFL3")
+    floats.write_bytes(bytes(packer.Output()))
+    assert not in_float(quantized)
+    assert in_float(floats)

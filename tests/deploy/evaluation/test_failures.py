@@ -6,6 +6,7 @@ The others' results stay, the failure is told everywhere, and the command ends w
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tests.support.runtimes import fake_targets
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.chain import Pair, chain
 from edgeq.deploy.evaluation.compare import compare
+from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.profile import profile, profile_each
 from edgeq.deploy.listing import list_targets
 from edgeq.errors import ArtefactError, MissingDependency, TargetError, UsageError
@@ -293,7 +295,13 @@ def test_compare_and_profile_tell_it_and_end_with_4(
     break_on("a-board")
     found = answer("compare", *files, "--data", "fake", code=4)["comparison"]
     assert found["failures"] == [
-        {"artefact": "net.tflite", "target": "a-board", "what": GONE.what, "hint": GONE.hint}
+        {
+            "artefact": "net.tflite",
+            "target": "a-board",
+            "what": GONE.what,
+            "hint": GONE.hint,
+            "expected": "",
+        }
     ]
     assert "net.tflite @ a-board: the worker was killed by SIGSEGV" not in json.dumps(
         found["stages"]
@@ -349,3 +357,22 @@ def test_a_real_worker_that_is_killed_in_mid_batch(fakes: Fakes, tmp_path: Path)
     assert np.array_equal(answers, observed.labels)
     (failure,) = observed.comparison.failures
     assert "was killed by SIGKILL" in failure.what
+
+
+@pytest.mark.parametrize(("integers_only", "floats"), [(True, True), (True, False), (False, True)])
+def test_a_file_in_float_is_expected_to_fail_where_only_integers_are_computed(
+    fakes: Fakes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    integers_only: bool,
+    floats: bool,
+) -> None:
+    target = fakes["a-board"]
+    monkeypatch.setattr(
+        target, "capabilities", replace(target.capabilities, integers_only=integers_only)
+    )
+    monkeypatch.setattr("edgeq.deploy.evaluation.failures.in_float", lambda _path: floats)
+    pairs = [Pair(tmp_path / "net.tflite", name) for name in ("a-board", "tflite")]
+    left = Left(pairs, {tmp_path / "net.tflite": "net.tflite"})
+    left.drop(StagesFailed({pairs[0]: GONE}))
+    assert [bool(failure.expected) for failure in left.failures] == [integers_only and floats]

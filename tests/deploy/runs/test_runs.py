@@ -60,7 +60,7 @@ def test_a_folder_holds_what_was_run_and_what_came_of_it(kept: Path) -> None:
     (given,) = manifest.inputs
     content = (kept.parent.parent / given.name.rpartition("/")[2]).read_bytes()
     assert given.sha256 == hashlib.sha256(content).hexdigest()
-    (result,) = manifest.files
+    result, _ = manifest.files
     written = (kept / "result.json").read_bytes()
     assert (result.name, result.sha256) == ("result.json", hashlib.sha256(written).hexdigest())
     document = json.loads(written)
@@ -97,7 +97,7 @@ def test_a_failed_command_is_kept_with_its_error(
     assert run([*map(str, arguments)]) == 4
     manifest = read_manifest(folder)
     assert (manifest.outcome, manifest.error) == ("not run", "it crashed")
-    assert [each.name for each in manifest.files] == ["result.json", "extra.txt"]
+    assert [each.name for each in manifest.files] == ["result.json", "drawings.json", "extra.txt"]
     assert (folder / "extra.txt").read_bytes() == b"beside it"
     assert Run.read(folder).document()["error"] == {
         "kind": "TargetError",

@@ -433,26 +433,15 @@ class TestCommands:
         assert told.count("sums are wrong") == 1, "the other stage loses as much, by something else"
 
 
-def test_the_report_names_each_file_once() -> None:
-    from edgeq.deploy.report.content import Report
-    from edgeq.deploy.report.page import render_html
-    from edgeq.results import Comparison
+def test_the_page_names_the_file_and_what_to_do() -> None:
+    from edgeq.deploy.report.documents import Document
+    from edgeq.deploy.report.page import render
+    from edgeq.plain import record
+    from edgeq.results import Comparison, Stage
 
     found = PairSaturation("net.onnx", "ort-cpu", (), "pairs <saturate>", "edgeq export net.onnx")
-    compared = Comparison("noise", 1, "a", (), (), (), saturating=(found,))
-    report = Report(
-        "t",
-        "now",
-        "edgeq demo",
-        "noise",
-        1,
-        fingerprint(),
-        (),
-        comparisons=(("one", compared), ("two", compared)),
-    )
-    assert report.saturating == (found,)
-    page = render_html(report)
-    assert (
-        page.count("net.onnx @ ort-cpu</strong>: pairs &lt;saturate&gt;. edgeq export net.onnx.")
-        == 1
-    )
+    stage = Stage("net.onnx", "ort-cpu", 1, None, None, (), {})
+    compared = Comparison("noise", 1, "a", (stage,), (), (), saturating=(found,))
+    page = render([Document("compare", "one", {"comparison": record(compared)})], "t")
+    assert "<b>net.onnx @ ort-cpu</b> no answers to compare; pairs &lt;saturate&gt;" in page
+    assert page.count("edgeq export net.onnx") == 1

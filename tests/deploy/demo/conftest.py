@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgeq.deploy.report import LayerCurve, ModelRow, Report
+from edgeq.deploy.demo.content import LayerCurve, ModelRow, Report
 from edgeq.machine import Machine
 from edgeq.metrics.accuracy import wilson
 from edgeq.results import Accuracy, Comparison, Drift, Hop, Profile, Stage

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from edgeq.deploy.report.content import ModelRow, Report
+    from edgeq.deploy.demo.content import ModelRow, Report
     from edgeq.results import Accuracy
     from edgeq.timing import Latency
 

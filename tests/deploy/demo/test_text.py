@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from edgeq.deploy.report import render_text, values
+from edgeq.deploy.demo.text import render_text
+from edgeq.deploy.report import values
 
 if TYPE_CHECKING:
-    from edgeq.deploy.report import Report
+    from edgeq.deploy.demo.content import Report
 
 
 def shown(report: Report, width: int) -> str:

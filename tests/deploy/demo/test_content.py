@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeq.deploy.report import Report
+    from edgeq.deploy.demo.content import Report
 
 
 def test_columns_are_the_union_over_the_rows_in_order(report: Report) -> None:

@@ -1,0 +1,442 @@
+"""The verdict of a page: a sentence, a light for each stage, and what to do next.
+
+Each document is judged by what it says itself; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from edgeq.deploy.report.documents import (
+    figure,
+    figure_name,
+    mapping,
+    number,
+    records,
+    stage_name,
+    text,
+    texts,
+    whole,
+)
+from edgeq.deploy.report.values import decibels, milliseconds
+from edgeq.tabular import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edgeq.deploy.report.documents import Document
+    from edgeq.plain import Json
+
+ORDER = ("bad", "look", "good", "none")
+"""Lights, the most urgent first; what is not judged says nothing about what is."""
+LOW_SQNR_DB = 20.0
+"""Below it an output without classes is worth a look: a tenth of the signal is error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """What one document says of one stage.
+
+    Attributes:
+        state: ``good``, ``look``, ``bad`` or ``none``.
+        words: why, in a few words.
+    """
+
+    state: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do next.
+
+    Attributes:
+        what: a sentence.
+        rank: less is more urgent.
+    """
+
+    what: str
+    rank: int
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a page says first.
+
+    Attributes:
+        state: the light of the whole.
+        headline: a sentence.
+        sentences: what else is most important.
+        lights: what is said of each stage, in the order they were met.
+        steps: what to do next, the most urgent first.
+        expected: failures that are expected, a line each kind.
+    """
+
+    state: str = "none"
+    headline: str = ""
+    sentences: list[str] = field(default_factory=list)
+    lights: dict[str, list[Light]] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def say(self, stage: str, state: str, words: str) -> None:
+        """Add a light."""
+        self.lights.setdefault(stage, []).append(Light(state, words))
+
+    def do(self, what: str, rank: int) -> None:
+        """Add a step, once."""
+        if what and all(step.what != what for step in self.steps):
+            self.steps.append(Step(what, rank))
+
+    def worst(self, stage: str) -> str:
+        """The most urgent light of a stage."""
+        return min((light.state for light in self.lights[stage]), key=ORDER.index)
+
+
+def judge(documents: Sequence[Document]) -> Verdict:
+    """The verdict on the newest document of each subject."""
+    found = Verdict()
+    headlines: list[tuple[int, str, str]] = []
+    for document in documents:
+        rule = _RULES.get(document.kind)
+        if document.inside:
+            _failures(records(document.main.get("failures")), found)
+        elif rule is not None:
+            headlines += [(rank, state, words) for rank, state, words in rule(document, found)]
+    if headlines:
+        headlines.sort(key=lambda each: (each[1] != "bad", each[0], ORDER.index(each[1])))
+        found.headline = headlines[0][2]
+        found.sentences += [words for _, _, words in headlines[1:]]
+        found.state = min((state for _, state, _ in headlines), key=ORDER.index)
+    else:
+        found.headline = "Nothing here is a verdict; the figures are below"
+    found.steps.sort(key=lambda step: step.rank)
+    return found
+
+
+_Headlines: TypeAlias = "Iterator[tuple[int, str, str]]"
+"""How important, the light, and the sentence."""
+
+
+def _gate(document: Document, found: Verdict) -> _Headlines:
+    gate = document.main
+    outcome = text(gate.get("outcome"))
+    findings = records(gate.get("findings"))
+    against = [each for each in findings if text(each.get("outcome")) not in _PASSES]
+    states = {"pass": "good", "expected-failure": "good", "fail": "bad"}
+    for stage in dict.fromkeys(text(each.get("stage")) for each in findings):
+        mine = [each for each in findings if text(each.get("stage")) == stage]
+        state = min((states.get(text(e.get("outcome")), "look") for e in mine), key=ORDER.index)
+        bad = [each for each in mine if text(each.get("outcome")) not in _PASSES]
+        words = (
+            "gate: " + ", ".join(dict.fromkeys(text(each.get("rule")) for each in bad))
+            if bad
+            else f"gate: {counted(len(mine), 'rule')} kept"
+        )
+        found.say(stage or "the run as a whole", state, words)
+    for each in against:
+        found.do(text(each.get("next_command")), 0)
+    for each in findings:
+        if text(each.get("outcome")) == "expected-failure":
+            found.expected.append(f"{text(each.get('message'))} ({text(each.get('reason'))})")
+    first = next(
+        (e for e in against if text(e.get("outcome")) == "fail"), against[0] if against else {}
+    )
+    message = text(first.get("message"))
+    count = f"{len(against)} of {counted(len(findings), 'check')}"
+    if outcome == "failed":
+        yield 0, "bad", f"The gate failed on {count}: {message}"
+    elif outcome in ("passed", "updated"):
+        yield 0, "good", f"The gate {outcome}: {counted(len(findings), 'check')}, none failed"
+    else:
+        yield 0, "look", f"The gate cannot decide {count}: {message}"
+
+
+_PASSES = ("pass", "expected-failure")
+
+
+def _why(document: Document, found: Verdict) -> _Headlines:
+    why = document.main
+    causes = records(why.get("causes"))
+    states = {"WRONG": "bad", "unknown": "look"}
+    for stage in records(why.get("stages")):
+        found.say(
+            stage_name(stage),
+            states.get(text(stage.get("state")), "good"),
+            f"cause: {text(stage.get('verdict'))}",
+        )
+    for cause in causes:
+        found.do(text(cause.get("hint")), 1)
+    if causes:
+        yield 1, "bad", f"The cause is {text(causes[0].get('kind'))}: {text(causes[0].get('what'))}"
+    else:
+        yield 1, "good", "No operator does anything but round as it should"
+
+
+def _compare(document: Document, found: Verdict) -> _Headlines:
+    comparison = document.main
+    stages = records(comparison.get("stages"))
+    reference = text(comparison.get("reference"))
+    samples = int(number(comparison.get("samples")) or 0)
+    base = next((each for each in stages if stage_name(each) == reference), {})
+    lost = {
+        text(each.get("artefact")) + " @ " + text(each.get("target")): each
+        for each in records(comparison.get("saturating"))
+    }
+    drift = {
+        text(hop.get("stage")): mapping(hop.get("output"))
+        for hop in records(comparison.get("from_reference"))
+    }
+    states = []
+    for stage in stages:
+        name = stage_name(stage)
+        state, words = _stage_light(stage, base, drift.get(name, {}), samples)
+        if name in lost:
+            state, words = "bad", f"{words}; {text(lost[name].get('what'))}"
+            found.do(text(lost[name].get("hint")), 1)
+        found.say(name, state, words)
+        states.append((state, name, words))
+    failures = records(comparison.get("failures"))
+    _failures(failures, found)
+    judged = [each for each in states if each[1] != reference]
+    bad = [each for each in judged if each[0] == "bad"]
+    look = [each for each in judged if each[0] == "look"]
+    on = f"on {counted(samples, 'sample')} of {text(comparison.get('data'))}"
+    flipped = max(stages, key=lambda each: whole(each.get("changed")) or 0, default=None)
+    if flipped is not None and whole(flipped.get("changed")):
+        first = text(base.get("artefact"))
+        files = dict.fromkeys((first, text(flipped.get("artefact"))))
+        found.do(
+            f"Ask for the cause of the changed answers: edgeq why {' '.join(files)} "
+            f"--data {text(comparison.get('data'))} --target {text(flipped.get('target'))}",
+            2,
+        )
+    if bad:
+        yield (
+            2,
+            "bad",
+            f"{len(bad)} of {counted(len(judged), 'stage')} lost {on}: {bad[0][1]}, {bad[0][2]}",
+        )
+    elif look:
+        most = max(look, key=lambda each: _changed(stages, each[1]))
+        yield (
+            2,
+            "look",
+            (
+                f"{len(look)} of {counted(len(judged), 'stage')} answer otherwise than "
+                f"{reference} {on}, most on {most[1]}: {most[2]}"
+            ),
+        )
+    elif judged:
+        yield 2, "good", f"All {counted(len(judged), 'stage')} answer as {reference} does, {on}"
+    judged_by = figure(base)
+    if judged_by is not None:
+        every = [value for each in stages if (value := figure(each)) is not None]
+        yield (
+            6,
+            "good",
+            (
+                f"{figure_name(stages).capitalize()}: {judged_by[0]:.2f} at the reference, "
+                f"{min(v[0] for v in every):.2f} to {max(v[0] for v in every):.2f} over all stages"
+            ),
+        )
+
+
+def _changed(stages: Sequence[Mapping[str, Json]], name: str) -> int:
+    stage = next((each for each in stages if stage_name(each) == name), {})
+    return whole(stage.get("changed")) or 0
+
+
+def _stage_light(
+    stage: Mapping[str, Json], base: Mapping[str, Json], drift: Mapping[str, Json], samples: int
+) -> tuple[str, str]:
+    """The light of a compared stage, and why."""
+    if stage is base:
+        return "good", "the reference"
+    changed, mine, other = whole(stage.get("changed")), figure(stage), figure(base)
+    score = mapping(stage.get("score"))
+    higher = bool(score.get("higher_is_better", True))
+    moved = ""
+    if mine is not None and other is not None and mine[0] != other[0]:
+        moved = f", {figure_name([stage]).partition(' (')[0]} {mine[0] - other[0]:+.2f}".replace(
+            "-", "−"
+        )
+        worse = mine[2] < other[0] if higher else mine[1] > other[0]
+        if worse:
+            what = "" if changed is None else f"{changed:,} of {samples:,} answers changed"
+            return "bad", f"{what}{moved}".removeprefix(", ")
+    if changed is not None:
+        if changed:
+            return "look", f"{changed:,} of {samples:,} answers changed{moved}"
+        return "good", f"the same answers{moved}"
+    sqnr = number(drift.get("sqnr_db"))
+    if math.isnan(sqnr):
+        return ("good", "equal outputs") if drift else ("none", "no answers to compare")
+    return (
+        "look" if sqnr < LOW_SQNR_DB else "good"
+    ), f"{decibels(sqnr)} dB from the reference{moved}"
+
+
+def _failures(failures: Sequence[Mapping[str, Json]], found: Verdict) -> None:
+    """Stages that did not run; those that could not be expected to are one line."""
+    expected = [each for each in failures if each.get("expected")]
+    for what in dict.fromkeys(text(each.get("expected")) for each in expected):
+        names = [stage_name(each) for each in expected if text(each.get("expected")) == what]
+        found.expected.append(f"{what}: {', '.join(names)}")
+    for each in failures:
+        if not each.get("expected"):
+            found.say(stage_name(each), "bad", f"did not run: {text(each.get('what'))}")
+            found.do(f"{stage_name(each)}: {text(each.get('hint'))}", 1)
+
+
+def _survey(document: Document, found: Verdict) -> _Headlines:
+    survey = document.main
+    rows = records(survey.get("rows"))
+    against, samples = text(survey.get("reference")), int(number(survey.get("samples")) or 0)
+    ran = [row for row in rows if not row.get("failure")]
+    for row in rows:
+        name = f"{text(row.get('network'))} @ {text(row.get('target'))}"
+        if row.get("failure"):
+            found.say(name, "bad", f"did not run: {text(row.get('failure'))}")
+            continue
+        flipped = whole(row.get("flipped"))
+        if flipped is None:
+            found.say(name, "good", "the reference" if row.get("target") == against else "ran")
+        elif flipped:
+            found.say(name, "look", f"{flipped:,} of {samples:,} answers changed")
+        else:
+            found.say(name, "good", "the same answers")
+        profile = mapping(row.get("profile"))
+        if profile:
+            _time_light(name, profile, found)
+    changed = sum(bool(whole(row.get("flipped"))) for row in ran)
+    state = "bad" if len(ran) < len(rows) else "look" if changed else "good"
+    yield (
+        3,
+        state,
+        (
+            f"{len(ran)} of {counted(len(rows), 'pair')} of network and target ran on "
+            f"{counted(samples, 'sample')} of {text(survey.get('data'))}; "
+            f"{changed or 'none'} of them changed an answer against {against}"
+        ),
+    )
+
+
+def _profile(document: Document, found: Verdict) -> _Headlines:
+    profiles = records(document.main.get("profiles"))
+    measured = [each for each in profiles if text(each.get("kind")) == "measured"]
+    for each in profiles:
+        _time_light(stage_name(each), each, found)
+    _failures(records(document.main.get("failures")), found)
+    trusted = [each for each in measured if _trust(each).get("clock")]
+    if trusted:
+        fastest = min(trusted, key=lambda each: number(mapping(each.get("latency")).get("p50_ms")))
+        yield (
+            5,
+            "good",
+            (
+                f"Fastest of {counted(len(trusted), 'trustworthy time')}: {stage_name(fastest)}, "
+                f"{milliseconds(number(mapping(fastest.get('latency')).get('p50_ms')))} ms"
+            ),
+        )
+    if len(trusted) < len(measured):
+        yield (
+            7,
+            "none",
+            (
+                f"{len(measured) - len(trusted)} of {counted(len(measured), 'measured time')} "
+                "cannot be trusted and are not drawn"
+            ),
+        )
+        told = (text(_trust(each).get("advice")) for each in measured)
+        advice = next((said for said in told if said), "")
+        found.do(f"To trust the times: {advice}" if advice else "", 5)
+
+
+def _trust(profile: Mapping[str, Json]) -> dict[str, Json]:
+    return mapping(mapping(profile.get("latency")).get("trust"))
+
+
+def _time_light(name: str, profile: Mapping[str, Json], found: Verdict) -> None:
+    latency = mapping(profile.get("latency"))
+    took = f"{milliseconds(number(latency.get('p50_ms')))} ms"
+    kind = text(profile.get("kind"))
+    if kind != "measured":
+        found.say(name, "none", f"{took}, {kind}")
+    elif _trust(profile).get("clock"):
+        found.say(name, "good", took)
+    else:
+        found.say(name, "none", "time not to be trusted")
+
+
+def _lint(document: Document, found: Verdict) -> _Headlines:
+    total = {"error": 0, "warning": 0, "note": 0}
+    for report in records(document.main.get("files")):
+        findings = records(report.get("findings"))
+        for each in findings:
+            total[text(each.get("severity"))] = total.get(text(each.get("severity")), 0) + 1
+            ranks = {"error": 1, "warning": 3, "note": 6}
+            found.do(
+                f"{text(each.get('rule'))}: {text(each.get('hint'))}",
+                ranks.get(text(each.get("severity")), 6),
+            )
+        severities = [text(each.get("severity")) for each in findings]
+        state = "bad" if "error" in severities else "look" if "warning" in severities else "good"
+        words = ", ".join(counted(severities.count(s), s) for s in total if severities.count(s))
+        found.say(text(report.get("file")), state, f"lint: {words or 'nothing found'}")
+    told = ", ".join(counted(n, severity) for severity, n in total.items() if n)
+    state = "bad" if total["error"] else "look" if total["warning"] else "good"
+    yield 4, state, f"Lint: {told or 'nothing found'}"
+
+
+def _bounds(document: Document, found: Verdict) -> _Headlines:
+    bounds = document.main
+    bits = whole(document.content.get("accumulator_bits"))
+    name = text(bounds.get("file"))
+    if bits is not None:
+        state = "good" if bits <= 32 else "bad"
+        found.say(name, state, f"an accumulator of {bits} bits never overflows")
+        yield 4, state, f"{name}: no sum leaves {bits} bits, whatever the input"
+    for certificate in records(bounds.get("certificates")):
+        samples, certain = (
+            whole(certificate.get("samples")) or 0,
+            whole(certificate.get("certified")) or 0,
+        )
+        if samples:
+            yield (
+                6,
+                "good",
+                (
+                    f"{certain:,} of {counted(samples, 'answer')} no kernel within "
+                    f"{number(certificate.get('kernel_lsb')):g} LSB can change"
+                ),
+            )
+        for held in records(certificate.get("held")):
+            beyond = whole(held.get("beyond")) or 0
+            stage = f"{name} @ {text(held.get('target'))}"
+            found.say(
+                stage,
+                "bad" if beyond else "good",
+                f"{beyond:,} samples beyond their bound" if beyond else "within its bound",
+            )
+            if beyond:
+                yield 1, "bad", f"{stage} is beyond its bound on {counted(beyond, 'sample')}"
+
+
+def _demo(document: Document, found: Verdict) -> _Headlines:  # noqa: ARG001  as the others
+    for rank, line in enumerate(texts(document.main.get("verdict"))):
+        yield rank - 10, "good", text(line)
+
+
+_RULES = {
+    "demo": _demo,
+    "gate": _gate,
+    "why": _why,
+    "compare": _compare,
+    "survey": _survey,
+    "profile": _profile,
+    "lint": _lint,
+    "bounds": _bounds,
+}

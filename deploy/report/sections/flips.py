@@ -1,0 +1,88 @@
+"""The samples whose answer changed, as pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.report.blocks import paragraph
+from edgeq.deploy.report.documents import of_kind, records, stage_name, text, whole
+from edgeq.deploy.report.markup import NOTHING, Markup, element, join
+from edgeq.tabular import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.deploy.report.documents import Document
+    from edgeq.plain import Json
+
+MOST_SHOWN = 12
+MOST_STAGES = 4
+
+
+def section(documents: Sequence[Document]) -> Markup:
+    """The stages of each comparison that changed most answers."""
+    return join(_comparison(document) for document in of_kind(documents, "compare"))
+
+
+def flipped_ids(document: Document) -> list[int]:
+    """The samples of which pictures are wanted, those of the stages that changed most first."""
+    return [sample for stage in _changed(document) for sample in _ids(stage)[:MOST_SHOWN]]
+
+
+def _changed(document: Document) -> list[dict[str, Json]]:
+    changed = [each for each in records(document.main.get("stages")) if _ids(each)]
+    return sorted(changed, key=lambda each: -(whole(each.get("changed")) or len(_ids(each))))[
+        :MOST_STAGES
+    ]
+
+
+def _ids(stage: Mapping[str, Json]) -> list[int]:
+    ids = stage.get("flipped")
+    return [each for each in ids if isinstance(each, int)] if isinstance(ids, list) else []
+
+
+def _comparison(document: Document) -> Markup:
+    return join(_stage(stage, document) for stage in _changed(document))
+
+
+def _stage(stage: Mapping[str, Json], document: Document) -> Markup:
+    ids, name = _ids(stage), stage_name(stage)
+    reference = document.answers.get(text(document.main.get("reference")), {})
+    mine = document.answers.get(name, {})
+    number = whole(stage.get("changed")) or len(ids)
+    head = element("h3", f"{document.label}: {name} changed {counted(number, 'answer')}")
+    cards = [
+        element(
+            "figure",
+            element(
+                "img", src=document.pictures[sample], alt=f"sample {sample}", width=64, height=64
+            ),
+            element("figcaption", *_words(sample, document, reference, mine)),
+        )
+        for sample in ids[:MOST_SHOWN]
+        if sample in document.pictures
+    ]
+    if cards:
+        left = number - len(cards)
+        more = paragraph(f"… and {left:,} more", class_="soft") if left > 0 else NOTHING
+        return join([head, element("div", *cards, class_="pictures"), more])
+    told = ", ".join(_line(sample, reference, mine) for sample in ids[:40])
+    return join([head, paragraph(f"Samples {told}{', …' if number > 40 else ''}")])
+
+
+def _words(
+    sample: int, document: Document, reference: Mapping[int, str], mine: Mapping[int, str]
+) -> list[Markup]:
+    lines = [element("b", f"#{sample}")]
+    if sample in document.titles:
+        lines.append(element("span", f"is {document.titles[sample]}"))
+    if sample in reference and sample in mine:
+        lines.append(element("span", f"was {reference[sample]}"))
+        lines.append(element("span", f"now {mine[sample]}"))
+    return lines
+
+
+def _line(sample: int, reference: Mapping[int, str], mine: Mapping[int, str]) -> str:
+    if sample in reference and sample in mine:
+        return f"{sample} ({reference[sample]} → {mine[sample]})"
+    return str(sample)

@@ -1,0 +1,280 @@
+"""What gate, why, lint and bounds say, rule by rule, cause by cause and layer by layer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.report.blocks import figure, folded, light, listed, paragraph, several, table
+from edgeq.deploy.report.charts.plots import Series, lines_chart, swatch
+from edgeq.deploy.report.documents import (
+    mapping,
+    number,
+    of_kind,
+    records,
+    stage_name,
+    text,
+    texts,
+    whole,
+)
+from edgeq.deploy.report.markup import NOTHING, Markup, element, join
+from edgeq.deploy.report.values import count, decibels, general
+from edgeq.tabular import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.deploy.report.documents import Document
+    from edgeq.plain import Json
+
+STATES = {"pass": "good", "expected-failure": "good", "fail": "bad"}
+SEVERITIES = {"error": "bad", "warning": "look"}
+
+
+def gate(documents: Sequence[Document]) -> Markup:
+    """Every rule on every stage; those that are kept are folded."""
+    return join(_gate(document) for document in of_kind(documents, "gate"))
+
+
+def _gate(document: Document) -> Markup:
+    findings = records(document.main.get("findings"))
+    kept = [each for each in findings if text(each.get("outcome")) == "pass"]
+    others = [each for each in findings if text(each.get("outcome")) != "pass"]
+    deltas = records(document.main.get("deltas"))
+    return several(
+        _rules(f"{document.label}: rules that are not kept", others) if others else NOTHING,
+        folded(
+            f"{counted(len(kept), 'rule')} kept",
+            _rules(f"{document.label}: rules that are kept", kept),
+        )
+        if kept
+        else NOTHING,
+        folded(
+            f"{counted(len(deltas), 'figure')} changed since the baseline",
+            table(
+                f"{document.label}: changes since the baseline",
+                ("stage", "figure", "before", "now"),
+                [
+                    (
+                        text(each.get("stage")),
+                        text(each.get("metric")),
+                        _figure(each, "before"),
+                        _figure(each, "now"),
+                    )
+                    for each in deltas
+                ],
+                words=2,
+            ),
+        )
+        if deltas
+        else NOTHING,
+    )
+
+
+def _rules(title: str, findings: Sequence[Mapping[str, Json]]) -> Markup:
+    return table(
+        title,
+        ("rule", "stage", "verdict", "what", "cause", "next", "baseline", "now", "limit"),
+        [
+            (
+                text(each.get("rule")),
+                text(each.get("stage")) or "the run as a whole",
+                light(STATES.get(text(each.get("outcome")), "look"), text(each.get("outcome"))),
+                text(each.get("message"))
+                + (f" ({text(each.get('reason'))})" if each.get("reason") else ""),
+                text(each.get("cause")),
+                text(each.get("next_command")),
+                _figure(each, "baseline"),
+                _figure(each, "measured"),
+                _figure(each, "limit"),
+            )
+            for each in findings
+        ],
+        words=6,
+    )
+
+
+def _figure(record: Mapping[str, Json], name: str) -> str:
+    value = number(record.get(name))
+    return "" if math.isnan(value) else f"{general(value)} {text(record.get('unit'))}".strip()
+
+
+def why(documents: Sequence[Document]) -> Markup:
+    """Each cause with its evidence, and the verdict on each stage."""
+    return join(_why(document) for document in of_kind(documents, "why"))
+
+
+def _why(document: Document) -> Markup:
+    causes, stages = records(document.main.get("causes")), records(document.main.get("stages"))
+    states = {"WRONG": "bad", "unknown": "look"}
+    return several(
+        *(_cause(cause) for cause in causes),
+        table(
+            f"{document.label}: the verdict on each stage",
+            ("stage", "verdict", "judged by", "lost", "gained", "dB a block"),
+            [
+                (
+                    stage_name(stage),
+                    light(states.get(text(stage.get("state")), "good"), text(stage.get("verdict"))),
+                    text(stage.get("against")),
+                    count(whole(stage.get("lost"))) if stage.get("against") else "",
+                    count(whole(stage.get("gained"))) if stage.get("against") else "",
+                    _rate(mapping(stage.get("growth"))),
+                )
+                for stage in stages
+            ],
+            words=3,
+        ),
+        *(_operators(stage) for stage in stages if text(stage.get("state")) == "WRONG"),
+    )
+
+
+def _cause(cause: Mapping[str, Json]) -> Markup:
+    place = text(cause.get("operator"))
+    where = f" in {text(cause.get('op_type'))} {place}" if place else ""
+    return element(
+        "div",
+        element("h3", light("bad", text(cause.get("kind"))), where),
+        paragraph(text(cause.get("what"))),
+        listed(texts(cause.get("evidence"))),
+        paragraph(element("b", "Next: "), text(cause.get("hint"))),
+        class_="cause",
+    )
+
+
+def _rate(growth: Mapping[str, Json]) -> str:
+    if not growth:
+        return ""
+    ends = [f"{number(growth.get(name)):+.2f}" for name in ("rate_db", "low_db", "high_db")]
+    return f"{ends[0]} ({ends[1]} to {ends[2]})"
+
+
+def _operators(stage: Mapping[str, Json]) -> Markup:
+    wrong = [each for each in records(stage.get("operators")) if whole(each.get("wrong"))]
+    if not wrong:
+        return NOTHING
+    return folded(
+        f"{stage_name(stage)}: {counted(len(wrong), 'operator')} wrong",
+        table(
+            f"Wrong operators of {stage_name(stage)}",
+            ("operator", "tensor", "wrong", "local LSB", "accumulated LSB", "accumulated dB"),
+            [
+                (
+                    f"{whole(each.get('number'))} {text(each.get('op_type'))}",
+                    text(each.get("tensor")),
+                    f"{whole(each.get('wrong')):,} of {whole(each.get('elements')):,}",
+                    count(whole(each.get("max_lsb"))),
+                    count(whole(each.get("accumulated_lsb"))),
+                    decibels(number(each.get("accumulated_db"))),
+                )
+                for each in wrong
+            ],
+            words=2,
+        ),
+        open_=True,
+    )
+
+
+def lint(documents: Sequence[Document]) -> Markup:
+    """The findings of each file."""
+    return join(
+        _lint(report)
+        for document in of_kind(documents, "lint")
+        for report in records(document.main.get("files"))
+    )
+
+
+def _lint(report: Mapping[str, Json]) -> Markup:
+    findings = records(report.get("findings"))
+    if not findings:
+        return paragraph(f"{text(report.get('file'))}: nothing found.")
+    return table(
+        f"{text(report.get('file'))}: {counted(len(findings), 'finding')}",
+        ("rule", "severity", "where", "what", "what to do"),
+        [
+            (
+                text(each.get("rule")),
+                light(
+                    SEVERITIES.get(text(each.get("severity")), "none"), text(each.get("severity"))
+                ),
+                text(each.get("node")),
+                text(each.get("message")),
+                text(each.get("hint")),
+            )
+            for each in findings
+        ],
+        words=5,
+    )
+
+
+def bounds(documents: Sequence[Document]) -> Markup:
+    """What is provable beside what was measured, and the accumulator of each layer."""
+    return join(_bounds(document) for document in of_kind(documents, "bounds"))
+
+
+def _bounds(document: Document) -> Markup:
+    sums = records(document.main.get("sums"))
+    return several(
+        *(
+            _certificate(each, document.label)
+            for each in records(document.main.get("certificates"))
+        ),
+        table(
+            f"{document.label}: the least accumulator in which no sum of a layer overflows",
+            ("layer", "type", "bits", "least sum", "largest sum", "channels", "dead"),
+            [
+                (
+                    text(each.get("layer")),
+                    text(each.get("op_type")),
+                    count(whole(each.get("bits"))),
+                    count(whole(each.get("smallest"))),
+                    count(whole(each.get("largest"))),
+                    count(whole(each.get("channels"))),
+                    count(whole(each.get("dead"))),
+                )
+                for each in sums
+            ],
+            words=2,
+        )
+        if sums
+        else NOTHING,
+    )
+
+
+def _certificate(certificate: Mapping[str, Json], label: str) -> Markup:
+    tensors = records(certificate.get("tensors"))
+    names = [text(each.get("tensor")) for each in tensors]
+    lines = [
+        Series(name, [(float(n), number(each.get(key))) for n, each in enumerate(tensors)], place)
+        for place, (key, name) in enumerate((("bound", "bound"), ("measured", "measured")))
+    ]
+    drawn = [line for line in lines if any(y > 0 for _, y in line.points)]
+    behind = table(
+        f"{label}: distance of each tensor from {text(certificate.get('reference'))}, in LSB",
+        ("tensor", "type", "bound", "measured", "bound, l2", "measured, l2"),
+        [
+            (
+                text(each.get("tensor")),
+                text(each.get("op_type")),
+                *(
+                    general(number(each.get(key)))
+                    for key in ("bound", "measured", "norm_bound", "norm_measured")
+                ),
+            )
+            for each in tensors
+        ],
+        words=2,
+    )
+    if not drawn:
+        return behind
+    return figure(
+        f"{label}: how far each tensor can be from {text(certificate.get('reference'))}, and is",
+        lambda width: lines_chart(
+            width, drawn, x_title="layer, from the input on", y_title="LSB", log=True, x_names=names
+        ),
+        behind,
+        words=f"Bound at the last tensor: {general(number(tensors[-1].get('bound')))} LSB; "
+        f"measured: {general(number(tensors[-1].get('measured')))} LSB.",
+        key=[swatch(line.number, line.name) for line in drawn],
+        readout=True,
+    )

@@ -1,0 +1,194 @@
+"""Latency: what is trustworthy is drawn, all else is told with its reason."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.report.blocks import figure, folded, light, several, table
+from edgeq.deploy.report.charts.plots import Interval, intervals_chart, small_histogram
+from edgeq.deploy.report.documents import (
+    mapping,
+    number,
+    of_kind,
+    records,
+    stage_name,
+    text,
+    whole,
+)
+from edgeq.deploy.report.markup import NOTHING, Markup, join
+from edgeq.deploy.report.values import count, general, kilobytes, milliseconds, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeq.deploy.report.documents import Document
+    from edgeq.plain import Json
+
+BINS = 15
+
+
+def section(documents: Sequence[Document]) -> Markup:
+    """The profiles of each document that has some."""
+    return join(_profiles(document) for document in of_kind(documents, "profile", "survey"))
+
+
+def profiles_of(document: Document) -> list[dict[str, Json]]:
+    """The latencies in a document."""
+    if document.kind == "profile":
+        return records(document.main.get("profiles"))
+    rows = records(document.main.get("rows"))
+    return [mapping(row.get("profile")) for row in rows if row.get("profile")]
+
+
+def trusted(profile: Mapping[str, Json]) -> bool:
+    """Whether a time is one of the device's own, and its percentiles hold."""
+    trust = mapping(mapping(profile.get("latency")).get("trust"))
+    return text(profile.get("kind")) == "measured" and bool(trust.get("clock"))
+
+
+def processor_ms(profile: Mapping[str, Json]) -> float:
+    """The median processor time of a run; NaN where it does not hold."""
+    latency = mapping(profile.get("latency"))
+    blocks = latency.get("processor_blocks_ms")
+    if not mapping(latency.get("trust")).get("processor_time") or not isinstance(blocks, list):
+        return math.nan
+    return median(map(number, blocks)) if blocks else math.nan
+
+
+def _profiles(document: Document) -> Markup:
+    profiles = profiles_of(document)
+    if not profiles:
+        return NOTHING
+    good = [each for each in profiles if trusted(each)]
+    others = [each for each in profiles if not trusted(each)]
+    return several(
+        _figure(document.label, good) if good else NOTHING,
+        _processor_figure(document.label, others),
+        folded(
+            f"{len(others)} more: simulated, estimated, or not to be trusted",
+            _table(f"{document.label}: times that are not drawn", others),
+            open_=not good,
+        )
+        if others
+        else NOTHING,
+    )
+
+
+def _figure(label: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
+    rows = []
+    for each in sorted(profiles, key=lambda one: _ms(one, "p50_ms")):
+        p50 = _ms(each, "p50_ms")
+        rows.append(
+            Interval(
+                stage_name(each),
+                p50,
+                _ms(each, "min_ms"),
+                _ms(each, "p90_ms"),
+                "good",
+                f"{milliseconds(p50)} ms",
+            )
+        )
+    return figure(
+        f"{label}: time of one run; the mark is the median, the bar from the fastest to p90",
+        lambda width: intervals_chart(width, rows, x_title="ms"),
+        _table(f"{label}: trustworthy times", profiles),
+        words="Median time of one run: " + "; ".join(f"{row.name} {row.shown}" for row in rows),
+    )
+
+
+def _processor_figure(label: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
+    """Processor time where the clock cannot be trusted: what a busy machine still tells."""
+    known = sorted(
+        (took, stage_name(each))
+        for each in profiles
+        if text(each.get("kind")) == "measured" and math.isfinite(took := processor_ms(each))
+    )
+    if not known:
+        return NOTHING
+    rows = [
+        Interval(name, took, took, took, "none", f"{milliseconds(took)} ms") for took, name in known
+    ]
+    title = f"{label}: processor time of one run, where the clock is not to be trusted"
+    return figure(
+        title,
+        lambda width: intervals_chart(width, rows, x_title="ms of all processors together"),
+        table(title, ("stage", "processor time (ms)"), [(row.name, row.shown) for row in rows]),
+        words="; ".join(f"{row.name} {row.shown}" for row in rows),
+    )
+
+
+def _ms(profile: Mapping[str, Json], name: str) -> float:
+    return number(mapping(profile.get("latency")).get(name))
+
+
+def _table(title: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
+    return table(
+        title,
+        (
+            "stage",
+            "trust",
+            "blocks",
+            "runs",
+            "p50 (ms)",
+            "p90",
+            "p95",
+            "p99",
+            "mean",
+            "least",
+            "processor",
+            "spread (%)",
+            "drift (%)",
+            "threads",
+            "batch",
+            "kB",
+        ),
+        [_cells(each) for each in profiles],
+        words=3,
+    )
+
+
+def _cells(profile: Mapping[str, Json]) -> tuple[Markup | str, ...]:
+    latency = mapping(profile.get("latency"))
+    runs = whole(latency.get("runs"))
+    kind, why = text(profile.get("kind")), text(mapping(latency.get("trust")).get("why"))
+    trust = (
+        light("good", "trustworthy")
+        if trusted(profile)
+        else join([light("none", "not trusted" if kind == "measured" else kind), f" {why}"])
+    )
+    names = ("p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
+    rest = [
+        milliseconds(number(latency.get(name))) if runs and name in latency else ""
+        for name in names
+    ]
+    return (
+        stage_name(profile),
+        trust,
+        distribution(latency),
+        count(runs),
+        milliseconds(number(latency.get("p50_ms"))),
+        *rest,
+        milliseconds(processor_ms(profile)) if math.isfinite(processor_ms(profile)) else "",
+        percent(number(latency.get("spread"))) if runs else "",
+        percent(number(latency.get("drift"))) if runs else "",
+        general(number(profile.get("threads"))),
+        general(number(profile.get("batch"))),
+        kilobytes(whole(profile.get("size_bytes"))),
+    )
+
+
+def distribution(latency: Mapping[str, Json]) -> Markup:
+    """How the medians of the blocks are spread, as bars from the least to the greatest."""
+    blocks = latency.get("blocks_ms")
+    taken = [number(each) for each in blocks] if isinstance(blocks, list) else []
+    taken = [each for each in taken if math.isfinite(each)]
+    if len(taken) < 3 or max(taken) == min(taken):
+        return NOTHING
+    low, width = min(taken), (max(taken) - min(taken)) / BINS
+    bins = [0] * BINS
+    for each in taken:
+        bins[min(BINS - 1, int((each - low) / width))] += 1
+    words = f"{len(taken)} blocks from {milliseconds(low)} to {milliseconds(max(taken))} ms"
+    return small_histogram([("", n) for n in bins], words, middle=False)

@@ -1,0 +1,119 @@
+"""The verdict says what the documents say, in the order of urgency."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.report.documents import comparison, every_kind, finding, made, profile
+
+from edgeq.deploy.report.findings import judge
+
+if TYPE_CHECKING:
+    from edgeq.deploy.report.documents import Document
+
+
+def compared(**content: Any) -> Document:
+    return made("compare", "x", {"comparison": {**comparison(), **content}})
+
+
+def test_equal_answers_are_good() -> None:
+    found = judge([made("compare", "x", {"comparison": comparison(changed=(0,) * 7)})])
+    assert found.state == "good"
+    assert (
+        found.headline
+        == "All 6 stages answer as net.onnx @ torch does, on 2,000 samples of cifar10"
+    )
+    assert not found.steps
+
+
+def test_changed_answers_are_worth_a_look_and_ask_for_the_cause() -> None:
+    found = judge([compared()])
+    assert found.state == "look"
+    assert "3 of 6 stages answer otherwise" in found.headline
+    assert "most on net.tflite @ tflite: 9 of 2,000 answers changed" in found.headline
+    assert "edgeq why net.onnx net.tflite --data cifar10 --target tflite" in found.steps[0].what
+
+
+def test_a_loss_beyond_chance_is_wrong() -> None:
+    found = judge([made("compare", "x", {"comparison": comparison(lost=200)})])
+    assert found.state == "bad"
+    assert found.worst("net.tflite @ tflite") == "bad"
+    assert found.headline.startswith("1 of 6 stages lost on 2,000 samples of cifar10")
+
+
+def test_failures_that_are_expected_are_one_line() -> None:
+    failures = [
+        {
+            "artefact": "f.tflite",
+            "target": f"npu-{n}",
+            "what": "no",
+            "hint": "h",
+            "expected": "Float",
+        }
+        for n in range(3)
+    ]
+    other = {"artefact": "f.tflite", "target": "tflm", "what": "crashed", "hint": "try again"}
+    found = judge([compared(failures=[*failures, other])])
+    assert found.expected == ["Float: f.tflite @ npu-0, f.tflite @ npu-1, f.tflite @ npu-2"]
+    assert found.worst("f.tflite @ tflm") == "bad"
+    assert "f.tflite @ npu-0" not in found.lights
+    assert found.steps[0].what == "f.tflite @ tflm: try again"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "headline"),
+    [
+        ("failed", "bad", "The gate failed on 2 of 3 checks: a weight differs"),
+        ("passed", "good", "The gate passed: 3 checks, none failed"),
+        ("inconclusive", "look", "The gate cannot decide 2 of 3 checks: a weight differs"),
+    ],
+)
+def test_the_gate_speaks_first(outcome: str, state: str, headline: str) -> None:
+    findings = [
+        finding("accuracy", "inconclusive", "too few"),
+        finding("exactness", "fail", "a weight differs", next_command="edgeq diff a b"),
+        finding("size", "pass", "kept"),
+    ]
+    gate = made("gate", "g", {"outcome": outcome, "findings": findings})
+    found = judge([compared(), gate])
+    assert found.headline == headline
+    assert found.steps[0].what == "edgeq diff a b"
+    assert state == "bad" or found.state in (state, "look")
+
+
+def test_times_that_cannot_be_trusted_say_so_and_how_to_help_it() -> None:
+    profiles = [
+        profile("a.onnx", "ort-cpu", 1.0, trusted=False),
+        profile("a.tflite", "tflite", 2.0, trusted=True),
+    ]
+    found = judge([made("profile", "p", {"profiles": profiles})])
+    assert found.headline == "Fastest of 1 trustworthy time: a.tflite @ tflite, 2.00 ms"
+    assert "1 of 2 measured times cannot be trusted and are not drawn" in found.sentences
+    assert found.lights["a.onnx @ ort-cpu"][0].words == "time not to be trusted"
+    assert "use a machine of its own" in found.steps[0].what
+
+
+def test_the_worst_of_all_documents_is_the_light_of_the_page() -> None:
+    found = judge(every_kind())
+    assert found.state == "bad"
+    assert found.headline.startswith("The gate failed on 2 of 4 checks: 1 weight differs")
+    assert any(sentence.startswith("The cause is padding") for sentence in found.sentences)
+    assert found.expected == ["0.8 times (no VNNI)"]
+
+
+def test_an_answer_without_classes_is_judged_by_its_drift() -> None:
+    stages = [
+        {"artefact": "a", "target": name, "accuracy": None, "changed": None} for name in "xyz"
+    ]
+    hops = [
+        {"source": "a @ x", "stage": f"a @ {name}", "output": {"mse": 1, "sqnr_db": sqnr}}
+        for name, sqnr in (("y", 15.0), ("z", None))
+    ]
+    found = judge([compared(stages=stages, reference="a @ x", from_reference=hops)])
+    assert found.lights["a @ y"][0].words == "15.0 dB from the reference"
+    assert [found.worst(f"a @ {name}") for name in "xyz"] == ["good", "look", "good"]
+
+
+def test_nothing_is_no_verdict() -> None:
+    assert judge([made("diff", "d", {})]).state == "none"
