@@ -310,13 +310,16 @@ def _profiles(
     asked: dict[str, Pair] = {}
     for rule in rules:
         stages = [name for name in ran if rule.covers(name)]
-        over = rule.text("over") or config.float_stage or next(iter(ran), "")
-        for name in [*stages, *([over] if rule.name == "speed_up" else [])]:
-            if name in ran:
-                asked[name] = ran[name]
+        if rule.name == "speed_up":
+            over = rule.text("over") or config.float_stage or next(iter(ran), "")
+            asked |= {name: ran[name] for name in [*stages, over] if name in ran}
+            continue
+        for name in stages:
             artefact, _, target = name.rpartition(" @ ")
-            if rule.name == "latency" and artefact in old_files:
-                asked[f"then {name}"] = Pair(old_files[artefact], target)
+            if artefact in old_files:
+                asked |= {name: ran[name], f"then {name}": Pair(old_files[artefact], target)}
+    if not asked:
+        return {}, {}
     timed = profile_each(
         list(asked.values()), source=source, threads=config.threads, seconds=config.seconds
     )

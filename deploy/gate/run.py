@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.config import GateConfig
     from edgeq.deploy.gate.measuring import Measured
     from edgeq.deploy.gate.result import Delta
+
+
+_NOT_KEPT = ("latency", "speed_up", "drift", "lint")
+"""Rules of whose figures a baseline keeps nothing."""
 
 
 def gate(
@@ -125,7 +130,9 @@ def update(
     before = Baseline.read(config.baseline) if config.baseline.exists() else None
     make_artefacts(config)
     source = source or source_of(config)
-    measured = measure(config, stages_of(config), source, progress=progress)
+    kept = tuple(rule for rule in config.rules if rule.name not in _NOT_KEPT)
+    asked = replace(config, rules=kept)
+    measured = measure(asked, stages_of(config), source, progress=progress)
     require_run(measured.observed.comparison.failures, named)
     if not accept_guessing:
         require_plausible(measured, len(source.classes))
