@@ -291,6 +291,7 @@ def quantize_onnx(
     resume: Progress | None = None,
     inspect: Callable[[tuple[LayerCost, ...]], None] | None = None,
     explain: Callable[[tuple[LayerProfile, ...]], None] | None = None,
+    stage: Callable[[str], None] = lambda _what: None,
 ) -> ir.Model:
     """Quantise a float model after training, in the ``integer`` placement.
 
@@ -307,6 +308,7 @@ def quantize_onnx(
         resume: what keeps the work in a file, and goes on where an interruption left it.
         inspect: called at the end with what each layer costs.
         explain: called at the end with ranges and distributions of each layer.
+        stage: called with what begins: the measuring, and each method with each of its layers.
 
     Returns:
         The canonical QDQ model.
@@ -330,6 +332,7 @@ def quantize_onnx(
     work = resume or Progress()
     statistics = work.begin(statistics or Statistics(origin, plan.taps, make), make)
     kept = Kept(config.method_samples) if changing else Kept(*_JUDGED)
+    stage("measuring ranges")
     observe(
         quantized,
         kept.passing(chain(opening, stream)),
@@ -352,7 +355,8 @@ def quantize_onnx(
             continue
         fed = [part for batch in kept.batches for part in feeds(batch, inputs)]
         state = _state(quantized.graph)
-        told = method.apply(LayerPairs(before, quantized, fed, layers, done))
+        begin = partial(_begin, stage, name)
+        told = method.apply(LayerPairs(before, quantized, fed, layers, done, begin))
         tell(f"{name}: {told}{_unchanged(state, quantized.graph)}")
         done.finish()
     floats = any(each.get("keep_float") for each in plan.changes.values())
@@ -369,6 +373,10 @@ def quantize_onnx(
         stages = {IN_FILE: model, FOLDED: fold_onnx(model), MIGRATED: before}
         explain(layer_profiles(stages, quantized, kept.batches, costs))
     return quantized
+
+
+def _begin(stage: Callable[[str], None], method: str, layer: str) -> None:
+    stage(f"{method}, {layer}")
 
 
 def into_integers(

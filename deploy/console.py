@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.progress import Progress
     from rich.segment import Segment
 
     from edgeq.plain import Json
@@ -224,14 +225,14 @@ class _Printable:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Advance]:
+def progress(what: str) -> Iterator[Bar | Lines]:
     """A bar on standard error for long work; under ``CI``, ``NO_COLOR`` or a pipe a line at times.
 
     Yields:
         What to call with the work done so far and the work in all.
     """
     if not animated(sys.stderr):
-        yield _Lines(what).advance
+        yield Lines(what)
         return
     from rich.progress import (
         BarColumn,
@@ -248,11 +249,34 @@ def progress(what: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*parts, console=_console(sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield Bar(what, bar)
 
 
-class _Lines:
+class Bar:
+    """A bar on a terminal.
+
+    Args:
+        what: the work.
+        bar: draws it.
+    """
+
+    def __init__(self, what: str, bar: Progress) -> None:
+        self._what, self._bar, self._stage = what, bar, ""
+        self._task = bar.add_task(what, total=None)
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Draw how far it is."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def stage(self, what: str) -> None:
+        """Say what is being done now."""
+        if what.partition(",")[0] != self._stage.partition(",")[0]:
+            self._bar.reset(self._task, total=None)  # its time is of its own
+        self._stage = what
+        self._bar.update(self._task, description=printable(f"{self._what}: {what}"))
+
+
+class Lines:
     """What stands for a bar in a log: how much is done, and how long the rest takes.
 
     Args:
@@ -260,10 +284,17 @@ class _Lines:
     """
 
     def __init__(self, what: str) -> None:
-        self._what, self._done = what, 0
+        self._what, self._stage, self._done = what, "", 0
         self._began = self._told = time.monotonic()
 
-    def advance(self, done: int, total: int) -> None:
+    def stage(self, what: str) -> None:
+        """Remember what is being done now."""
+        if what.partition(",")[0] != self._stage.partition(",")[0]:
+            self._began = time.monotonic()
+            self._done = 0
+        self._stage = what
+
+    def __call__(self, done: int, total: int, /) -> None:
         """Say so where it has been quiet for some time."""
         now = time.monotonic()
         if done < self._done:  # the next stage
@@ -273,7 +304,8 @@ class _Lines:
             return
         self._told = now
         left = (now - self._began) * (total - done) / done
-        note(f"{self._what}: {done:,} of {total:,}, about {left:.0f} s left")
+        what = f"{self._what}: {self._stage}" if self._stage else self._what
+        note(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
 
 
 def animated(stream: TextIO | None) -> bool:

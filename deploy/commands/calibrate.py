@@ -25,7 +25,7 @@ from edgeq.registry import Registry
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from edgeq.deploy.console import Advance
+    from edgeq.deploy.console import Advance, Bar, Lines
     from edgeq.deploy.evaluation.calibrated import Outcome, Trials
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.shards import Shard
@@ -228,8 +228,8 @@ def command(
         typer.Option(
             "--explain",
             metavar="FILE",
-            help="Also write a page that shows each layer: ranges by channel before and after "
-            "methods, distributions, clipping and sensitivity. It needs no network.",
+            help="Also write a page of each layer: ranges before and after methods, distributions, "
+            "clipping, sensitivity. It needs no network.",
         ),
     ] = None,
     outputs: CutOutputs = None,
@@ -309,15 +309,9 @@ def command(
             if lost := check_judging(job, held_back, trials):
                 console.note(f"held back: {lost}")
             outcome = _calibrate(
-                job,
-                output,
-                statistics,
-                advance,
-                held_back,
-                overwrite=overwrite,
-                explain=explain,
+                job, output, statistics, advance, held_back, overwrite=overwrite, explain=explain
             )
-            tried = trials_of(job, trials, held_back, advance) if trials else None
+            tried = trials_of(job, trials, held_back, advance, advance.stage) if trials else None
             _show(outcome, tried, known, as_json=as_json)
 
 
@@ -383,7 +377,7 @@ def _calibrate(
     job: "Job",
     output: Path,
     statistics: Path | None,
-    advance: "Advance",
+    advance: "Bar | Lines",
     held_back: int,
     *,
     overwrite: bool,
@@ -406,7 +400,9 @@ def _calibrate(
         progress=advance,
         tell=console.note,
         explain=explain is not None,
+        stage=advance.stage,
     )
+    advance.stage("judging")
     outcome = judged(job, output, done, held_back, advance)
     if explain is not None:
         write_page(outcome, explain, overwrite=overwrite)

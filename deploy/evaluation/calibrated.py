@@ -151,6 +151,7 @@ def trials_of(
     count: int,
     held_back: int = HELD_BACK,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    stage: Callable[[str], None] = lambda _what: None,
 ) -> Trials:
     """Calibrate on several sets of samples, drawn with the seeds from 0, and judge each.
 
@@ -159,6 +160,7 @@ def trials_of(
         count: how many sets.
         held_back: how many samples that no set has judge them, at most.
         progress: called with the work done and the work in all, for each set.
+        stage: called with which set begins.
 
     Raises:
         UsageError: all sets would be the same, no sample is left to judge them, or nothing is
@@ -169,6 +171,7 @@ def trials_of(
     with tempfile.TemporaryDirectory() as folder:
         for each in jobs:
             file = Path(folder) / f"{each.seed}.onnx"
+            stage(f"set {len(figures) + 1} of {count}")
             calibrate(each, file, progress=progress)
             figures.append(_figures(*_compared(each, file, part).stages))
     name, real, _, percent = figures[0]

@@ -184,6 +184,7 @@ def calibrate(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     tell: Callable[[str], None] = lambda _line: None,
     explain: bool = False,
+    stage: Callable[[str], None] = lambda _what: None,
 ) -> Calibrated:
     """Quantise a float network and write it as canonical QDQ ONNX.
 
@@ -199,6 +200,7 @@ def calibrate(
             the layers done and the layers in all.
         tell: called with what each method did, and with how near each output is to float.
         explain: also keep ranges and distributions of each layer.
+        stage: called with what begins: the measuring, and each method with each of its layers.
 
     Raises:
         ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
@@ -241,6 +243,7 @@ def calibrate(
         resume=resume,
         inspect=layers.extend,
         explain=profiles.extend if explain else None,
+        stage=stage,
     )
     for each in layers:
         if each.dead == each.channels:

@@ -80,6 +80,8 @@ def test_a_bar_is_drawn_on_a_terminal_and_leaves_standard_output_alone(
     monkeypatch.setattr("sys.stderr", terminal)
     with console.progress("work [b]") as advance:
         advance(1, 2)
+        advance.stage("one, a\x1b[b]")
+        advance(1, 2)
     assert "work [b]" in terminal.getvalue()
     assert capsys.readouterr().out == ""
 
@@ -111,6 +113,25 @@ def test_a_remark_is_no_longer_than_a_screen(capsys: pytest.CaptureFixture[str])
     assert told.startswith("first")
     assert told.endswith("last\n")
     assert "996,009 characters are left out" in told
+
+
+def test_stages_and_their_parts_are_told_and_timed_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moments = iter((0.0, 5.0, 16.0, 20.0, 21.0, 32.0))
+    monkeypatch.setattr("edgeq.deploy.console.time.monotonic", lambda: next(moments))
+    monkeypatch.setenv("CI", "true")
+    with console.progress("calibrating") as advance:
+        advance.stage("measuring ranges")
+        advance(10, 20)
+        advance.stage("adaround, stem")
+        advance(1, 4)
+        advance.stage("adaround, head")
+        advance(2, 4)
+    assert capsys.readouterr().err.splitlines() == [
+        "calibrating: measuring ranges: 10 of 20, about 11 s left",
+        "calibrating: adaround, head: 2 of 4, about 12 s left",
+    ]
 
 
 def test_a_log_gets_a_line_at_times_instead_of_a_bar(

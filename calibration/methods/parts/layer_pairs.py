@@ -94,6 +94,7 @@ class LayerPairs:
         samples: what the network takes at once, an array for each input, by name.
         progress: called with the layers done and the layers in all.
         done: what keeps the layers that are done; they are passed over. None keeps nothing.
+        begin: called with the name of each layer, or the first of a block, when it begins.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class LayerPairs:
         samples: Sequence[Mapping[str, NDArray[np.float32]]],
         progress: Callable[[int, int], None] = lambda _done, _total: None,
         done: LayersDone | None = None,
+        begin: Callable[[str], None] = lambda _layer: None,
     ) -> None:
+        self._begin = begin
         self._after, self._done = after, done
         self._models, self._samples, self._progress = (before, after), samples, progress
         self._originals = {node.name: node for node in before.graph}
@@ -172,6 +175,7 @@ class LayerPairs:
         return np.moveaxis(array, channel_axis(original), 0)
 
     def _pair(self, node: ir.Node, before: Run, after: Run) -> LayerPair:
+        self._begin(str(node.name))
         self._progress(self._nodes.index(node), len(self._nodes))
         after.until(node)
         source, target = after.value(node.inputs[0]), before.through(self._originals[node.name])
@@ -204,6 +208,7 @@ class LayerPairs:
         beginning = None if maker is None else self._originals.get(maker.name)
         if end is None or (maker is not None and beginning is None):
             return None
+        self._begin(str(nodes[0].name))
         self._progress(self._nodes.index(nodes[0]), len(self._nodes))
         after.until(segment.nodes[0])
         return BlockPair(

@@ -45,7 +45,10 @@ def profiles(build: Build, *methods: str, name: str = "one") -> dict[str, LayerP
     found: list[LayerProfile] = []
     model = build(nodes, constants, ("n", 3, 8, 8))
     x = random.normal(size=(16, 3, 8, 8)).astype(np.float32)
-    quantize_onnx(model, [x], CalibrationConfig(methods=methods), explain=found.extend)
+    config, began = CalibrationConfig(methods=methods), list[str]()
+    quantize_onnx(model, [x], config, explain=found.extend, stage=began.append)
+    assert began[0] == "measuring ranges"
+    assert began[1:] == [f"{name}, {each}" for name in methods[1:] for each in ("one", "two")]
     return {each.cost.layer: each for each in found}
 
 
@@ -67,7 +70,7 @@ def test_norms_show_where_they_are_folded(build: Build, name: str) -> None:
 
 
 def test_equalisation_shows_as_a_stage_of_its_own(build: Build) -> None:
-    for each in profiles(build, "equalize").values():
+    for each in profiles(build, "equalize", "bias-correction").values():
         assert list(each.weights) == [IN_FILE, FOLDED, MIGRATED, STORED]
     first = profiles(build, "equalize")["one"]
     assert first.weights[MIGRATED].average_precision > first.weights[FOLDED].average_precision
