@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.deploy.report.palette import SERIES
 from edgeq.deploy.report.values import general
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 10, 26, 34
 MOST_CHANNELS = 96
 """Channels that a plot of ranges draws, evenly spread."""
 _TICKS = 5
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#c2578f", "#7b61c9", "#b07d00")
+"""Colours of Okabe and Ito's set, or darker, that stand out on a white and on a dark page."""
 _OWN = {"in the file": 0, "folded": 1, "after methods": 2, "activations": 3, "stored": 4}
 """Things that have the same colour in each plot."""
 
