@@ -246,6 +246,7 @@ def bounds(
     split: str = "test",
     limit: int | None = None,
     threads: int = 1,
+    origin: str | Path | None = None,
 ) -> Bounds:
     """Say what a file provably never does.
 
@@ -258,6 +259,8 @@ def bounds(
         split: which part of the data.
         limit: how many samples of it, from the first; None for all.
         threads: the most threads a runtime may use.
+        origin: the float ONNX file that it was made from, to bound what rounding its weights
+            changed.
 
     Raises:
         ArtefactError: the file is missing, broken, or does not fit the data.
@@ -271,7 +274,14 @@ def bounds(
     if data is not None:
         source = inputs.data_for([path], data)
         samples = Samples(source, select(source, split, limit))
-    return bounding.bounds(path, drift=drift, samples=samples, targets=targets, threads=threads)
+    return bounding.bounds(
+        path,
+        drift=drift,
+        samples=samples,
+        targets=targets,
+        threads=threads,
+        origin=None if origin is None else Path(origin),
+    )
 
 
 def load_data(

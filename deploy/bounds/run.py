@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.deploy.bounds.drift.certificate import Certificate
+    from edgeq.deploy.bounds.weights import WeightBounds
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 
 
@@ -27,12 +28,14 @@ class Bounds(Tabular):
         sums: of each layer with integers.
         skipped: how many layers are in float, or do not tell what their sums can come to.
         certificates: how far its answers can be from FP32; empty where that was not asked for.
+        weights: what rounding its weights can change, by norms; None where that was not asked for.
     """
 
     file: str
     sums: tuple[LayerSums, ...]
     skipped: int
     certificates: tuple[Certificate, ...] = ()
+    weights: WeightBounds | None = None
 
     @property
     def accumulator_bits(self) -> int:
@@ -51,6 +54,7 @@ def bounds(
     samples: Samples | None = None,
     targets: Sequence[str] = (),
     threads: int = 1,
+    origin: Path | None = None,
 ) -> Bounds:
     """Bound what a file can come to.
 
@@ -60,6 +64,7 @@ def bounds(
         samples: data on which to bound it, and to measure it, sample by sample.
         targets: runtimes whose answers are held against the bound.
         threads: the most threads a runtime may use.
+        origin: the float file that it was made from, to bound what rounding its weights changed.
 
     Raises:
         ArtefactError: the file is missing or broken.
@@ -79,7 +84,12 @@ def bounds(
         certificates = certificates_of(found, samples, targets, threads=threads, any_input=drift)
     elif targets:
         raise UsageError("targets are named, and no data", hint="add --data NAME")
-    return Bounds(str(path), rows, len(model.layers) - len(rows), tuple(certificates))
+    weights = None
+    if drift or origin is not None:
+        from edgeq.deploy.bounds.weights import weight_bounds
+
+        weights = weight_bounds(found, origin, samples, threads=threads)
+    return Bounds(str(path), rows, len(model.layers) - len(rows), tuple(certificates), weights)
 
 
 def require_held(found: Bounds) -> None:
@@ -89,9 +99,9 @@ def require_held(found: Bounds) -> None:
         GateFailed: a runtime is further from FP32 than a conforming kernel can be.
     """
     for held in (each for certificate in found.certificates for each in certificate.held):
-        if held.beyond:
+        if held.violations:
             raise GateFailed(
                 f"{held.target} is beyond the bound of {found.file} on "
-                f"{counted(held.beyond, 'sample')}, so some operator of it is more than 1 LSB off",
+                f"{counted(held.violations, 'sample')}, so an operator of it is more than 1 LSB off",
                 hint=f"edgeq compare {found.file} --target {held.target} shows which operator",
             )

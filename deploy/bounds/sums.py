@@ -28,8 +28,8 @@ class LayerSums:
         smallest: the smallest sum, its bias included, in steps of input scale times weight scale.
         largest: the largest sum.
         bits: the least width of an accumulator that never overflows, in whatever order it adds.
-        beyond: for each of :data:`WIDTHS`, how many channels need a wider one.
-        pairs_beyond: pairs of products that can leave 16 bits on x86 without VNNI.
+        overflow: for each of :data:`WIDTHS`, how many channels need a wider one.
+        pairs_overflow: pairs of products that can leave 16 bits on x86 without VNNI.
         pairs: how many pairs kernels add there; 0 where they add none.
         dead: channels whose result is the same for every input.
     """
@@ -40,8 +40,8 @@ class LayerSums:
     smallest: int
     largest: int
     bits: int
-    beyond: tuple[int, ...]
-    pairs_beyond: int
+    overflow: tuple[int, ...]
+    pairs_overflow: int
     pairs: int
     dead: int
 
@@ -95,8 +95,8 @@ def sums_table(file: str, rows: Sequence[LayerSums], skipped: int) -> Table:
                 f"{row.smallest:,}",
                 f"{row.largest:,}",
                 str(row.bits),
-                *(f"{number:,} of {row.channels:,}" if number else "" for number in row.beyond),
-                f"{row.pairs_beyond:,} of {row.pairs:,}" if row.pairs_beyond else "",
+                *(f"{number:,} of {row.channels:,}" if number else "" for number in row.overflow),
+                f"{row.pairs_overflow:,} of {row.pairs:,}" if row.pairs_overflow else "",
                 str(row.dead or ""),
             )
             for row in rows

@@ -31,6 +31,14 @@ def command(
             "--drift", help="Bound how far its answers can be from FP32, for every input."
         ),
     ] = False,
+    origin: Annotated[
+        Path | None,
+        typer.Option(
+            "--origin",
+            metavar="FLOAT",
+            help="The float ONNX file it was made from: bound what rounding its weights changed.",
+        ),
+    ] = None,
     data: OptionalData = None,
     data_dir: DataDir = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
@@ -55,8 +63,9 @@ def command(
     channels leave 16, 24 and 32 bits; the pairs of products that can saturate on x86 without VNNI;
     and the channels that no input moves. With --data, how far the answers can be from FP32 on
     these samples on any kernel that is within 1 LSB of the nearest integer, tensor by tensor beside
-    what rounding gives, and how many answers no such kernel can change. It exits with status 1 if a
-    target is beyond its bound.
+    what rounding gives, and how many answers no such kernel can change. With --drift or --origin,
+    what rounding the weights can change of any answer, by the norms of the layers. It exits with
+    status 1 if a target is beyond its bound.
     """
     from edgeq.deploy import console
     from edgeq.deploy.bounds.drift.tables import answers_table, held_table, tensors_table
@@ -69,7 +78,9 @@ def command(
     if data is not None:
         source = load_data(data, data_dir, preprocess, [file])
         samples = Samples(source, select(source, split, limit))
-    found = bounds(file, drift=drift, samples=samples, targets=target or (), threads=threads)
+    found = bounds(
+        file, drift=drift, samples=samples, targets=target or (), threads=threads, origin=origin
+    )
     console.write_json(
         "bounds", {"accumulator_bits": found.accumulator_bits, "bounds": found}, printed=as_json
     )
@@ -80,6 +91,8 @@ def command(
             _show(tensors_table(_told(found.certificates)), 2)
         if any(each.held for each in found.certificates):
             _show(held_table(found.certificates), 1)
+        if found.weights is not None:
+            _show_words(found.weights.table())
     if data is None:
         console.next_step("edgeq", "bounds", file, "--data", "NAME")
     else:
@@ -90,6 +103,12 @@ def command(
 def _told(certificates: "Sequence[Certificate]") -> "Certificate":
     """The one whose tensors are shown: against FP32 on samples, where there are any."""
     return next((each for each in certificates if each.samples), certificates[0])
+
+
+def _show_words(table: "Table") -> None:
+    from edgeq.deploy import console
+
+    console.write_table(table.title, table.columns, table.rows, numbers=("value",))
 
 
 def _show(table: "Table", words: int) -> None:

@@ -68,13 +68,13 @@ class Held:
     Attributes:
         target: its name.
         drift: the greatest distance of any of its logits from the reference.
-        beyond: samples with a logit beyond its bound.
+        violations: samples with a logit beyond its bound.
         changed: samples whose answer was certified and is another one there.
     """
 
     target: str
     drift: float
-    beyond: int
+    violations: int
     changed: int
 
 
@@ -220,7 +220,7 @@ class _Collected:
         self.held[target] = Held(
             target,
             max(before.drift, float(apart.max())),
-            before.beyond + int(exceeds(there, logits, error).any(1).sum()),
+            before.violations + int(exceeds(there, logits, error).any(1).sum()),
             before.changed + int(changed.sum()),
         )
 

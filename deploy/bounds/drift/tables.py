@@ -71,7 +71,7 @@ def held_table(found: Sequence[Certificate]) -> Table:
                 held.target,
                 general(held.drift),
                 general(each.bound),
-                str(held.beyond),
+                str(held.violations),
                 str(held.changed),
             )
             for each in found

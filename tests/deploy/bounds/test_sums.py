@@ -44,7 +44,7 @@ def test_a_dead_channel_and_a_large_bias_are_counted(
     path = tmp_path / "sick.onnx"
     onnx.save(with_constants(network(), fault), path)
     first, second = edgeq.bounds(path).sums
-    assert (first.dead, second.bits, second.beyond) == (1, 32, (second.beyond[0], 1, 0))
+    assert (first.dead, second.bits, second.overflow) == (1, 32, (second.overflow[0], 1, 0))
     assert run(["bounds", str(path)]) == 0
     assert "1 of 4" in capsys.readouterr().out
 
