@@ -102,6 +102,6 @@ def require_held(found: Bounds) -> None:
         if held.violations:
             raise GateFailed(
                 f"{held.target} is beyond the bound of {found.file} on "
-                f"{counted(held.violations, 'sample')}, so an operator of it is more than 1 LSB off",
+                f"{counted(held.violations, 'sample')}, so an operator is more than 1 LSB off",
                 hint=f"edgeq compare {found.file} --target {held.target} shows which operator",
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -181,7 +182,7 @@ def _input_size(view: LintModel, other: FloatNetwork, samples: Samples | None) -
         return max(
             float(np.abs(each).max())
             for images, _ in fed(samples.part, samples.source, _BATCH)
-            for each in (images.values() if isinstance(images, dict) else (images,))
+            for each in (images.values() if isinstance(images, Mapping) else (images,))
         )
     grids = [each.grid for each in view.activations if each.name in other.inputs]
     ends = [
