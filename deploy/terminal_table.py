@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 GAP = 3  # columns between cells
 NAME, TEXT = 20, 28  # columns below which a name or a text is not squeezed
+_VERDICTS = ("verdict", "outcome", "severity", "trust", "usable")
+"""The headings of columns whose words have a colour where a person looks."""
+_STYLES = {
+    **dict.fromkeys(("pass", "passed", "exact", "ok", "yes"), "green"),
+    **dict.fromkeys(("fail", "failed", "wrong", "WRONG", "error", "no"), "bold red"),
+    **dict.fromkeys(
+        ("inconclusive", "not-run", "not run", "expected-failure", "warning", "if named"), "yellow"
+    ),
+}
 
 
 class TerminalTable:
@@ -55,6 +64,10 @@ class TerminalTable:
                 if row[i]:
                     yield from _below(console, self._columns[i], row[i], available)
         yield Text()
+
+    def _style(self, i: int, cell: str) -> str:
+        """The colour of a verdict."""
+        return _STYLES.get(cell, "") if self._columns[i] in _VERDICTS else ""
 
     def _natural(self, i: int) -> int:
         """The columns that the widest line of a column takes."""
@@ -110,8 +123,10 @@ class TerminalTable:
         from rich.text import Text
 
         wrapped = [
-            Text(_shorten(cell, width), style).wrap(console, width, overflow="fold")
-            for cell, width in zip(cells, widths, strict=True)
+            Text(_shorten(cell, width), style or self._style(i, cell)).wrap(
+                console, width, overflow="fold"
+            )
+            for i, cell, width in zip(inside, cells, widths, strict=True)
         ]
         for number in range(max(map(len, wrapped))):
             line = Text(" ")

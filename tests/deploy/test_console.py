@@ -86,6 +86,26 @@ def test_a_bar_is_drawn_on_a_terminal_and_leaves_standard_output_alone(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("variable", ["", "NO_COLOR"])
+def test_a_verdict_has_a_colour_where_a_person_looks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
+) -> None:
+    rows = [("fail", "fail"), ("sound", "pass")]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    terminal = Terminal()
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", terminal)
+        console.write_table("Gate", ("stage", "verdict"), rows)
+    written = terminal.getvalue()
+    assert ("\x1b[1;31mfail" in written, "\x1b[32mpass" in written) == (not variable, not variable)
+    assert written.count("\x1b[1;31m") <= 1  # the name of a stage is no verdict
+    console.write_table("Gate", ("stage", "verdict"), rows)
+    assert "\x1b" not in capsys.readouterr().out
+
+
 def test_no_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress("work") as advance:
         advance(1, 2)

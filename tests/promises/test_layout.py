@@ -20,7 +20,14 @@ MAX_MODULES = 15
 """The most in one folder, beside its ``__init__.py``."""
 NO_ROOM = {"benchmarks", "contract", "promises", "support"}
 """Folders of tests that are about no one folder of the product."""
-HOLDS_PYTHON = {"src", "tests", "benchmarks", "docs", "requirements"}  # beside the rooms
+HOLDS_PYTHON = {
+    "src",
+    "tests",
+    "benchmarks",
+    "docs",
+    "examples",
+    "requirements",
+}  # beside the rooms
 
 
 def test_each_room_is_a_link_to_its_root_folder(root: Path, rooms: tuple[str, ...]) -> None:
