@@ -145,8 +145,6 @@ def documents() -> dict[str, tuple[Form, ...]]:
             hints(GateResult),
             {"config": str, "stages": list[str], "rules": list[str]},
             {"samples": int, "min_detectable_drop_points": float | None, "power": float},
-            {"outcome": str, "max_drop_points": float, "verdicts": list[Any], "why": str},
-            {"outcome": str, "baseline": str, "verdicts": list[Any], "stages": list[Any]},
         ),
         "lint": ({"files": list[LintReport]},),
         "models": (
