@@ -51,6 +51,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
     from edgeq.calibration.inspection.layer_costs import LayerCost
     from edgeq.data.dataset import DatasetInfo
     from edgeq.deploy.bounds.run import Bounds
+    from edgeq.deploy.demo.content import Report
     from edgeq.deploy.diff.run import FileDiff
     from edgeq.deploy.evaluation.audit import Audit
     from edgeq.deploy.evaluation.calibrated import Trials
@@ -63,7 +64,6 @@ def documents() -> dict[str, tuple[Form, ...]]:
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
     from edgeq.deploy.pipeline.export import ExportedFile
-    from edgeq.deploy.report.content import Report
     from edgeq.deploy.runs.figures import Figure, RunComparison
     from edgeq.deploy.runs.manifest import Manifest
     from edgeq.deploy.scheme_check.findings import Finding

@@ -44,3 +44,4 @@ def command(
         output, documents, title or ", ".join(run.name for run in runs[:3]), overwrite=overwrite
     )
     console.write(f"The page: {output.absolute()}")
+    console.next_step("edgeq", "runs", runs[0])
