@@ -116,7 +116,7 @@ def _files(files: Files, places: NDArray[np.int64]) -> Look:
     broken: list[str] = []
     first, sizes = None, dict[tuple[int, ...], tuple[int, str]]()
     for place in places.tolist():
-        path = str(files.folder / files.paths[place])
+        path = str(files.folder / str(files.paths[place]))
         try:
             size = files.look(place)[:2]
         except ArtefactError as error:
@@ -141,7 +141,8 @@ def _as_fed(size: tuple[int, ...], preprocessing: Preprocessing) -> tuple[int, .
 
 
 def _told(size: tuple[int, ...]) -> str:
-    return "x".join(map(str, size)) if len(size) > 1 else f"{size[0]:,} samples long"
+    told = "x".join(map(str, size))
+    return told if len(size) > 1 else f"{told} samples long"
 
 
 def sizes_told(look: Look) -> str:
