@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.results import Accuracy
 
+GUESSING = " guessing among "
+"""What every sentence about such an accuracy says."""
 NOTHING_BETTER = "Other preprocessings and orders of classes were tried, and none is better"
 
 
@@ -31,7 +33,7 @@ def like_guessing(scored: Accuracy, classes: int) -> str:
     chance, here = 1 / classes, f"{percent(scored.fraction)} %"
     if not hardly_better(scored, classes):
         return (
-            f"{here} of {counted(scored.total, 'sample')} may be luck, for guessing among "
+            f"{here} of {counted(scored.total, 'sample')} may be luck, for{GUESSING}"
             f"{classes} classes reaches {percent(chance)} %"
         )
     how = (
@@ -41,7 +43,7 @@ def like_guessing(scored: Accuracy, classes: int) -> str:
         if scored.low <= chance
         else "hardly better than"
     )
-    return f"{here} is {how} guessing among {classes} classes ({percent(chance)} %)"
+    return f"{here} is {how}{GUESSING}{classes} classes ({percent(chance)} %)"
 
 
 def next_step(

@@ -21,6 +21,7 @@ from edgeq.deploy.options import (
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.tabular import counted
 
+WIDTH = 80  # columns
 MAX_OPERATORS = 12  # lines of a table; --json has all
 
 if TYPE_CHECKING:
@@ -70,11 +71,13 @@ def command(
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.why.detail import details_of
-    from edgeq.deploy.why.reduce import write_reproducer
+    from edgeq.deploy.why.reduce import require_new, write_reproducer
     from edgeq.deploy.why.run import why
     from edgeq.errors import GateFailed
     from edgeq.results import require_all
 
+    if reduce is not None:
+        require_new(reduce)
     source = load_data(data, data_dir, preprocess, artefacts)
     with (
         with_model(artefacts, user_model, source) as files,
@@ -110,6 +113,11 @@ def command(
         console.next_step(found.causes[0].hint)
     if written is not None:
         console.note(f"python {written} shows it")
+    elif reduce is not None:
+        console.note(
+            f"nothing is written to {reduce}: given equal inputs, no operator is wrong on these "
+            "samples, so there is nothing to cut out"
+        )
     require_all(found.failures)
     if not found.exact:
         first = found.causes[0]
@@ -132,10 +140,27 @@ def _show(found: "Why", split: str) -> None:
     show_failures(found.failures)
     for cause in found.causes:
         where = f" in {cause.place}" if cause.place else ""
-        console.write(f"CAUSE  {cause.kind}{where}: {cause.what}")
+        _write("CAUSE", f"{cause.kind}{where}: {cause.what}")
         for each in cause.evidence:
-            console.write(f"       {each}")
-        console.write(f"HINT   {cause.hint}")
+            _write("", each)
+        _write("HINT", cause.hint)
+
+
+def _write(head: str, text: str) -> None:
+    """A paragraph of lines of a terminal's usual width, behind a word in front."""
+    from textwrap import fill
+
+    from edgeq.deploy import console
+
+    lines = fill(
+        text,
+        WIDTH,
+        initial_indent=f"{head:7}",
+        subsequent_indent=" " * 7,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    console.write(lines)
 
 
 def _show_operators(stage: "StageVerdict") -> None:

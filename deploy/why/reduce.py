@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeq.deploy.evaluation.chain import reference_name
 from edgeq.deploy.why.cutting import Part, part_of
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, OutputError
 from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect
 from edgeq.quant import QuantizedTensor
@@ -47,6 +47,18 @@ class _Reduced:
     targets: Mapping[str, str]
     tensor: str
     step: float
+
+
+def require_new(folder: Path) -> None:
+    """Return where a folder holds no reproducer yet; asked before the work is done.
+
+    Raises:
+        OutputError: it holds one.
+    """
+    if (folder / SCRIPT).exists():
+        raise OutputError(
+            f"{folder} holds a reproducer already", hint="name another folder, or remove it"
+        )
 
 
 def write_reproducer(findings: Findings, folder: Path) -> Path | None:

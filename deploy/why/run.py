@@ -12,6 +12,7 @@ from edgeq.deploy.evaluation.chain import load_target, replay_target
 from edgeq.deploy.evaluation.compare import Observed, compare
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
+from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence
@@ -271,7 +272,8 @@ class _Chain:
         self.faults = self._faults()
         if not any(stage.from_float for stage in self.stages):
             causes += self.faults
-        self.remarks += [doubt] if doubt else []
+        if doubt and not any(GUESSING in remark for remark in compared.remarks):
+            self.remarks.append(doubt)
         explained: dict[Pair, list[int]] = {}
         answers: dict[Pair, Answers] = {}
         for stage in self.stages:

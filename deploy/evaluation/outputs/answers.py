@@ -171,6 +171,7 @@ def remarks(
         if scored is not None and not answers.unscored
     ]
     told: dict[str, list[str]] = {}
+    guessed: dict[str, dict[str, list[str]]] = {}  # by what to do next, then by what was found
     best = max((scored for _, scored in known), key=lambda each: each.fraction, default=None)
     hopeless = best is not None and near_chance(best, classes) and hardly_better(best, classes)
     experience = tried(known[0][0]) if hopeless else ""
@@ -184,10 +185,16 @@ def remarks(
             )
             told.setdefault(text, []).append(name)
         elif scored is not None and (what := like_guessing(scored, classes)):
-            told.setdefault(
-                f"{what}. {next_step(scored, classes, known, source, experience)}", []
-            ).append(name)
-    return tuple(f"{', '.join(names)}: {text}" for text, names in told.items())
+            step = next_step(scored, classes, known, source, experience)
+            guessed.setdefault(step, {}).setdefault(what, []).append(name)
+    return (
+        *(f"{', '.join(names)}: {text}" for text, names in told.items()),
+        *(
+            "; ".join(f"{', '.join(names)}: {what}" for what, names in by_what.items())
+            + f". {step}"
+            for step, by_what in guessed.items()
+        ),
+    )
 
 
 def require_accuracy(found: Iterable[tuple[str, Answering]]) -> None:

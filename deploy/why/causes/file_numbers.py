@@ -122,7 +122,7 @@ def _unseen(evidence: Evidence) -> tuple[str, ...]:
         if meter.accumulated_noise and meter.accumulates
     ]
     if not moved:
-        return ("no number of these samples is wrong because of it",)
+        return ("these samples do not show it: none has a value that it changes; others may",)
     first = min(moved, key=lambda meter: meter.operator.number)
     where = repr(first.operator.tensor)
     return (f"every operator is right given what it reads; the numbers are others from {where} on",)

@@ -166,6 +166,9 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     shown = capsys.readouterr()
     assert "CAUSE  conversion in Conv 'b/Conv' (operator 2 of 7): weights:" in shown.out
     assert "HINT   edgeq diff" in shown.out
+    assert all(len(line) <= 80 for line in shown.out.splitlines() if line[:7] == " " * 7)
+    assert run([*arguments, "--reduce", str(folder)]) == 2
+    assert "holds a reproducer already" in capsys.readouterr().err
     script = folder / "reproduce.py"
     assert str(script) in shown.err
     shows = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
@@ -176,6 +179,26 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     document = json.loads(capsys.readouterr().out)
     assert document["exact"] is False
     assert document["why"]["causes"][0]["kind"] == "conversion"
+
+
+def test_nothing_to_reduce_and_a_moved_input_are_told(
+    clean: onnx.ModelProto,
+    source: DataSource,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planting = Planting(clean)
+    planting.change("x_zero_point", lambda a: a + 1)
+    for name, model in (("a", clean), ("b", planting.model)):
+        (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "test.npz", images=source.test.images[:])
+    arguments = ["why", str(tmp_path / "a.onnx"), str(tmp_path / "b.onnx")]
+    arguments += ["--data", str(tmp_path / "test.npz"), "-t", "ort-cpu-ref"]
+    assert run([*arguments, "--reduce", str(tmp_path / "small")]) == 1
+    shown = capsys.readouterr()
+    assert "these samples do not show it" in shown.out
+    assert "nothing is written to" in shown.err
+    assert not (tmp_path / "small").exists()
 
 
 def test_one_tensor_by_channel_and_row(
