@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeq.deploy.gate import statistics
 from edgeq.metrics.resampling import bootstrap_weights
-from edgeq.timing import Latency, ratio
+from edgeq.timing.ratios import paired_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,16 +159,10 @@ def latencies(random: np.random.Generator, gates: int) -> Iterator[Row]:
             for _ in range(gates):
                 pace = 1 + load * (np.cumsum(random.random(BLOCKS) < 0.05) % 2)
                 first, second = (pace * random.lognormal(0, 0.05, BLOCKS) for _ in range(2))
-                found = ratio(_latency(truth * first), _latency(second))
+                found = paired_ratio([*map(float, truth * first)], [*map(float, second)])
                 held += found.low <= truth <= found.high
             told = f"ratio {truth:g}, the machine {100 * load:g} % slower at times"
             yield told, BLOCKS, "0.95", held / gates
-
-
-def _latency(blocks: NDArray[np.float64]) -> Latency:
-    return Latency(
-        len(blocks), *[float(np.median(blocks))] * 5, 0.0, 0.0, True, "", tuple(map(float, blocks))
-    )
 
 
 if __name__ == "__main__":

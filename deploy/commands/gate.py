@@ -351,7 +351,7 @@ def _is_better(finding: "Finding") -> bool:
     """Whether an accuracy is above the baseline's."""
     if finding.rule != "accuracy.max_drop" or finding.baseline is None:
         return False
-    return finding.unit == "points" and (finding.measured or 0.0) > finding.baseline
+    return finding.unit == "%" and (finding.measured or 0.0) > finding.baseline
 
 
 def _show_changes(result: "GateResult") -> None:

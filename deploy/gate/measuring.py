@@ -104,7 +104,11 @@ class Measured:
             answers=None if scored else seen.answers[stage.name].astype(np.int32),
             outputs=seen.outputs[stage.name],
             resampled=seen.resampled.get(stage.name, np.empty(0)),
-            values=self.values[stage.name],
+            values={
+                name: value
+                for name, value in self.values[stage.name].items()
+                if not name.startswith("latency")  # of this machine and this day
+            },
             facts=stage.facts,
             placement=self.placements.get(stage.name, {}),
         )

@@ -316,7 +316,7 @@ class _Reader:
             raise self.wrong(
                 where, f"{where[-1]} = {_toml(value)} is not {_KINDS[kind]}", f"give {_KINDS[kind]}"
             )
-        return tuple(value) if kind == "words" else value
+        return tuple(value) if isinstance(value, list) else value
 
     def line(self, where: tuple[str, ...]) -> int:
         """Where a key stands, or the nearest table around it."""

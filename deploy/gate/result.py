@@ -32,10 +32,11 @@ class Finding:
         outcome: ``not-run`` where nothing could be measured, which never passes.
         message: what is the matter in plain words, with the numbers.
         measured: the figure; None where there is none.
-        limit: what the rule allows.
+        limit: the last figure that the rule lets pass.
         interval: the ends of the 95 % interval of ``measured``; None where none is known.
         baseline: the figure in the baseline.
-        unit: of the figures: ``points``, ``LSB``, ``dB``, ``bytes``, ``x``; empty for a count.
+        unit: of all the figures: ``%``, ``points``, ``LSB``, ``dB``, ``bytes``, ``x``; empty for a
+            count or a fraction.
         cause: why it failed, as ``edgeq why`` and ``edgeq diff`` tell it.
         next_command: what to run or to do next; empty where nothing is to be done.
         samples: the ids of the samples that it is about, at most 100.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def fingerprint() -> Machine:
         load_average=os.getloadavg()[0],
         kernel=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        runtimes=_installed(),
+        runtimes=dict(_installed()),
     )
 
 
@@ -91,7 +92,9 @@ def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
     return name, frozenset((fields.get("flags") or fields.get("Features") or "").split())
 
 
+@cache
 def _installed() -> dict[str, str]:
+    """Package to version; looked up once, since what is imported does not change."""
     found: dict[str, str] = {}
     for name in RUNTIMES:
         try:

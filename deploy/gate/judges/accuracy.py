@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgeq.deploy.gate.judges.context import MOST_IDS, WRITE_AGAIN, finding, wit
 from edgeq.deploy.gate.judges.fall import (
     drop_between,
     fall_of,
+    figures,
     paired_fall,
     too_few,
     unit_of,
@@ -20,7 +22,7 @@ from edgeq.metrics.accuracy import wilson
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -28,11 +30,17 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.config import Rule
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.judges.fall import Fall
-    from edgeq.deploy.gate.result import Finding
+    from edgeq.deploy.gate.result import Finding, FindingOutcome
     from edgeq.results import Stage
 
 FEWEST = 5  # samples of a class or slice that is judged
 MOST_SLICES = 50
+_OUTCOMES: Mapping[bool | None, FindingOutcome] = {
+    True: "fail",
+    False: "pass",
+    None: "inconclusive",
+}
+"""By whether something is worse."""
 
 
 def accuracy(rule: Rule, context: Context) -> Iterator[Finding]:
@@ -63,14 +71,8 @@ def _judged(
 ) -> Iterator[Finding]:
     levels = context.config.levels
     ids = _lost(context, stage, then)
-    more = {
-        "metric": context.metric,
-        "measured": value_of(context, stage),
-        "baseline": then.value,
-        "interval": fall.interval,
-        "unit": unit_of(stage.score),
-    }
-    told = _told(stage, then, fall, value_of(context, stage), context.metric)
+    now = value_of(context, stage)
+    told = _told(stage, then, fall, now, context.metric)
     allowed = rule.number("max_drop")
     if allowed is not None:
         worse = fall.worse_than(allowed, levels)
@@ -79,12 +81,13 @@ def _judged(
             rule,
             "max_drop",
             stage.name,
-            "inconclusive" if worse is None else "fail" if worse else "pass",
+            _OUTCOMES[worse],
             f"{told}; {allowed:g} may be lost"
             + (too_few(needed, fall.samples) if worse is None else ""),
+            metric=context.metric,
             samples=ids if worse is not False else (),
             samples_needed=needed,
-            **more,
+            **figures(fall, then.value, now, allowed, stage.score),
         )
     margin = rule.number("equivalent_within")
     if margin is not None:
@@ -98,9 +101,10 @@ def _judged(
             "inconclusive" if alike is None else "pass" if alike else "fail",
             f"{told}; it {word[alike]} within {margin:g}"
             + (too_few(needed, fall.samples) if alike is None else ""),
+            metric=context.metric,
             samples=() if alike else ids,
             samples_needed=needed,
-            **more,
+            **figures(fall, then.value, now, margin, stage.score),
         )
 
 
@@ -183,10 +187,10 @@ def _worst(rule: Rule, context: Context, setting: str) -> Iterator[Finding]:
             continue
         now = context.measured.observed.correct(stage)
         falls = {name: paired_fall(then.correct[mask], now[mask]) for name, mask in groups.items()}
-        name, fall = max(falls.items(), key=lambda each: each[1].amount)
-        p = 1.0 if fall.paired is None else fall.paired.worse(allowed / 100) * len(falls)
-        good = within(fall.amount, allowed)
-        outcome = "pass" if good else "fail" if p <= levels.alpha else "inconclusive"
+        shared = replace(levels, alpha=levels.alpha / len(falls))
+        worse = {name: each.worse_than(allowed, shared) for name, each in falls.items()}
+        name, fall = max(falls.items(), key=lambda each: (worse[each[0]] is True, each[1].amount))
+        outcome = _OUTCOMES[worse[name]]
         needed = fall.needed(allowed, levels) if outcome == "inconclusive" else None
         mask = groups[name]
         lost = mask & then.correct & ~now
@@ -194,17 +198,16 @@ def _worst(rule: Rule, context: Context, setting: str) -> Iterator[Finding]:
             rule,
             setting,
             stage.name,
-            "pass" if good else "fail" if p <= levels.alpha else "inconclusive",
+            outcome,
             f"the worst {noun}, {name}, lost {fall.amount:.2f} points on "
             f"{counted(fall.samples, 'sample')}; {allowed:g} may be lost"
             + (too_few(needed, fall.samples) if outcome == "inconclusive" else ""),
             metric=f"{context.metric} of {noun} {name}",
-            measured=float(now[mask].mean()),
-            baseline=float(then.correct[mask].mean()),
-            interval=fall.interval,
-            unit="points",
+            **figures(
+                fall, float(then.correct[mask].mean()), float(now[mask].mean()), allowed, None
+            ),
             samples=()
-            if good
+            if outcome == "pass"
             else tuple(int(i) for i in context.measured.part.ids[lost][:MOST_IDS]),
             samples_needed=needed,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -155,6 +155,32 @@ def drop_between(then: float, now: float, score: Score | None) -> float:
         return 0.0
     change = 100 * (now - then) / abs(then) if then else math.inf
     return -change if score.higher_is_better else change
+
+
+def figures(
+    fall: Fall, then: float, now: float, allowed: float, score: Score | None
+) -> dict[str, Any]:
+    """What a finding has of a fall, all in the unit of the figure itself.
+
+    Args:
+        fall: how much worse it is.
+        then: the figure in the baseline.
+        now: the figure now.
+        allowed: how much worse it may be; the limit is the figure of then less that.
+        score: what was measured; None for accuracy.
+    """
+    percent = score is None or score.percent
+    sign = 1 if score is None or score.higher_is_better else -1
+    step = sign * (1.0 if percent else abs(then) / 100)
+    scale = 100.0 if percent else 1.0
+    ends = None if fall.interval is None else sorted(scale * then - step * e for e in fall.interval)
+    return {
+        "measured": scale * now,
+        "baseline": scale * then,
+        "interval": None if ends is None else (ends[0], ends[1]),
+        "limit": scale * then - step * allowed,
+        "unit": "%" if percent else (score.unit if score is not None else ""),
+    }
 
 
 def value_of(context: Context, stage: Stage) -> float:

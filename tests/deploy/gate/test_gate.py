@@ -48,7 +48,7 @@ def test_the_same_again_passes(
     found = answer(*gate(2))
     assert found["outcome"] == "passed"
     assert {each["outcome"] for each in found["findings"]} == {"pass"}
-    assert [each["measured"] for each in found["findings"]] == [1, 1, 0.95, 0.95]
+    assert [each["measured"] for each in found["findings"]] == [100, 100, 95, 95]
     assert found["deltas"] == []
 
 
@@ -122,7 +122,7 @@ def test_an_update_touches_only_what_is_named(
         ("net.onnx @ ort-cpu", "sqnr_db"),
     ]
     found = answer(*gate(0, "--max-drop", 0))["findings"]
-    assert [each["baseline"] for each in found] == [1, 1, 0.95, 1]
+    assert [each["baseline"] for each in found] == [100, 100, 95, 100]
 
 
 @pytest.mark.usefixtures("accepted")

@@ -31,14 +31,14 @@ def test_scores_are_judged_by_a_paired_bootstrap(tmp_path: Path) -> None:
     file = fake_targets.artefact(tmp_path, "onnx")
     assert gate([file], source, base, update=True).outcome == "updated"
     (same,) = gate([file], source, base).findings
-    assert (same.outcome, same.baseline, same.measured) == ("pass", 1, 1)
-    assert same.interval == (0, 0)
+    assert (same.outcome, same.baseline, same.measured) == ("pass", 100, 100)
+    assert (same.interval, same.limit) == ((100, 100), 99.5)
     fake_targets.artefact(tmp_path, "onnx", wrong=20)
     rules = {"accuracy": {"max_drop": 1, "equivalent_within": 5}}
     worse, apart = gate([file], source, base, rules=rules).findings
     assert (worse.outcome, apart.outcome) == ("fail", "fail")
     assert worse.interval is not None
-    assert worse.interval[0] > 1
+    assert worse.interval[1] < 99
     assert "points of ROC-AUC (positive=b)" in worse.message
     (other,) = edgeq.gate([file], source, base, targets=["ort-cpu-ref"]).findings
     assert "the baseline holds ROC-AUC (positive=b), and this run measures" in other.message
