@@ -37,6 +37,7 @@ from edgeq.deploy.commands import (
 )
 from edgeq.deploy.commands.listings import data, models, operators, runs, targets
 from edgeq.deploy.commands.many_runs import search, sweep
+from edgeq.deploy.options import with_isolation
 from edgeq.deploy.runs.flag import with_run
 from edgeq.errors import EdgeqError, Interrupted, UsageError
 
@@ -68,6 +69,8 @@ app = typer.Typer(
 )
 _MEASURES = {profile, emulate, why, compare, survey, audit, lint, diff, bounds}
 """The commands whose findings can be kept as a run."""
+_ISOLATED = {profile, emulate, compare, survey, audit}
+"""The commands that open files of other tools in processes of their own."""
 for module in (
     demo,
     train,
@@ -96,7 +99,8 @@ for module in (
     if isinstance(getattr(module, "app", None), typer.Typer):
         app.add_typer(module.app, name=name)
     else:
-        app.command(name)(with_run(module.command) if module in _MEASURES else module.command)
+        command = with_run(module.command) if module in _MEASURES else module.command
+        app.command(name)(with_isolation(command) if module in _ISOLATED else command)
 
 
 def _version(asked: bool) -> None:

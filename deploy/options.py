@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -142,3 +142,38 @@ def with_options(
         return command
 
     return decorate
+
+
+_IN_PROCESS = Annotated[
+    bool,
+    typer.Option(
+        "--in-process",
+        help="Open files of other tools in edgeq's own process: sooner, but one that crashes its "
+        "runtime ends the command; EDGEQ_IN_PROCESS=1 does the same.",
+    ),
+]
+
+
+def with_isolation(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command open files of other tools in processes of their own.
+
+    And give it the flag ``--in-process`` against that.
+    """
+    signature = inspect.signature(command)
+    flag = inspect.Parameter(
+        "in_process", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_IN_PROCESS
+    )
+    others = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in signature.parameters.values()
+    ]
+
+    def wrapped(*, in_process: bool, **given: Any) -> None:
+        from edgeq.targets.isolation import apart
+
+        with apart(in_process=in_process):
+            command(**given)
+
+    wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__
+    vars(wrapped)["__signature__"] = signature.replace(parameters=[*others, flag])
+    return wrapped

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError, UsageError, first_line
 from edgeq.formats.dialect import CANONICAL, VNNI
-from edgeq.formats.onnx_io import load
+from edgeq.formats.onnx_io import is_ours, load
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.normal_form.quant_nodes import QUANT_DOMAINS
 from edgeq.qdq.ort_x86.softmax import check_softmax
@@ -28,6 +28,8 @@ from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.io import WHOLE_NUMBERS, readable, zeros
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
+from edgeq.targets.isolation import limits, opens_apart, task
+from edgeq.targets.isolation.hosted import Hosted
 from edgeq.targets.plans.onnx_exact import exact_form
 from edgeq.targets.plans.onnx_graph import (
     QdqView,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from edgeq.plan import Plan
     from edgeq.targets.workers.bare import BareRuntime
+    from edgeq.targets.workers.session import WorkerSession
 
 _RUNTIME = Runtime("onnxruntime", "onnxruntime")
 _PROVIDER = "CPUExecutionProvider"
@@ -82,18 +85,26 @@ class OrtTarget:
         """Whether onnxruntime can be imported."""
         return probe([_RUNTIME])
 
-    def open(self, artefact: Path, *, threads: int = 1, intermediates: bool = False) -> OrtSession:
+    def open(
+        self, artefact: Path, *, threads: int = 1, intermediates: bool = False
+    ) -> OrtSession | WorkerSession:
         """Load an ONNX model; see :meth:`edgeq.target.Target.open`."""
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
-        return OrtSession(_Engine(artefact, threads, self.optimize), intermediates=intermediates)
+        engine = _Engine(artefact, threads, self.optimize)
+        if opens_apart(by_default=False) and not is_ours(engine.load()):
+            return self._hosted(artefact).open(artefact, threads, intermediates=intermediates)
+        return OrtSession(engine, intermediates=intermediates)
 
     def alone(self, artefact: Path, *, threads: int = 1, batch: int = 1) -> BareRuntime:
         """ONNX Runtime in a process of its own; see :meth:`edgeq.target.Startable.alone`."""
         require_format(artefact, self.capabilities)
         find([_RUNTIME])
         options = {"optimize": self.optimize}
-        apart = WorkerTarget("ort", self.capabilities, "ort", options=options, launcher=Here())
+        place = Here(task(artefact, self.capabilities))
+        apart = WorkerTarget(
+            "ort", self.capabilities, "ort", options=options, launcher=place, limits=limits()
+        )
         content = _Engine(artefact, threads, self.optimize).load().SerializeToString()
         return apart.start_alone(content, threads=threads, batch=batch)
 
@@ -105,8 +116,14 @@ class OrtTarget:
         find([_RUNTIME])
         engine = _Engine(artefact, threads, self.optimize)
         model = engine.load()
+        if opens_apart(by_default=False) and not is_ours(model):
+            return self._hosted(artefact).plan(artefact, threads)
         _, running = engine.start(marked(model))
         return plan_of(model, running, optimize=self.optimize)
+
+    def _hosted(self, artefact: Path) -> Hosted:
+        name = "cpu" if self.optimize else "cpu_reference"
+        return Hosted(f"{__name__}:{name}", task(artefact, self.capabilities))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.io import WHOLE_NUMBERS, readable
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
 from edgeq.targets.common.session import SampleSession
+from edgeq.targets.isolation import limits, opens_apart, task
 from edgeq.targets.workers.boundary import Sendable
 from edgeq.targets.workers.engines.tflite import RESOLVERS, delegated, running, shown
 from edgeq.targets.workers.launchers import Here
@@ -85,8 +86,10 @@ class TfliteTarget:
         content = read_bytes(artefact, "TFLite model")
         runtime, module = find(_RUNTIMES)
         check_model(content, artefact)
-        if not is_ours(content):
-            return self._in_worker(content, module.__name__, threads, intermediates=intermediates)
+        if not is_ours(content) and opens_apart(by_default=True):
+            return self._in_worker(
+                content, artefact, module.__name__, threads, intermediates=intermediates
+            )
         keep = intermediates and self.capabilities.intermediates
         interpreter = _start(module, content, artefact, RESOLVERS[self.kernels], threads, keep=keep)
         axes = axes_in(content) if keep else {}
@@ -118,7 +121,9 @@ class TfliteTarget:
         content = read_bytes(artefact, "TFLite model")
         _, module = find(_RUNTIMES)
         check_model(content, artefact)
-        return self._apart(module.__name__).start_alone(content, threads=threads, batch=batch)
+        return self._apart(artefact, module.__name__).start_alone(
+            content, threads=threads, batch=batch
+        )
 
     def plan(self, artefact: Path, *, threads: int = 1) -> Plan:
         """Which operators run in integers, and which XNNPACK took."""
@@ -130,23 +135,25 @@ class TfliteTarget:
         content = read_bytes(artefact, "TFLite model")
         _, module = find(_RUNTIMES)
         check_model(content, artefact)
-        if is_ours(content):
+        if is_ours(content) or not opens_apart(by_default=True):
             interpreter = _start(
                 module, content, artefact, RESOLVERS[self.kernels], threads, keep=False
             )
             # the public API lists no operators
             inside = sorted(delegated(interpreter._get_ops_details()))
         else:
-            with self._in_worker(content, module.__name__, threads, intermediates=False) as session:
+            with self._in_worker(
+                content, artefact, module.__name__, threads, intermediates=False
+            ) as session:
                 inside = [layer["index"] for layer in session.layers]
         return plan_of(graphs_of(content), inside, delegate=self.delegate)
 
     def _in_worker(
-        self, content: bytes, module: str, threads: int, *, intermediates: bool
+        self, content: bytes, artefact: Path, module: str, threads: int, *, intermediates: bool
     ) -> WorkerSession:
         from edgeq.formats.tflite_file import images_last, rows_picked
 
-        session = self._apart(module).start(
+        session = self._apart(artefact, module).start(
             Sendable(
                 content,
                 channels_last=True,
@@ -159,9 +166,15 @@ class TfliteTarget:
         session.facts = {**session.facts, "kernels": self.capabilities.summary}
         return session
 
-    def _apart(self, module: str) -> WorkerTarget:
-        options = {"kernels": self.kernels, "module": module}
-        return WorkerTarget("tflite", self.capabilities, "tflite", options=options, launcher=Here())
+    def _apart(self, artefact: Path, module: str) -> WorkerTarget:
+        return WorkerTarget(
+            "tflite",
+            self.capabilities,
+            "tflite",
+            options={"kernels": self.kernels, "module": module},
+            launcher=Here(task(artefact, self.capabilities)),
+            limits=limits(),
+        )
 
 
 def _target(

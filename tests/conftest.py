@@ -12,6 +12,9 @@ from hypothesis import settings
 # Where readline is loaded, processes of pytest-xdist inherit a width that nobody asked for.
 os.environ.pop("COLUMNS", None)
 
+# A process for each file of the tests' own making would take a second each.
+os.environ["EDGEQ_IN_PROCESS"] = "1"
+
 # How long an example takes is the machine's doing; a hang is what the suite's own time limit is
 # for.
 settings.register_profile(

@@ -1,6 +1,7 @@
 """``edgeq.compare``, ``profile``, ``audit``, ``emulate``, ``survey`` and ``gate``.
 
-What runs artefacts on targets.
+What runs artefacts on targets. Files of other tools are opened in processes of their own, but for
+``EDGEQ_IN_PROCESS=1``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from edgeq.deploy.gate.config import FILE, GateConfig
 from edgeq.deploy.gate.reading import read_config, read_rules
 from edgeq.deploy.inputs import data_for
 from edgeq.errors import UsageError
+from edgeq.targets.isolation import apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +78,7 @@ def compare(
         TargetError: no target works here.
     """
     source = data_for(files, data)
-    with as_files(files, source) as paths:
+    with as_files(files, source) as paths, apart():
         return comparing.compare(
             chain(paths, targets),
             source,
@@ -190,7 +192,7 @@ def profile(
         throughput=ThroughputGrid(tuple(batches), tuple(thread_counts)),
         energy=details,
     )
-    with as_files(files, source) as paths:
+    with as_files(files, source) as paths, apart():
         return profiling.profile_each(
             chain(paths, targets),
             source=source,
@@ -229,7 +231,8 @@ def audit(
     if data is not None:
         source = data_for([file], data)
         samples = Samples(source, select(source, split, limit))
-    return auditing.audit(Path(file), target, threads=threads, samples=samples)
+    with apart():
+        return auditing.audit(Path(file), target, threads=threads, samples=samples)
 
 
 def emulate(
@@ -260,15 +263,16 @@ def emulate(
         ArtefactError: the file or the profile is broken, or does not fit the data or the machine.
     """
     source = None if data is None else data_for([file], data)
-    return emulation.emulate(
-        Path(file),
-        hardware,
-        source=source,
-        split=split,
-        limit=limit,
-        threads=threads,
-        task=AskedTask(task or "", task_options or {}),
-    )
+    with apart():
+        return emulation.emulate(
+            Path(file),
+            hardware,
+            source=source,
+            split=split,
+            limit=limit,
+            threads=threads,
+            task=AskedTask(task or "", task_options or {}),
+        )
 
 
 def survey(
@@ -307,7 +311,7 @@ def survey(
         TargetError: the reference, or every target that was named, is not usable here.
     """
     source = data_for(networks, data)
-    with as_files(networks, source) as paths:
+    with as_files(networks, source) as paths, apart():
         return surveying.survey(
             paths,
             source,
@@ -377,7 +381,7 @@ def gate(
         Inconclusive: with ``update``, a stage is worse, was not run, or answers like guessing.
     """
     source = None if data is None else data_for(files, data)
-    with as_files(files, source) as paths:
+    with as_files(files, source) as paths, apart():
         if not paths:
             asked = read_config(Path(config))
         elif source is None or baseline is None:

@@ -150,6 +150,7 @@ def command(
     from edgeq.deploy.gate import run
     from edgeq.deploy.inputs import load_data
     from edgeq.errors import UsageError
+    from edgeq.targets.isolation import apart
 
     given = {"--data": data, "--baseline": baseline, "--max-drop": max_drop, "--model": user_model}
     if not artefacts and user_model is None:
@@ -192,7 +193,7 @@ def command(
         if detectable:
             _show_detectable(asked, as_json=as_json)
             return
-        with console.progress("gate") as advance:
+        with console.progress("gate") as advance, apart():
             result = (
                 run.update(
                     asked,

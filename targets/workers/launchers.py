@@ -47,12 +47,18 @@ class Launcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The interpreter that edgeq itself runs in."""
+    """The interpreter that edgeq itself runs in.
+
+    Attributes:
+        task: what runs there, for messages; empty for nothing in particular.
+    """
+
+    task: str = ""
 
     @property
     def place(self) -> str:
         """What to call it."""
-        return "this Python, a process of its own"
+        return self.task or "this Python, a process of its own"
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line."""

@@ -10,6 +10,7 @@ version of it is.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from edgeq.errors import TargetError
@@ -40,11 +41,14 @@ def compose(engine: str) -> bytes:
     """What to send to :data:`BOOTSTRAP`: the length in a line, then the program.
 
     Args:
-        engine: the name of a file in ``engines/``, or the path of a file of the same shape.
+        engine: the name of a file in ``engines/``, or the path of a file of the same shape; or a
+            module of edgeq's, which is imported where it runs, with all that it needs.
 
     Raises:
         TargetError: there is no such engine.
     """
+    if engine.startswith("edgeq."):
+        return _of_ours(engine)
     path = Path(engine) if engine.endswith(".py") else _HERE / "engines" / f"{engine}.py"
     if not path.is_file():
         raise TargetError(
@@ -56,6 +60,16 @@ def compose(engine: str) -> bytes:
     modules += [(f"{_ROOM}.{name}", (_HERE / f"{name}.py").read_text("utf-8")) for name in SHARED]
     modules.append((f"{_ROOM}.engines.{path.stem}", path.read_text("utf-8")))
     text = f"MODULES = {_literal(modules)}{_LOADER}".encode()
+    return b"%d\n%s" % (len(text), text)
+
+
+def _of_ours(engine: str) -> bytes:
+    """The program of an engine that imports edgeq, from where this process has it."""
+    text = (
+        f"import sys\nsys.path[:] = {[str(Path(one).resolve()) for one in sys.path]!r}\n"
+        f"import {engine} as engine\n"
+        f"from {_ROOM} import serve\nserve.main(engine, sys.stdin.buffer)\n"
+    ).encode()
     return b"%d\n%s" % (len(text), text)
 
 

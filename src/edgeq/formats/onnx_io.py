@@ -62,6 +62,11 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     return proto
 
 
+def is_ours(model: onnx.ModelProto) -> bool:
+    """Whether edgeq wrote a model, so that a runtime is known to live through it."""
+    return model.producer_name == "edgeq"
+
+
 def read(path: Path) -> ir.Model:
     """Read an ONNX file that has to be a valid graph; its nodes come out in order.
 

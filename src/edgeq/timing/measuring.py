@@ -49,7 +49,7 @@ def measure(
     processor_clock: Callable[[], int] = time.process_time_ns,
     energy: EnergyMeter | None = None,
 ) -> Mapping[str, Latency]:
-    """Time sessions in interleaved blocks of random order, the garbage collector off.
+    """Time sessions in interleaved blocks of random and balanced order, the collector off.
 
     Args:
         sessions: by name, each prepared.
@@ -78,9 +78,13 @@ def measure(
     block_ns = max([int(BLOCK_SECONDS * 1e9), *warm])
     watch = Watch()
     taken = {name: _Taken() for name in sessions}
-    order, turns = list(sessions), np.random.default_rng(0)
+    order, turns, backwards = list(sessions), np.random.default_rng(), False
     while not all(one.enough(seconds, min_runs) for one in taken.values()):
-        for name in turns.permutation(order):
+        # Each order is gone through backwards too: what a session finds in the caches depends on
+        # who ran before it, and each is to follow the others and itself equally often.
+        order = order[::-1] if backwards else [str(name) for name in turns.permutation(order)]
+        backwards = not backwards
+        for name in order:
             with _error_context(name):
                 taken[name].add(sessions[name], block_ns, clocks, energy)
     elsewhere = sum(

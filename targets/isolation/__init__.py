@@ -1,0 +1,66 @@
+"""Where files that edgeq did not write are opened: in a process of their own, or in this one.
+
+A damaged or hostile file can crash a runtime, let it hang or take all memory; valid files can, too.
+In a process of its own that ends the process, and an error says so. Commands and
+:mod:`edgeq.deploy.api` ask for that; files that edgeq wrote, and targets that are called directly,
+run here, where nothing has to be started.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from edgeq.targets.workers.process import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeq.target import Capabilities
+
+VARIABLE = "EDGEQ_IN_PROCESS"
+_OPEN_SECONDS, _RUN_SECONDS = 120.0, 60.0
+_LEAST_BYTES, _MEMORY_SHARE = 4 * 2**30, 0.9
+_APART: ContextVar[bool | None] = ContextVar("apart", default=None)
+
+
+@contextmanager
+def apart(*, in_process: bool = False) -> Iterator[None]:
+    """Open foreign files in processes of their own meanwhile.
+
+    Args:
+        in_process: whether to open them here all the same, as the environment's
+            ``EDGEQ_IN_PROCESS=1`` asks for too.
+    """
+    token = _APART.set(not (in_process or os.environ.get(VARIABLE) == "1"))
+    try:
+        yield
+    finally:
+        _APART.reset(token)
+
+
+def opens_apart(*, by_default: bool) -> bool:
+    """Whether a foreign file is to be opened in a process of its own now.
+
+    Args:
+        by_default: where nobody asked for either.
+    """
+    asked = _APART.get()
+    return by_default if asked is None else asked
+
+
+def task(artefact: Path, capabilities: Capabilities) -> str:
+    """What such a process does, for messages."""
+    return f"this machine for {artefact.name} ({capabilities.summary})"
+
+
+def limits() -> Limits:
+    """How long and how large such a process may get."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        memory = 0
+    return Limits(_OPEN_SECONDS, _RUN_SECONDS, max(int(_MEMORY_SHARE * memory), _LEAST_BYTES))
