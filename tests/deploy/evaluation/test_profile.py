@@ -195,8 +195,12 @@ def test_instructions_are_counted_where_they_can_be_and_are_asked_for(
 
 @pytest.mark.usefixtures("fakes")
 def test_two_files_are_held_against_each_other_and_written_as_files(
-    tmp_path: Path, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    answer: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("edgeq.timing.measuring.BLOCK_SECONDS", 0)  # a round for each run
     paths = [fake_targets.artefact(tmp_path, "onnx", name=name) for name in ("one", "two")]
     files = ["--csv", tmp_path / "p.csv", "--benchmark-json", tmp_path / "b.json"]
     found = answer("profile", *paths, "--seconds", 0.12, "--target", "ort-cpu", *files)
@@ -215,6 +219,7 @@ def test_the_tables_fit_80_columns_and_say_what_was_not_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("edgeq.timing.measuring.BLOCK_SECONDS", 0)
     paths = [str(fake_targets.artefact(tmp_path, "onnx", name=name)) for name in ("one", "two")]
     asked = ["--batches", "1,4", "--operators", "--seconds", "0.12", "-t", "ort-cpu"]
     assert run(["profile", *paths, *asked]) == 0
