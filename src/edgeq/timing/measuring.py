@@ -165,6 +165,8 @@ class _Taken:
     blocks: list[NDArray[np.int64]] = field(default_factory=list)
     processor_ns: list[int] = field(default_factory=list)
     energy_uj: int | None = None
+    runs: int = 0
+    took_ns: int = 0
 
     def add(
         self,
@@ -178,14 +180,16 @@ class _Taken:
         runs = _block(session, block_ns, clocks)
         if energy is not None:
             self.energy_uj = (self.energy_uj or 0) + energy.since_uj(before)
-        self.blocks.append(np.asarray(runs.took_ns, np.int64))
+        block = np.asarray(runs.took_ns, np.int64)
+        self.blocks.append(block)
+        self.runs += len(block)
+        self.took_ns += int(block.sum())
         if runs.processor_ns is not None:
             self.processor_ns.append(runs.processor_ns)
 
     def enough(self, seconds: float, min_runs: int) -> bool:
         """Whether it was timed for long enough."""
-        runs, took = sum(map(len, self.blocks)), sum(int(block.sum()) for block in self.blocks)
-        return runs >= min_runs and took >= seconds * 1e9
+        return self.runs >= min_runs and self.took_ns >= seconds * 1e9
 
     def summary(self, around: Surroundings) -> Latency:
         """What all blocks come to."""

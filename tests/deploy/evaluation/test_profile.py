@@ -203,7 +203,7 @@ def test_two_files_are_held_against_each_other_and_written_as_files(
     monkeypatch.setattr("edgeq.timing.measuring.BLOCK_SECONDS", 0)  # a round for each run
     paths = [fake_targets.artefact(tmp_path, "onnx", name=name) for name in ("one", "two")]
     files = ["--csv", tmp_path / "p.csv", "--benchmark-json", tmp_path / "b.json"]
-    found = answer("profile", *paths, "--seconds", 0.12, "--target", "ort-cpu", *files)
+    found = answer("profile", *paths, "--seconds", 1e-4, "--target", "ort-cpu", *files)
     assert [one["artefact"] for one in found["speed_ups"]] == ["two.onnx"]
     assert set(found["profiles"][0]["latency"]["trust"]) == {
         "clock", "processor_time", "ratios", "why", "advice",
@@ -221,7 +221,7 @@ def test_the_tables_fit_80_columns_and_say_what_was_not_measured(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("edgeq.timing.measuring.BLOCK_SECONDS", 0)
     paths = [str(fake_targets.artefact(tmp_path, "onnx", name=name)) for name in ("one", "two")]
-    asked = ["--batches", "1,4", "--operators", "--seconds", "0.12", "-t", "ort-cpu"]
+    asked = ["--batches", "1,4", "--operators", "--seconds", "1e-4", "-t", "ort-cpu"]
     assert run(["profile", *paths, *asked]) == 0
     told = capsys.readouterr().out
     rules = [line for line in told.splitlines() if "─" in line]
