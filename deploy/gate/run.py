@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.evaluation.chain import files_of
+from edgeq.deploy.evaluation.compare import shorten
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.gate import statistics
 from edgeq.deploy.gate.baseline import Baseline, context_changes, context_now
@@ -127,7 +129,7 @@ def update(
     """
     _check(config)
     check_output(config.baseline, overwrite=True)
-    before = Baseline.read(config.baseline) if config.baseline.exists() else None
+    before = _replaced(config.baseline, accept_worse=accept_worse)
     make_artefacts(config)
     source = source or source_of(config)
     kept = tuple(rule for rule in config.rules if rule.name not in _NOT_KEPT)
@@ -153,6 +155,24 @@ def update(
         config,
         measured.observed.comparison.remarks,
     )
+
+
+def _replaced(path: Path, *, accept_worse: bool) -> Baseline | None:
+    """The baseline that is to be replaced; None where there is none.
+
+    Raises:
+        ArtefactError: what is there cannot be read, and nobody said that it may be lost.
+    """
+    if not path.exists():
+        return None
+    try:
+        return Baseline.read(path)
+    except ArtefactError as error:
+        if accept_worse:
+            return None
+        raise ArtefactError(
+            error.what, hint="to replace it as it is, add --accept-worse"
+        ) from error
 
 
 def source_of(config: GateConfig) -> DataSource:
@@ -234,8 +254,8 @@ def _old_files(
     hashes = {entry.artefact: entry.sha256 for entry in baseline.stages.values()}
     found: dict[str, Path] = {}
     stale = []
-    for path in config.artefacts:
-        wanted = hashes.get(path.name)
+    for path, name in shorten(files_of(config.artefacts)).items():
+        wanted = hashes.get(name)
         if wanted is None:
             continue
         content = None
@@ -244,17 +264,18 @@ def _old_files(
         if content is None:
             continue
         if hashlib.sha256(content).hexdigest() == wanted:
-            found[path.name] = folder / path.name
-            found[path.name].write_bytes(content)
+            found[name] = folder / name
+            found[name].parent.mkdir(parents=True, exist_ok=True)
+            found[name].write_bytes(content)
         elif commit:
             stale.append(
                 Finding(
                     "baseline",
-                    path.name,
+                    name,
                     "baseline",
                     "inconclusive",
                     f"the baseline of {commit[:12]} is stale: it was taken of another "
-                    f"{path.name} than that commit holds",
+                    f"{name} than that commit holds",
                     cause="the baseline was not written again when the file was committed",
                     next_command="write it again there: edgeq gate --update, and commit it",
                 )

@@ -67,8 +67,8 @@ def updated(
     before, now = context.baseline, context.measured.baseline(context.config.threads)
     _require_known(named, now.stages, "was run")
     _require_known(forget, before.stages, "is in the baseline")
-    chosen = [name for name in now.stages if matches(name, named)]
     gone = [name for name in before.stages if forget and matches(name, forget)]
+    chosen = [name for name in now.stages if matches(name, named) and name not in gone]
     lost = [name for name in before.stages if name not in now.stages and name not in gone]
     other = now.metric != before.metric or now.data.differs(before.data) is not None
     if other and (named or lost):

@@ -343,6 +343,17 @@ def test_broken_baselines_are_refused(
     assert "base.json" in refusal(*gate(2))
 
 
+def test_a_broken_baseline_is_replaced_on_request_only(
+    accepted: Path,
+    gate: Callable[..., list[object]],
+    refusal: Callable[..., str],
+    answer: Callable[..., Any],
+) -> None:
+    accepted.write_text("{")
+    assert "add --accept-worse" in refusal(*gate(2, "--update"))
+    assert answer(*gate(2, "--update", "--accept-worse"))["outcome"] == "updated"
+
+
 def test_an_update_that_cannot_be_written_is_refused_before_anything_runs(
     gate: Callable[..., list[object]],
     refusal: Callable[..., str],

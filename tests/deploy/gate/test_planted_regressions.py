@@ -189,7 +189,7 @@ def test_a_wrong_file(bench: Bench) -> None:
 
 def test_the_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = bench_in(tmp_path, small())
-    rules = read_rules({"changed": {"max_outputs": 0}})
+    rules = read_rules({"changed": {"max_outputs": 0}, "drift": {"max_lsb_per_operator": 1}})
     asked = replace(made.config, rules=rules, targets=("ort-cpu-ref", "emulator"))
     bench = Bench(made.source, asked)
     run.update(asked, source=bench.source)
@@ -199,6 +199,9 @@ def test_the_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {each.stage for each in result.findings if each.outcome == "fail"}
     assert wrong == {"net.onnx @ emulator"}
     assert "emulator itself computes otherwise" in result.complaints[0].cause
+    (drift,) = [each for each in result.findings if each.metric == "drift"]
+    assert (drift.stage, drift.outcome) == ("net.onnx @ emulator", "pass")
+    assert "given equal inputs, " in drift.message
 
 
 def test_preprocessing(bench: Bench) -> None:

@@ -203,11 +203,27 @@ def test_a_command_makes_the_files(
     assert "the command 'cp made net.onnx' ended with 1: cp: " in refusal("gate")
 
 
+def test_files_of_one_name_in_two_folders(
+    fakes: dict[str, fake_targets.FakeTarget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [fake_targets.artefact(tmp_path / name, "onnx") for name in ("a", "b")]
+    base = tmp_path / "base.json"
+    given: Any = {"data": fake_targets.source(), "baseline": base, "targets": ["ort-cpu"]}
+    edgeq.gate(files, update=True, **given)
+    fake_targets.artefact(tmp_path / "b", "onnx", wrong=20)
+    found = edgeq.gate(files, **given).findings
+    assert [(each.stage, each.outcome) for each in found] == [
+        ("a/net.onnx @ ort-cpu", "pass"),
+        ("b/net.onnx @ ort-cpu", "fail"),
+    ]
+
+
 def test_a_baseline_is_read_from_git(
     judged: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    judged("changed = { max_answers = 0 }")
+    judged("changed = { max_answers = 0 }\nlatency = { max_ratio = 1e6 }")
 
     def git(*words: str) -> None:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -224,10 +240,13 @@ def test_a_baseline_is_read_from_git(
     path.write_text(path.read_text().replace("max_answers = 0", "max_answers = 2"))
     edgeq.gate(update=True, accept_worse=True)
     git("commit", "-qam", "worse, with another baseline and other rules")
-    assert edgeq.gate().passed
+    assert outcomes(edgeq.gate())["changed.max_answers ort-cpu"] == "pass"
     result = edgeq.gate(against="main")
     assert result.outcome == "failed"
     assert "the rule changed.max_answers was 0, and is 2" in result.remarks
+    timed = [each for each in result.findings if each.metric == "latency"]
+    assert [each.outcome for each in timed] == ["pass", "pass"]
+    assert all(each.interval is not None for each in timed)
     assert "edgeq-baseline.json at main (" in result.baseline
     assert result.deltas
     with pytest.raises(UsageError, match="'--all' is no revision"):
