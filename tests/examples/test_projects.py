@@ -57,10 +57,12 @@ def test_the_networks_pass_their_gate(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """What the GitLab job and the pre-commit hooks run; and edgeq's own gate in its own CI."""
     monkeypatch.chdir(ROOT / "examples" / "gitlab")
     for hook in read(".pre-commit-hooks.yaml"):
-        files = [] if hook.get("pass_filenames") is False else MODELS[:2]
         command, *words = shlex.split(hook["entry"])
         assert command == "edgeq"
-        assert run([*words, *files]) == 0
+        if hook.get("pass_filenames") is False:
+            assert words == ["gate", "run"]  # the command below, without its files
+        else:
+            assert run([*words, *MODELS[:2]]) == 0
     _, job = yaml.safe_load_all((ROOT / "templates" / "edgeq-gate.yml").read_text())
     script = job["edgeq-gate"]["script"][1].replace('"$EDGEQ_CONFIG"', "edgeq-gate.toml")
     command, *words = shlex.split(re.sub(r"\$\{[^}]*\}", "", script))
@@ -115,7 +117,10 @@ def change_a_bias(file: Path) -> None:
 def test_the_action_says_what_cannot_be_judged_and_goes_without_a_comment(
     tmp_path: Path, action: Callable[..., Mapping[str, str]]
 ) -> None:
-    outputs = action(tmp_path, install="false", fork="true")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'edgeq: there is no file edgeq-gate.toml' >&2\nexit 2\n")
+    python.chmod(0o755)
+    outputs = action(tmp_path, install="false", fork="true", python=str(python))
     assert (outputs["passed"], outputs["outcome"], outputs["verdict"]) == ("false", "error", "2")
     assert "nothing could be judged" in outputs["summary"]
     assert "edgeq-gate.toml" in outputs["summary"]
