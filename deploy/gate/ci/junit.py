@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import edgeq
-from edgeq.deploy.gate.ci.told import line, paragraphs, plain
+from edgeq.deploy.gate.ci.told import line, message, paragraphs, plain
 
 if TYPE_CHECKING:
     from edgeq.deploy.gate.result import Finding, GateResult
@@ -77,7 +77,7 @@ def _case(suite: Element, finding: Finding, kind: str) -> None:
     }
     case = SubElement(suite, "testcase", names)
     if kind == "skipped":
-        SubElement(case, kind, {"message": line(finding.reason or finding.message)})
+        SubElement(case, kind, {"message": line(finding.reason) or message(finding)})
     elif kind:
-        told = {"message": line(finding.message), "type": finding.outcome}
+        told = {"message": message(finding), "type": finding.outcome}
         SubElement(case, kind, told).text = "\n".join(paragraphs(finding))

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 import edgeq
-from edgeq.deploy.gate.ci.told import figure, line
+from edgeq.deploy.gate.ci.told import figure, line, message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +28,8 @@ _VERDICTS = {
     "not-run": "⚠️ not run",
     "expected-failure": "☑️ expected failure",
 }
-_ACTING = re.compile(r"[^\w .,;()%+=-]|_|(?<![\w.])(?=www\.)", re.ASCII)
+# a colon acts in addresses and in names of emoji, and not before a blank
+_ACTING = re.compile(r"[^\w .,:;()%+=-]|_|:(?! |$)|(?<![\w.])w(?=ww\.)", re.ASCII)
 _MENTION = re.compile(r"@(?=\w)")
 
 
@@ -91,7 +92,7 @@ def _complaints(complaints: Sequence[Finding], budget: _Budget) -> Iterable[str]
         lines = [
             f"**{_VERDICTS[each.outcome]}: {text(each.rule)}**"
             + (f" of {text(each.stage)}" if each.stage else ""),
-            text(each.message),
+            text(message(each)),
             f"Cause: {text(each.cause)}" if each.cause else "",
             f"Next: <code>{text(each.next_command)}</code>" if each.next_command else "",
         ]
@@ -127,7 +128,7 @@ def _folded(
 def _finding(each: Finding) -> tuple[str, ...]:
     figures = [text(figure(value, each.unit)) for value in (each.baseline, each.measured)]
     limit = text(figure(each.limit, each.unit))
-    what = text(each.message if each.outcome != "expected-failure" else each.reason)
+    what = text(message(each) if each.outcome != "expected-failure" else each.reason)
     return text(each.rule), text(each.stage), _VERDICTS[each.outcome], *figures, limit, what
 
 

@@ -30,13 +30,18 @@ def line(text: str) -> str:
 def paragraphs(finding: Finding) -> list[str]:
     """What is the matter, why, whether it was expected, and what to do next."""
     parts = [
-        finding.message,
+        message(finding),
         f"cause: {finding.cause}" if finding.cause else "",
         f"expected: {finding.reason}" if finding.reason else "",
         f"{finding.samples_needed:,} samples would decide it" if finding.samples_needed else "",
         f"next: {finding.next_command}" if finding.next_command else "",
     ]
     return [line(part) for part in parts if part]
+
+
+def message(finding: Finding) -> str:
+    """What is the matter, without the stage, which every format tells in a place of its own."""
+    return line(finding.message.removeprefix(f"{finding.stage}: "))
 
 
 def title(finding: Finding) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOSTILE = (
     "a|b<img src=x onerror=alert(1)>.onnx @ [t](javascript:x) **b** `c` &amp; @everyone #1 %0A::",
     "two\nlines\r\n::error::forged\x1b[31m\x00 \u202e \ud800 \ufffe ]]> </testcase>",
+    "http://x.org/a https://y.org www.z.org :smile: mailto:a@b.org GH-1",
     "x" * 100_000,
 )
 OUTCOMES: tuple[FindingOutcome, ...] = (
@@ -145,7 +146,7 @@ def test_what_is_not_run_or_not_decided_is_no_pass_in_junit() -> None:
 
 def test_an_annotation_of_github_is_one_line_for_each_finding() -> None:
     lines = github(ALL_HOSTILE)
-    assert len(lines) == len(ALL_HOSTILE.complaints) == 9
+    assert len(lines) == len(ALL_HOSTILE.complaints) == 12
     for told in lines:
         found = re.fullmatch(r"::(error|warning) (.*?)::(.*)", told)
         assert found
@@ -167,7 +168,7 @@ def test_the_report_of_gitlab_has_what_gitlab_asks_for() -> None:
         assert issue["check_name"]
         assert issue["location"]["path"] == "edgeq-gate.toml"
         assert issue["location"]["lines"]["begin"] == 7
-    assert len({issue["fingerprint"] for issue in issues}) == 3  # rule, stage and metric
+    assert len({issue["fingerprint"] for issue in issues}) == 4  # rule, stage and metric
     assert gitlab(gate(finding("pass"))) == []
 
 
@@ -179,8 +180,9 @@ def test_without_a_file_of_rules_the_artefact_is_named() -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_stays_text_in_markdown(name: str) -> None:
     told = text(name)
-    assert re.fullmatch(r"(?:[A-Za-z0-9 .,;()%+=-]|&#\d+;)*", told)
+    assert re.fullmatch(r"(?:[A-Za-z0-9 .,;()%+=-]|:(?= |$)|&#\d+;)*", told)
     assert not re.search(r"@\w", html.unescape(told))
+    assert not re.search(r"https?:|www\.|:smile:", told)
     assert len(told) < 20_000
 
 
@@ -203,3 +205,16 @@ def test_the_summary_says_what_is_wrong_and_what_to_do() -> None:
     for line in told.splitlines():
         if line.startswith("|"):
             assert line.count("|") in (6, 8)
+
+
+def test_rendered_the_summary_has_no_tag_that_is_not_ours() -> None:
+    from markdown_it import MarkdownIt  # comes with rich
+
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown(ALL_HOSTILE))
+    table = {"table", "thead", "tbody", "tr", "th", "td"}
+    ours = {"h2", "p", "strong", "br", "code", "details", "summary", "sub", *table}
+    assert set(re.findall(r"<(\w+)", page)) <= ours
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    assert len(rows) > 12
+    assert {len(re.findall(r"<t[hd]>", row)) for row in rows} == {5, 7}
+    assert "&lt;img src=x onerror=alert(1)&gt;.onnx" in page
