@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgeq.network.layer_rules import LayerRule
-    from edgeq.network.placement import OperatorKind
+    from edgeq.network.placement import OperatorKind, Placement
 
 HEADS = ("Softmax", "LogSoftmax", "ArgMax")
 """What may stay in float, or give places, between the last grid and an output of the graph."""
@@ -59,6 +59,16 @@ class Classified:
     ops: tuple[Op, ...]
     makers: dict[str, ir.Node]
     tail: dict[ir.Node, tuple[str, ...]]
+
+    def sources(self, placement: Placement) -> dict[str, str]:
+        """For each function of one tensor, that tensor as it is stored, where it has a grid."""
+        moved = {op.name: op.inputs[0] for op in self.ops if op.kind == "data_movement"}
+        found = {
+            op.name: _root(op.inputs[0], moved)
+            for op in self.ops
+            if op.kind == "function" and len(op.inputs) == 1
+        }
+        return {name: source for name, source in found.items() if source in placement.tensors}
 
     def stored_parts(self) -> list[tuple[str, ...]]:
         """For each node of the tail, the tensors whose grids its result lies on."""

@@ -112,6 +112,33 @@ def prescribe(
             )
 
 
+def bound_reciprocals(
+    grids: dict[str, QuantParams],
+    placement: Placement,
+    makers: Mapping[str, ir.Node],
+    sources: Mapping[str, str],
+) -> None:
+    """End the grids of reciprocals at that of one step of what they are taken of, in place.
+
+    ``1 / x`` where ``x`` is almost nothing has no bound, and would leave all others no steps. What
+    lies below the step of ``x`` is zero in integers. Such a grid gets 16 bits, for most of it
+    belongs to the smallest divisors.
+
+    Args:
+        grids: the grid of each quantiser.
+        placement: where they stand.
+        makers: the node that makes each tensor.
+        sources: the tensor, with a grid of its own, that a function is of.
+    """
+    for tensor, grid in placement.tensors.items():
+        if tensor not in makers or makers[tensor].op_type != "Reciprocal" or tensor not in sources:
+            continue
+        most = 1 / float(grids[placement.tensors[sources[tensor]]].scale)
+        found = grids[grid]
+        if float(found.scale) * (found.qmax - int(found.zero_point)) > most:
+            grids[grid] = _around_zero(most)
+
+
 def _finest_softmax(node: ir.Node) -> float:
     """The smallest step that both TFLite's and ONNX Runtime's integer kernels can write."""
     shape = shape_of(node.inputs[0])

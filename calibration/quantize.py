@@ -21,7 +21,7 @@ import edgeq
 from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.graph import changes_of, classify
-from edgeq.calibration.grids import PIXELS, activation_grid, prescribe
+from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.inspection.layer_costs import LayerCost, layer_costs
 from edgeq.calibration.inspection.profiles import (
@@ -405,6 +405,7 @@ def into_integers(
         for name, spec in placement.grids.items()
     }
     prescribe(grids, placement, classified.makers, fixed)
+    bound_reciprocals(grids, placement, classified.makers, classified.sources(placement))
     placement = share_like_grids(placement, grids, classified.stored_parts())
     insert(draft, classified, placement, grids, config, changes)
 

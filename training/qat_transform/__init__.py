@@ -12,6 +12,7 @@ from edgeq.errors import UsageError
 from edgeq.training.layers import QuantLayer, WeightQuantizer
 from edgeq.training.qat_transform.arguments import check_arguments
 from edgeq.training.qat_transform.assignment import assign
+from edgeq.training.qat_transform.bounded_grids import hold_reciprocal, hold_softmax
 from edgeq.training.qat_transform.folding import (
     absorb_constants,
     drop_inactive,
@@ -23,7 +24,6 @@ from edgeq.training.qat_transform.normal_form.functional_to_module import path_o
 from edgeq.training.qat_transform.normal_form.unshare_calls import separate_calls
 from edgeq.training.qat_transform.operators import module_of, operators
 from edgeq.training.qat_transform.pair_limits import limit_pairs
-from edgeq.training.qat_transform.softmax_grids import hold_softmax
 from edgeq.training.qat_transform.stability_bounds import add_bounds, bounded_steps
 from edgeq.training.qat_transform.standalone_norms import insert_norms
 from edgeq.training.qat_transform.tracing import trace
@@ -51,7 +51,8 @@ def quantize(
     """
     check_arguments(model, scheme)
     steps = bounded_steps(model)
-    graph_module = trace(copy.deepcopy(model), example)
+    integers = scheme.placement == "integer" and scheme.norms == "integer"
+    graph_module = trace(copy.deepcopy(model), example, norms_in_integers=integers)
     drop_inactive(graph_module)
     separate_calls(graph_module)
     gains = absorb_constants(graph_module)
@@ -69,7 +70,7 @@ def quantize(
     )
     constants = _constants(graph_module)
     layers |= _insert_layers(graph_module, assignment, norms, gains)
-    _insert_quantizers(graph_module, assignment, layers)
+    _insert_quantizers(graph_module, ops, assignment, layers)
     if scheme.pair_safe:
         limit_pairs(layers.values())
     graph_module.meta[ASSIGNMENT] = assignment
@@ -196,7 +197,10 @@ def _read_where_they_are(graph_module: fx.GraphModule, constants: dict[fx.Node, 
 
 
 def _insert_quantizers(
-    graph_module: fx.GraphModule, assignment: Assignment, layers: dict[str, QuantLayer]
+    graph_module: fx.GraphModule,
+    ops: Sequence[Op],
+    assignment: Assignment,
+    layers: dict[str, QuantLayer],
 ) -> None:
     placement = assignment.placement
     made: dict[str, Any] = {
@@ -204,8 +208,11 @@ def _insert_quantizers(
     }
     graph_module.add_submodule("quantizers", nn.ModuleDict(made))
     nodes = {node.name: node for node in graph_module.graph.nodes}
-    for tensor, grid in placement.tensors.items():
-        hold_softmax(nodes[tensor], made[grid])
+    by_name = {op.name: op for op in ops}
+    grids = {tensor: made[grid] for tensor, grid in placement.tensors.items()}
+    for tensor, quantizer in grids.items():
+        hold_softmax(nodes[tensor], quantizer)
+        hold_reciprocal(nodes[tensor], quantizer, by_name, grids)
     onto_grid: dict[tuple[fx.Node, str], fx.Node] = {}
     for (reader, index), grid in placement.edges.items():
         source = nodes[reader].all_input_nodes[index]

@@ -23,6 +23,7 @@ from edgeq.training.qat_transform.axes.shaped import (
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.normal_form.function_groups import groups_of, is_relu
 from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
+from edgeq.training.qat_transform.normal_form.norms import MIN_BITS
 from edgeq.training.qat_transform.normal_form.upsampling import LINEAR
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
                 else node.name
             )
             shares = owner if owner != node.name else None
-            ops.append(Op(node.name, kind, inputs, positive, shares, _MAX_BITS.get(source.target)))
+            least = source.meta.get(MIN_BITS, 0)
+            most = _MAX_BITS.get(source.target)
+            ops.append(Op(node.name, kind, inputs, positive, shares, most, least))
     return ops
 
 
@@ -157,7 +160,9 @@ def _check_numbers(graph_module: fx.GraphModule, numbers: frozenset[fx.Node]) ->
 
 
 def _function(node: fx.Node, group: Group) -> Op:
-    return Op(node.name, "function", (group.source.name,), not_negative=group.not_negative)
+    least = node.meta.get(MIN_BITS, 0)
+    sources = (group.source.name,)
+    return Op(node.name, "function", sources, not_negative=group.not_negative, min_bits=least)
 
 
 def _stays_positive(graph_module: fx.GraphModule, node: fx.Node) -> bool:

@@ -23,7 +23,7 @@ from torch.fx.proxy import Attribute
 from edgeq.errors import UsageError, first_line
 from edgeq.network.layer_protocols import ConstrainedNorm, Inactive, IntegerLayer
 from edgeq.training.qat_transform.in_training import settle_by_training
-from edgeq.training.qat_transform.inlined import INLINED
+from edgeq.training.qat_transform.inlined import INLINED, NORMS
 from edgeq.training.qat_transform.normal_form.canonical import canonicalize
 from edgeq.training.qat_transform.normal_form.channel_constants import ChannelAffine
 from edgeq.training.qat_transform.normal_form.functional_to_module import HeldNorm
@@ -48,7 +48,12 @@ _DIVIDING = (
 BATCH = 3
 
 
-def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) -> fx.GraphModule:
+def trace(
+    model: nn.Module,
+    example: Tensor | Sequence[Tensor] | None = None,
+    *,
+    norms_in_integers: bool = False,
+) -> fx.GraphModule:
     """The network as a graph of canonical operators, whose node names come from its module paths.
 
     Parameters and buffers are the network's own, not copies.
@@ -57,6 +62,8 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
         model: the network.
         example: of its input or inputs, with a batch dimension; only its shape and dtype count.
             Needed where the forward depends on sizes.
+        norms_in_integers: whether LayerNorms are written in operators that integer kernels have,
+            which needs an example.
 
     Raises:
         UsageError: ``torch.fx`` cannot follow it.
@@ -68,11 +75,14 @@ def trace(model: nn.Module, example: Tensor | Sequence[Tensor] | None = None) ->
     )
     modes = {path: module.training for path, module in model.named_modules(remove_duplicate=False)}
     try:
-        graph_module, held = _traced(model.eval(), examples)
-        held = settle_by_training(graph_module, held, model, lambda twin: _traced(twin, examples))
+        inlined = {**INLINED, **NORMS} if norms_in_integers else INLINED
+        graph_module, held = _traced(model.eval(), examples, inlined)
+        held = settle_by_training(
+            graph_module, held, model, lambda twin: _traced(twin, examples, inlined)
+        )
         nothing_in_place(graph_module, held)
         stop_gradients(graph_module, held)
-        canonicalize(graph_module, BATCH)
+        canonicalize(graph_module, BATCH, norms_in_integers=norms_in_integers)
         _set_modes(graph_module, modes)
     except UsageError:
         raise
@@ -93,10 +103,12 @@ def _set_modes(model: nn.Module, modes: Mapping[str, bool]) -> None:
             module.training = modes[around]
 
 
-def _traced(model: nn.Module, examples: list[Tensor] | None) -> tuple[fx.GraphModule, set[fx.Node]]:
+def _traced(
+    model: nn.Module, examples: list[Tensor] | None, inlined: Mapping[type[nn.Module], Any]
+) -> tuple[fx.GraphModule, set[fx.Node]]:
     """The graph as torch.fx finds it, and its nodes that were traced without gradients."""
     inactive = only_in_training(model)
-    tracer = _Tracer(frozenset(inactive), examples)
+    tracer = _Tracer(frozenset(inactive), examples, inlined)
     with torch.enable_grad(), _refusing_own_gradients():
         graph = tracer.trace(
             model, concrete_args=_defaults(model, 1 if examples is None else len(examples))
@@ -248,10 +260,13 @@ class _Proxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     # unpickling gives none
     def __init__(
-        self, leaves: frozenset[str] = frozenset(), examples: list[Tensor] | None = None
+        self,
+        leaves: frozenset[str] = frozenset(),
+        examples: list[Tensor] | None = None,
+        inlined: Mapping[type[nn.Module], Callable[..., Any]] = INLINED,
     ) -> None:
         super().__init__()
-        self._leaves = leaves
+        self._leaves, self._inlined = leaves, inlined
         self._examples = None if examples is None else list(examples)
         self._values: dict[fx.Node, Any] = {}
         self._evaluating = False
@@ -312,8 +327,8 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if self._evaluating:
             return forward(*args, **kwargs)
-        if type(m) in INLINED:
-            return INLINED[type(m)](m, *args, **kwargs)
+        if type(m) in self._inlined:
+            return self._inlined[type(m)](m, *args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
 
     def _evaluate(self, node: fx.Node) -> None:

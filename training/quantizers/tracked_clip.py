@@ -42,12 +42,17 @@ class TrackedClip(UniformGrid):
         super().__init__(bits, signed=signed, narrow_range=narrow_range)
         self.decay = decay
         self.least = SMALLEST_BOUND  # what integer kernels of the operator in front can write
+        # of a reciprocal, the grid of what it is taken of: no submodule, which this would own
+        self.divisor: tuple[UniformGrid, ...] = ()
         self.register_buffer("alpha", torch.tensor(float(bound)))
 
     @property
     def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
-        return self.alpha.clamp(min=self.least) / self.qmax
+        alpha = self.alpha.clamp(min=self.least)
+        for grid in self.divisor:  # below one step there is only zero, whose reciprocal is no bound
+            alpha = alpha.minimum(1 / grid.scale)
+        return alpha / self.qmax
 
     @property
     def waits(self) -> bool:

@@ -6,7 +6,7 @@ Methods, widths, placement and the layers that differ, in the words people use (
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeq.errors import UnknownName, UsageError
 from edgeq.network.checks import check_choice, check_flag, check_width, read_record
@@ -17,6 +17,7 @@ from edgeq.training.quantizers.catalogue import Role, find, methods
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NormForm = Literal["integer", "float"]
 AUTO = "auto"
 WIDTHS: Mapping[Role, str] = {"weights": "weight_bits", "activations": "act_bits"}
 """The field of a scheme that holds the width of a method, by what the method is for."""
@@ -57,6 +58,9 @@ class Scheme:
         first_last: the first and last layer: ``boundary`` gives them ``boundary_bits``, ``inner``
             treats them like any layer, ``float`` leaves them in float, as published. None:
             ``boundary`` in the ``integer`` placement, ``float`` in ``paper``.
+        norms: LayerNorms in the ``integer`` placement: ``integer`` writes them in operators that
+            integer kernels have, with 16 bits inside; ``float`` leaves them in float, between
+            integers, which ONNX Runtime computes faster and TensorFlow Lite Micro can compute.
         layers: rules for single layers; a later one wins.
     """
 
@@ -71,6 +75,7 @@ class Scheme:
     affine: bool | None = None
     pair_safe: bool = True
     first_last: FirstLast | None = None
+    norms: NormForm = "integer"
     layers: tuple[LayerRule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -82,6 +87,7 @@ class Scheme:
         check_choice("placement", self.placement, PlacementName)
         if self.first_last is not None:
             check_choice("first_last", self.first_last, FirstLast)
+        check_choice("norms", self.norms, NormForm)
         self._check_methods()
 
     def _check_methods(self) -> None:
@@ -112,6 +118,7 @@ class Scheme:
             if self.first_last not in (None, FIRST_LAST[self.placement])
             else []
         )
+        ends += [] if self.norms == "integer" else ["norms-float"]
         rules = [f"{len(self.layers)} rule{'s' * (len(self.layers) > 1)}"] if self.layers else []
         return " ".join([f"{self.weight_bits}W/{self.act_bits}A", *methods, *flags, *ends, *rules])
 

@@ -20,8 +20,9 @@ integer runtime stores a grid of its own, so that nothing is left to compute in 
 - a mean over many numbers, which are mostly larger than it, has a grid of its own where the one who
   asks says ``mean``;
 - unary elementwise functions and products read and write 8-bit grids of their own, unless an inner
-  layer reads the result: a function is then a table of 256 entries; LayerNorm does so too, and
-  computes in float between them;
+  layer reads the result: a function is then a table of 256 entries; a LayerNorm in float does so
+  too, and computes in float between them; inside of one in integers all but its last product has
+  16 bits;
 - what no kernel computes in more bits, such as a softmax, reads a narrower grid on the way to it;
 - nothing stands between a layer, a sum or a normalisation and its ReLU or other clip.
 """
@@ -72,6 +73,7 @@ class Op:
         not_negative: a function or constant whose numbers cannot be.
         shares: the first layer that has a layer's weights, where that is another one.
         max_bits: the most bits that integer kernels of it read and write; None for any.
+        min_bits: the fewest bits that its result is stored in, as inside of a LayerNorm.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Op:
     not_negative: bool = False
     shares: str | None = None
     max_bits: int | None = None
+    min_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +315,8 @@ class _Solver:
             return max(self.boundary_bits, self.wanted[tensor], *read)
         usual = max(self.boundary_bits, self.wanted[tensor])
         width = usual if self._is_number_too(tensor) else max(asked, default=usual)
-        return min(width, self.ops[tensor].max_bits or width)
+        op = self.ops[tensor]
+        return max(min(width, op.max_bits or width), op.min_bits)
 
     def _is_number_too(self, tensor: str) -> bool:
         """Whether layers read a sign, the one bit, of something that others read as a number.

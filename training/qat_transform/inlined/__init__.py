@@ -11,7 +11,12 @@ from torch import nn
 
 from edgeq.training.qat_transform.inlined.attention import attend, encode, encode_layer
 from edgeq.training.qat_transform.inlined.embedding import pick, pick_bag
-from edgeq.training.qat_transform.inlined.norms import normalize_groups, normalize_instances
+from edgeq.training.qat_transform.inlined.norms import (
+    normalize_by_root,
+    normalize_groups,
+    normalize_instances,
+    normalize_layer,
+)
 from edgeq.training.qat_transform.inlined.recurrent import run_gru, run_lstm, run_rnn
 
 if TYPE_CHECKING:
@@ -26,8 +31,12 @@ INLINED: Mapping[type[nn.Module], Callable[..., Any]] = {
     nn.InstanceNorm2d: normalize_instances,
     nn.LSTM: run_lstm,
     nn.MultiheadAttention: attend,
+    nn.RMSNorm: normalize_by_root,
     nn.RNN: run_rnn,
     nn.TransformerEncoder: encode,
     nn.TransformerEncoderLayer: encode_layer,
 }
 """What each type computes: a function of the module and of what it is called with."""
+
+NORMS: Mapping[type[nn.Module], Callable[..., Any]] = {nn.LayerNorm: normalize_layer}
+"""Those that are gone through only where norms are computed in integers."""

@@ -1,4 +1,4 @@
-"""GroupNorm and InstanceNorm, as one function."""
+"""Norms over each sample, as functions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 def normalize_groups(module: nn.GroupNorm, x: Tensor) -> Tensor:
     """What nn.GroupNorm computes."""
     return F.group_norm(x, module.num_groups, module.weight, module.bias, module.eps)
+
+
+def normalize_layer(module: nn.LayerNorm, x: Tensor) -> Tensor:
+    """What nn.LayerNorm computes."""
+    return F.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
+
+
+def normalize_by_root(module: nn.RMSNorm, x: Tensor) -> Tensor:
+    """What nn.RMSNorm computes."""
+    return F.rms_norm(x, module.normalized_shape, module.weight, module.eps)
 
 
 def normalize_instances(module: Any, x: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from edgeq.training.qat_transform.axes.shaped import is_constant, tell_constant_
 from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
 from edgeq.training.qat_transform.normal_form.composed import write_composed
 from edgeq.training.qat_transform.normal_form.functional_to_module import lift, pad_in_numbers
+from edgeq.training.qat_transform.normal_form.norms import write_norms
 from edgeq.training.qat_transform.normal_form.pooling import pool_evenly
 from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors
 
@@ -103,12 +104,15 @@ _OF_SIZES = frozenset((torch.reshape, torch.permute, torch.tile, torch.broadcast
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
 
 
-def canonicalize(graph_module: fx.GraphModule, batch: int) -> None:
+def canonicalize(
+    graph_module: fx.GraphModule, batch: int, *, norms_in_integers: bool = False
+) -> None:
     """Rewrite a graph in place.
 
     Args:
         graph_module: as traced.
         batch: how many samples the example had.
+        norms_in_integers: whether LayerNorms are written in operators that integer kernels have.
 
     Raises:
         UsageError: something has no canonical form; names it.
@@ -126,6 +130,7 @@ def canonicalize(graph_module: fx.GraphModule, batch: int) -> None:
         if node.op == "call_function" and node.target in DIVISIONS and not is_constant(node):
             DIVISIONS[node.target](node)
     write_composed(graph)
+    write_norms(graph, in_integers=norms_in_integers)
     graph.eliminate_dead_code()
     keep_batch_first(graph_module, batch)
     name_channel_constants(graph_module)

@@ -17,6 +17,7 @@ from edgeq.errors import UsageError
 from edgeq.network.calls import argument
 from edgeq.training.qat_transform.axes.shaped import is_constant, shape_of, shaped_call
 from edgeq.training.qat_transform.normal_form.function_groups import ARITHMETIC
+from edgeq.training.qat_transform.normal_form.norms import MIN_BITS, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -215,6 +216,7 @@ def _divide(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
     if not isinstance(other, fx.Node) or is_constant(other):
         return None
     inverse = shaped_call(graph, torch.reciprocal, other)
+    inverse.meta[MIN_BITS] = WIDE  # most of its range belongs to the smallest divisors
     return shaped_call(graph, operator.mul, one, inverse)
 
 
@@ -275,6 +277,22 @@ def _group_norm(graph: fx.Graph, node: fx.Node) -> fx.Node:
             along = shaped_call(graph, torch.reshape, constant, lying)
             made = shaped_call(graph, function, made, along)
     return made
+
+
+def _instance_norm(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """A GroupNorm with one channel in each group."""
+    names = ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats")
+    source, mean, variance, weight, bias, own = (
+        argument(node, at, name) for at, name in enumerate(names)
+    )
+    if mean is not None or variance is not None or own is False:
+        raise UsageError(
+            f"{node.name} normalises by running statistics",
+            hint="use the statistics of the input, or a BatchNorm",
+        )
+    eps = argument(node, 7, "eps", 1e-5)
+    node.args, node.kwargs = (source, shape_of(source)[1], weight, bias, eps), {}
+    return _group_norm(graph, node)
 
 
 def _unshuffle(graph: fx.Graph, node: fx.Node) -> fx.Node:
@@ -338,6 +356,7 @@ _COMPOSED: Mapping[Any, Callable[[fx.Graph, fx.Node], fx.Node | None]] = {
     torch.max: _largest,
     F.glu: _gated,
     F.group_norm: _group_norm,
+    F.instance_norm: _instance_norm,
     F.pixel_unshuffle: _unshuffle,
     F.channel_shuffle: _shuffle_channels,
     torch.movedim: _moved,

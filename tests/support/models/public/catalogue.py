@@ -13,8 +13,6 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NORM = ("LayerNormalization",)
-
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -91,7 +89,7 @@ FAMILIES = (
     Family("ResNet", "torchvision", _torchvision("resnet18", **_PLAIN)),
     Family("ShuffleNetV2", "torchvision", _torchvision("shufflenet_v2_x0_5", **_PLAIN)),
     Family("RegNet", "torchvision", _torchvision("regnet_y_400mf", **_PLAIN)),
-    Family("ConvNeXt", "timm", _timm("convnext_atto"), in_float=_NORM),
+    Family("ConvNeXt", "timm", _timm("convnext_atto")),
     Family("YOLOv5", "torch", detectors.YoloV5),
     Family("YOLOv8", "torch", detectors.YoloV8),
     Family("YOLO11", "torch", lambda: detectors.YoloV8(attention=True)),
@@ -121,16 +119,15 @@ FAMILIES = (
     Family("GRU", "torch", signals.GruDenoiser, (12, 16)),
     Family("LSTM", "torch", signals.LstmClassifier, (10, 6)),
     Family("TextCNN", "torch", signals.TextCnn, (20,), tokens=50),
-    Family("ViT", "torch", attention.ViT, (3, 32, 32), in_float=_NORM),
+    Family("ViT", "torch", attention.ViT, (3, 32, 32)),
     Family(
         "ViT-tiny, fused attention",
         "timm",
         _timm("vit_tiny_patch16_224", img_size=64, embed_dim=48, depth=2),
-        in_float=_NORM,
     ),
-    Family("Transformer encoder", "torch", attention.Encoder, (12, 16), in_float=_NORM),
-    Family("MobileViT", "torch", attention.MobileViT, (3, 32, 32), in_float=_NORM),
+    Family("Transformer encoder", "torch", attention.Encoder, (12, 16)),
+    Family("MobileViT", "torch", attention.MobileViT, (3, 32, 32)),
     Family("EfficientViT", "torch", attention.EfficientViT, (3, 32, 32)),
-    Family("Swin", "torch", attention.Swin, (3, 32, 32), in_float=_NORM),
-    Family("MLP-Mixer", "torch", attention.MlpMixer, (3, 32, 32), in_float=_NORM),
+    Family("Swin", "torch", attention.Swin, (3, 32, 32)),
+    Family("MLP-Mixer", "torch", attention.MlpMixer, (3, 32, 32)),
 )
