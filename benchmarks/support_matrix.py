@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import fill
@@ -51,10 +52,6 @@ torchvision's own code where they have it, else code in the public style
 | tflm | TensorFlow Lite Micro's answers are those that edgeq's emulator predicts |
 | emulator | every integer is that of `tflite-ref`, and of `ort-cpu-ref` for the ONNX file |
 
-*float* counts the operators that stay in float, by name, with `--allow-float`: LayerNorm has no
-integer kernel in these runtimes. The integers around it are compared as all others are, but the
-emulator computes no float.
-
 {machine}
 
 """
@@ -90,7 +87,7 @@ def _alone(name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
         row = measure(family, Path(folder))
     cells = {column: asdict(cell) for column, cell in row.cells.items()}
-    write_bytes(_place(family), json.dumps([cells, row.in_float]).encode(), overwrite=True)
+    write_bytes(_place(family), json.dumps(cells).encode(), overwrite=True)
 
 
 def _place(family: Family) -> Path:
@@ -98,8 +95,8 @@ def _place(family: Family) -> Path:
 
 
 def _kept(family: Family) -> Row:
-    cells, in_float = json.loads(_place(family).read_text())
-    return Row(family, {column: Cell(**cell) for column, cell in cells.items()}, in_float)
+    cells = json.loads(_place(family).read_text())
+    return Row(family, {column: Cell(**cell) for column, cell in cells.items()})
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -107,7 +104,10 @@ def page(rows: Sequence[Row]) -> str:
     introduction = _INTRODUCTION.format(
         whole=sum(row.whole for row in rows),
         all=len(rows),
-        machine=fill(f"{fingerprint().cpu}; {', '.join(_versions())}.", _WIDTH),
+        machine=fill(
+            f"Measured on {datetime.now(tz=UTC).date()} on {fingerprint().cpu}, by {', '.join(_versions())}.",
+            _WIDTH,
+        ),
     )
     return introduction + _table(rows) + _refusals(rows)
 
@@ -122,15 +122,12 @@ def _versions() -> Iterable[str]:
 
 def _table(rows: Sequence[Row]) -> str:
     lines = [
-        f"| family | code | {' | '.join(COLUMNS)} | float |",
-        f"|{'---|' * (len(COLUMNS) + 3)}",
+        f"| family | code | {' | '.join(COLUMNS)} |",
+        f"|{'---|' * (len(COLUMNS) + 2)}",
     ]
     for row in rows:
         cells = (row.cells[name].text if row.cells[name].holds else "no" for name in COLUMNS)
-        lines.append(
-            f"| {row.family.name} | {row.family.source} | {' | '.join(cells)} "
-            f"| {row.in_float or ''} |"
-        )
+        lines.append(f"| {row.family.name} | {row.family.source} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

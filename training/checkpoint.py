@@ -287,13 +287,17 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
         UsageError: it is a network of the user's own that they have not named, or that does not
             fit.
     """
-    if is_reference(recipe.model):
-        model = build_user(recipe.model, input_shape, classes)
-        return (
-            model
-            if recipe.scheme is None
-            else quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
-        )
+    model = (
+        build_user(recipe.model, input_shape, classes)
+        if is_reference(recipe.model)
+        else _of_the_zoo(recipe, input_shape, classes)
+    )
+    if recipe.scheme is None:
+        return model
+    return quantize(model, recipe.scheme, torch.zeros(1, *input_shape))
+
+
+def _of_the_zoo(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     if zoo.describe(recipe.model).reads != "images":
         raise UsageError(
             f"{recipe.model} reads a graph, and {recipe.data} holds images",
@@ -305,10 +309,9 @@ def build_model(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> n
             hint="name a network of your own: --model package.module:function",
         )
     channels, height, width = input_shape
-    model = zoo.build(
+    return zoo.build(
         recipe.model, classes=classes, in_channels=channels, image_size=(height, width)
     )
-    return model if recipe.scheme is None else quantize(model, recipe.scheme)
 
 
 def restore(model: nn.Module, checkpoint: AnyCheckpoint, path: Path) -> None:

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from tests.support.models.public.catalogue import Family
 
 FAST = ("DS-CNN", "TCN", "Autoencoder of images", "GRU", "ViT", "MobileViT")
-# the emulator has no LayerNorm in float, and TensorFlow Lite Micro no GELU; a reciprocal of almost
-# nothing has no grid beside others
-NOT_WHOLE = {family.name: {"tflm", "emulator"} for family in FAMILIES if family.in_float} | {
-    "EfficientViT": {"PTQ", "export", "tflite-ref", "tflm", "emulator"},
-}
+# TensorFlow Lite Micro has no GELU, and picks from no tables of 16 bits
+WITH_NORMS = (
+    *("ConvNeXt", "ViT", "ViT-tiny, fused attention", "Transformer encoder", "MobileViT"),
+    *("EfficientViT", "Swin", "MLP-Mixer"),
+)
+NOT_WHOLE = {name: {"tflm"} for name in WITH_NORMS}
 WIDE = ("DS-CNN", "U-Net, transposed convolutions", "Autoencoder of features")
 BY_NAME = {family.name: family for family in FAMILIES}
 REFERENCES = ("QAT", "export", "ort-cpu-ref", "tflite-ref", "emulator")

@@ -5,6 +5,7 @@ Torch, ONNX Runtime, and TFLite's reference kernels.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,8 @@ MOST_FLIPS = 1e-3  # a share of all integers; a tie of a table is met by every p
 # between pixels lie sixteenths of steps, so that one value in sixteen is a tie
 MOST_FLIPS_OF = {"interpolating": 5e-3}
 MOST_ERROR = 0.25  # LSB
+# of 16 bits, behind the root of a small variance
+MOST_ERROR_OF = {"convnext": 2.0}
 
 
 def network(name: str, scheme: Scheme) -> fx.GraphModule:
@@ -62,32 +65,33 @@ def network(name: str, scheme: Scheme) -> fx.GraphModule:
     )
 
 
-def lowered_as_torch_computes(name: str, bits: int, folder: Path) -> ir.Model:
+def lowered_as_torch_computes(name: str, scheme: Scheme, folder: Path) -> ir.Model:
     """The ONNX model of a family, which gives torch's integers in ONNX Runtime."""
-    model = network(name, Scheme(bits, bits))
+    model = network(name, scheme)
     images = np.random.default_rng(1).normal(0, 1, (2, *SHAPE)).astype(np.float32)
     verdict = check_rows_one_and_two(model, images, folder)
-    assert verdict.error < MOST_ERROR
+    assert verdict.error < MOST_ERROR_OF.get(name, MOST_ERROR)
     assert verdict.flips <= MOST_FLIPS_OF.get(name, MOST_FLIPS) * verdict.compared
     return lower(model, SHAPE)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("name", "bits"), [*product(FAMILIES, (4, 8)), *((name, 8) for name in PARTLY_FLOAT)]
+)
 def test_a_family_is_exact_on_both_references(name: str, bits: int, tmp_path: Path) -> None:
-    lowered = lowered_as_torch_computes(name, bits, tmp_path)
+    lowered = lowered_as_torch_computes(name, Scheme(bits, bits), tmp_path)
     exported = tflite.export(lowered, ExportOptions())
     assert exported.parity.different == ()
     assert exported.in_float is None
     verify(lowered, exported, random_images(SIZE), limit=2).require()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [4])
 @pytest.mark.parametrize("name", PARTLY_FLOAT)
 def test_what_stays_in_float_is_named_and_the_rest_is_exact(
     name: str, bits: int, tmp_path: Path
 ) -> None:
-    lowered = lowered_as_torch_computes(name, bits, tmp_path)
+    lowered = lowered_as_torch_computes(name, Scheme(bits, bits, norms="float"), tmp_path)
     with pytest.raises(ArtefactError, match=r"(?s)LayerNormalization.*--allow-float"):
         tflite.export(lowered, ExportOptions())
     exported = tflite.export(lowered, ExportOptions(allow_float=True))

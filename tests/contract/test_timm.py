@@ -60,9 +60,8 @@ FAMILIES = (
         "fbnetc_100",
     ),
     *("repvgg_a0", "mobileone_s0", "starnet_s1", "fastvit_t8", "repvit_m0_9"),
+    *("convnext_atto", "inception_next_atto"),
 )
-# they hold LayerNorm, which no integer kernel computes
-PARTLY_FLOAT = ("convnext_atto", "inception_next_atto")
 LARGER = {"vgg11": 224, "vgg11_bn": 224, "inception_v3": 96, "inception_v4": 96, "xception41": 96}
 REFUSED = {
     "poolformerv2_s12": "group_norm",
@@ -81,7 +80,7 @@ def network(name: str, size: int) -> fx.GraphModule:
     )
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, *LARGER, *PARTLY_FLOAT])
+@pytest.mark.parametrize("name", [*FAMILIES, *LARGER])
 def test_a_family_is_exact_on_both_references(name: str, tmp_path: Path) -> None:
     size = LARGER.get(name, 64)
     model = network(name, size)
@@ -89,11 +88,8 @@ def test_a_family_is_exact_on_both_references(name: str, tmp_path: Path) -> None
     verdict = check_rows_one_and_two(model, images, tmp_path)
     assert verdict.flips <= MOST_FLIPS * verdict.compared
     lowered = lower(model, (3, size, size))
-    exported = tflite.export(lowered, ExportOptions(allow_float=name in PARTLY_FLOAT))
+    exported = tflite.export(lowered, ExportOptions())
     assert exported.parity.different == ()
-    in_float = () if exported.in_float is None else exported.in_float.operators
-    assert bool(in_float) == (name in PARTLY_FLOAT)
-    assert all(operator.startswith("LayerNormalization") for operator in in_float)
     verify(lowered, exported, random_images(size), limit=1).require()
 
 

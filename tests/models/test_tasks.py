@@ -52,5 +52,5 @@ def test_it_is_quantised_and_written_in_integers(name: str) -> None:
     shape, wanted = NETWORKS[name]
     network = quantize(build(name), Scheme(8, 8), torch.zeros(1, *shape))
     assert answers(network, shape) == wanted
-    graph = read_qdq(lower(network, shape), float_fallback=name == "vit-tiny")
+    graph = read_qdq(lower(network, shape))
     assert [output.tensor.is_float for output in graph.outputs] == [False] * len(wanted)

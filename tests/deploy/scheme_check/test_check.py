@@ -54,7 +54,7 @@ def found() -> dict[str, TargetCheck]:
 def test_what_no_kernel_computes_in_integers_is_told_with_the_flag() -> None:
     model = quantize(
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 7, 7]), nn.Flatten(), nn.Linear(196, 5)),
-        Scheme(8, 8),
+        Scheme(8, 8, norms="float"),
     )
     found = {one.target: one for one in check_scheme(model, SHAPE, ["tflite-ref", "ort-cpu"])}
     (kept,) = of(found["tflite-ref"], "float")

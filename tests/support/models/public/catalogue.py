@@ -24,7 +24,6 @@ class Family:
         build: makes the network.
         shape: of one sample.
         tokens: how many different numbers an integer input has; 0 for floats.
-        in_float: the operators that may stay in float, as ONNX names them.
     """
 
     name: str
@@ -32,7 +31,6 @@ class Family:
     build: Callable[[], nn.Module]
     shape: tuple[int, ...] = (3, 64, 64)
     tokens: int = 0
-    in_float: tuple[str, ...] = ()
 
     def samples(self, count: int, seed: int = 0) -> Tensor:
         """Random samples, (count, *shape): float32 of unit variance, or int64 tokens."""

@@ -100,6 +100,7 @@ def test_it_computes_the_same_and_is_trained(name: str) -> None:
             nn.init.normal_(parameter)
     with torch.no_grad():
         torch.testing.assert_close(trace(network, x)(x), network(x))
+        torch.testing.assert_close(trace(network, x, norms_in_integers=True)(x), network(x))
     model = quantize(network, Scheme(), x).train()
     model(x).square().mean().backward()
     untrained = [n for n, p in model.named_parameters() if p.grad is None and p.requires_grad]
