@@ -105,7 +105,8 @@ def page(rows: Sequence[Row]) -> str:
         whole=sum(row.whole for row in rows),
         all=len(rows),
         machine=fill(
-            f"Measured on {datetime.now(tz=UTC).date()} on {fingerprint().cpu}, by {', '.join(_versions())}.",
+            f"Measured on {datetime.now(tz=UTC).date()} on {fingerprint().cpu}, by "
+            f"{', '.join(_versions())}.",
             _WIDTH,
         ),
     )
