@@ -167,9 +167,13 @@ def _function(node: fx.Node, group: Group) -> Op:
 
 def _stays_positive(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     """Whether no number of a constant is, or will be, below zero."""
-    return bool((constant_value(graph_module, node) >= 0).all()) and not is_trained(
-        graph_module, node
-    )
+    value = constant_value(graph_module, node)
+    if not bool(value.isfinite().all()):
+        raise UsageError(
+            f"{node.name} is a constant that holds infinity, or no number, which no grid does",
+            hint="fill a mask with a number below all scores, such as -20, instead of -inf",
+        )
+    return bool((value >= 0).all()) and not is_trained(graph_module, node)
 
 
 def _weight_of(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:

@@ -17,7 +17,12 @@ from edgeq.errors import UsageError
 from edgeq.network.calls import argument
 from edgeq.training.qat_transform.axes.shaped import is_constant, shape_of, shaped_call
 from edgeq.training.qat_transform.normal_form.function_groups import ARITHMETIC
-from edgeq.training.qat_transform.normal_form.norms import MIN_BITS, WIDE
+from edgeq.training.qat_transform.normal_form.norms import (
+    MIN_BITS,
+    WIDE,
+    write_cosine,
+    write_unit_length,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -357,6 +362,8 @@ _COMPOSED: Mapping[Any, Callable[[fx.Graph, fx.Node], fx.Node | None]] = {
     F.glu: _gated,
     F.group_norm: _group_norm,
     F.instance_norm: _instance_norm,
+    F.normalize: write_unit_length,
+    F.cosine_similarity: write_cosine,
     F.pixel_unshuffle: _unshuffle,
     F.channel_shuffle: _shuffle_channels,
     torch.movedim: _moved,

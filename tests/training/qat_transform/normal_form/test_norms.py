@@ -76,6 +76,56 @@ def test_norms_are_integers_in_tflite_unless_float_is_asked_for(norms: Any) -> N
     assert {each.partition(" ")[0] for each in kept} <= {"LayerNormalization"}
 
 
+class Alike(nn.Module):
+    """How alike two vectors are, as siamese networks tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+
+    def forward(self, one: Any, other: Any) -> Any:
+        one, other = self.layer(one), self.layer(other)
+        alike = nn.functional.cosine_similarity(one, other, dim=1)
+        return alike, nn.functional.normalize(one, dim=1) - nn.functional.normalize(other)
+
+
+def test_vectors_of_unit_length_are_near_those_of_torch() -> None:
+    torch.manual_seed(0)
+    network, pair = Alike(), [torch.randn(16, 6), torch.randn(16, 6)]
+    torch.testing.assert_close(trace(network, pair)(*pair), network(*pair))
+    model = quantize(network, Scheme(), pair).train()
+    with torch.no_grad():
+        model(*pair)
+        for found, wanted in zip(model.eval()(*pair), network(*pair), strict=True):
+            torch.testing.assert_close(found, wanted, atol=0.05, rtol=0)
+    exported = tflite.export(lower(model, [(6,), (6,)]), ExportOptions())
+    assert exported.parity.different == ()
+    with pytest.raises(UsageError, match="another length than 2"):
+        trace(Other(), pair[:1])
+
+
+class Masked(nn.Module):
+    """Attention with a mask of minus infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.mask = nn.Linear(3, 3), nn.Buffer(torch.full((6, 6), -torch.inf).triu(1))
+
+    def forward(self, x: Any) -> Any:
+        x = self.layer(x)
+        return (x @ x.transpose(1, 2) + self.mask).softmax(-1)
+
+
+def test_a_constant_without_a_grid_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="mask is a constant that holds infinity"):
+        quantize(Masked(), Scheme(), torch.randn(2, 6, 3))
+
+
+class Other(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return nn.functional.normalize(x, p=1)
+
+
 def test_what_cannot_be_said_is_refused() -> None:
     unknown: Any = "half"
     with pytest.raises(UsageError, match="norms"):
