@@ -305,7 +305,8 @@ class Lines:
         self._told = now
         left = (now - self._began) * (total - done) / done
         what = f"{self._what}: {self._stage}" if self._stage else self._what
-        note(f"{what}: {done:,} of {total:,}, about {left:.0f} s left")
+        share = 100 * done // total
+        note(f"{what}: {share} %, {done:,} of {total:,}, about {left:.0f} s left")
 
 
 def animated(stream: TextIO | None) -> bool:

@@ -171,7 +171,12 @@ def command(
     if source is None and user_model is not None:
         name = name or user_model.rpartition(":")[2]
     try:
-        with with_model(given, user_model, shown, "--verify") as files:
+        with (
+            with_model(given, user_model, shown, "--verify") as files,
+            console.progress("verifying") as advance,
+        ):
+            if verifier is not None:
+                verifier.progress = advance
             if is_float(only(files)):
                 console.note(
                     f"{only(files)} is a float network: nothing in it is quantised, and nothing "

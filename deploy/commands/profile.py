@@ -16,6 +16,7 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 
 @with_preprocessing
@@ -170,6 +171,9 @@ def command(
         pairs = chain(files, target)
         if require_speedup is not None:
             require_pairs(pairs)
+        # a bar would take time from what is timed
+        least = seconds * len(pairs)
+        console.note(f"timing {counted(len(pairs), 'pair')} in turns, for {least:g} s at least")
         found = profile_each(
             pairs, source=source, threads=threads, seconds=seconds, runs=runs, details=wanted
         )

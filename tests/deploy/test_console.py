@@ -149,8 +149,8 @@ def test_stages_and_their_parts_are_told_and_timed_alone(
         advance.stage("adaround, head")
         advance(2, 4)
     assert capsys.readouterr().err.splitlines() == [
-        "calibrating: measuring ranges: 10 of 20, about 11 s left",
-        "calibrating: adaround, head: 2 of 4, about 12 s left",
+        "calibrating: measuring ranges: 50 %, 10 of 20, about 11 s left",
+        "calibrating: adaround, head: 50 %, 2 of 4, about 12 s left",
     ]
 
 
@@ -165,6 +165,6 @@ def test_a_log_gets_a_line_at_times_instead_of_a_bar(
             advance(done, 100)
     told = capsys.readouterr().err.splitlines()
     assert told == [
-        "calibrating: 20 of 100, about 44 s left",
-        "calibrating: 3 of 100, about 647 s left",
+        "calibrating: 20 %, 20 of 100, about 44 s left",
+        "calibrating: 3 %, 3 of 100, about 647 s left",
     ]
