@@ -12,6 +12,10 @@ from hypothesis import settings
 # Where readline is loaded, processes of pytest-xdist inherit a width that nobody asked for.
 os.environ.pop("COLUMNS", None)
 
+# Gates of the tests are none of the job's that runs them.
+for _name in ("GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+    os.environ.pop(_name, None)
+
 # A process for each file of the tests' own making would take a second each.
 os.environ["EDGEQ_IN_PROCESS"] = "1"
 

@@ -31,12 +31,6 @@ MODELS = ("digits.onnx", "digits.tflite", "edgeq-gate.toml", "edgeq-baseline.jso
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture(autouse=True)
-def no_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def read(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text())
 
@@ -130,8 +124,9 @@ def test_the_action_says_what_cannot_be_judged_and_goes_without_a_comment(
 
 @pytest.mark.slow
 def test_the_action_brings_edgeq_into_a_fresh_environment(
-    tmp_path: Path, action: Callable[..., Mapping[str, str]]
+    tmp_path: Path, action: Callable[..., Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "fresh"], check=True)
     python = tmp_path / "fresh" / "bin" / "python"
     outputs = action(ROOT / "examples" / "github-actions", install="true", python=str(python))

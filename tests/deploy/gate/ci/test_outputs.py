@@ -22,12 +22,6 @@ FAILED = GateResult(
 )
 
 
-@pytest.fixture(autouse=True)
-def no_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_every_file_that_is_named_is_written(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("junit", "sarif", "markdown", "code_quality")}
     outputs = CiOutputs(files["junit"], files["sarif"], files["markdown"], files["code_quality"])
