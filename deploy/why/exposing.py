@@ -92,6 +92,8 @@ def exposed(
     waiting = [[each for each in hidden if each.output != first]]
     while waiting:
         part = waiting.pop()
+        if not part:  # a file of one operator has nothing inside
+            continue
         path = folder / f"{len(part)}-{part[0].output.replace('/', '_')[-40:]}{artefact.suffix}"
         path.write_bytes(showing([each.output for each in part]))
         with suppress(EdgeqError):

@@ -40,6 +40,8 @@ _NUMBERS = frozenset(
     )
 ) - {"number format", "shape"}
 """Differences of numbers that mean something even where no sample shows it."""
+_REWRITTEN = frozenset(("layer missing", "layer added"))
+"""What another format may have in the place of an operator that it lacks, and compute alike."""
 _PADS = ("pads", "auto_pad", "padding")
 _AXES = ("perm", "axis", "axes", "group")
 _VERSION = 0.5  # of the layers
@@ -48,8 +50,11 @@ _FEW_LAYERS = 3
 
 def find(evidence: Evidence) -> list[Cause]:
     """The differences, one cause for each operator; those that measurements show go first."""
+    telling = _NUMBERS
+    if evidence.pair.artefact.suffix != evidence.against.artefact.suffix and evidence.meter.meters:
+        telling -= _REWRITTEN
     relevant = [
-        each for each in evidence.differences if evidence.meter.wrong or each.kind in _NUMBERS
+        each for each in evidence.differences if evidence.meter.wrong or each.kind in telling
     ]
     if not relevant:
         return []

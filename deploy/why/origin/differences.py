@@ -11,6 +11,7 @@ from edgeq.brief import brief
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.deploy.why.origin.matching import BOUNDS, match
 from edgeq.deploy.why.origin.unrounded import layers_as_network, network_of, unrounded
+from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
 from edgeq.formats.artefact import detect
@@ -142,6 +143,8 @@ class _Comparison:
             return
         if not layer.weights.size == folded.weights.size == real.weights.size:
             return
+        if node.op_type == "Conv":
+            layer = as_convolution(layer)
         gain = _gain(layer, folded)
         wanted = FloatLayer(
             real.node,

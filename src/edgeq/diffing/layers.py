@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +22,22 @@ _ONE_GRID_STEP = 0.5001
 """Weights that are one real number rounded on two grids differ by half a step of each at most."""
 
 
+TRANSPOSED = frozenset(("ConvTranspose", "TRANSPOSE_CONV"))
+
+
+def as_convolution(layer: LintLayer) -> LintLayer:
+    """A transposed convolution of stride 1 as the convolution that it is: its kernel turned."""
+    if layer.op_type not in TRANSPOSED or layer.weights is None:
+        return layer
+    turned = np.flip(layer.weights, tuple(range(2, layer.weights.ndim)))
+    return replace(layer, weights=np.ascontiguousarray(turned))
+
+
 def layer_differences(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
     """How the weights, the bias and their scales of a layer differ."""
     where = before.node
+    if (before.op_type in TRANSPOSED) != (after.op_type in TRANSPOSED):
+        before, after = as_convolution(before), as_convolution(after)
     if (before.weights is None) != (after.weights is None):
         forms = ["in float" if layer.weights is None else "quantised" for layer in (before, after)]
         yield Difference("number format", where, f"weights {forms[0]} became {forms[1]}")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeq.diffing.layers import layer_differences
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
 from edgeq.linting.model import LintLayer
 from edgeq.quant import QuantParams
@@ -93,6 +94,15 @@ def test_what_rounding_does_not_explain(
     assert (first.kind, first.channels) == (kind, channels)
     assert detail in first.detail
     assert first.where == ("x" if kind == "activation scale" else "conv")
+
+
+def test_a_transposed_convolution_is_the_convolution_with_its_kernel_turned() -> None:
+    kernel = np.arange(1, 1 + OUT * 2 * 9).reshape(OUT, 2, 3, 3)
+    layer = replace(pair(0)[1], weights=kernel, bias=None)
+    turned = replace(layer, weights=kernel[..., ::-1, ::-1], op_type="ConvTranspose")
+    assert list(layer_differences(turned, layer)) == []
+    assert list(layer_differences(layer, turned)) == []
+    assert [each.kind for each in layer_differences(layer, weights(layer, lambda w: w + 1))]
 
 
 def scaled(layer: LintLayer, factor: float, channel: int | None = None) -> LintLayer:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.faults.networks import SHAPES, small
 from tests.support.faults.planting import Planting, layers_of
 from tests.support.faults.running import asked
+from tests.support.models.qdq_models import Graph, Grid
 
 import edgeq
 from edgeq.deploy.cli import run
@@ -179,6 +180,18 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     document = json.loads(capsys.readouterr().out)
     assert document["exact"] is False
     assert document["why"]["causes"][0]["kind"] == "conversion"
+
+
+def test_a_file_of_one_operator_has_nothing_inside(source: DataSource, tmp_path: Path) -> None:
+    import onnx_ir as ir
+
+    graph = Graph()
+    entered = graph.input("x", [1, *SHAPE], Grid(0.03, 120))
+    graph.op("Relu", [entered], "y", Grid(0.03))
+    path = tmp_path / "one.tflite"
+    model = ir.from_proto(graph.proto("y_dequantized"))
+    path.write_bytes(tflite.export(model, ExportOptions()).content)
+    assert edgeq.why([path], source, targets=["tflite"]).exact
 
 
 def test_nothing_to_reduce_and_a_moved_input_are_told(
