@@ -15,6 +15,8 @@ from edgeq.network.calls import argument
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_REDUCTIONS = (torch.sum, torch.mean, torch.amax)
+
 
 def _reshape(graph: fx.Graph, node: fx.Node) -> None:
     source, wanted = node.args[0], _wanted(node)
@@ -33,6 +35,21 @@ def _reshape(graph: fx.Graph, node: fx.Node) -> None:
             f"{node.name} reshapes in a way that may mix samples",
             hint="write x.flatten(1), or give an example of the input to edgeq.quantize",
         )
+
+
+def _keep_axis(node: fx.Node, source: Any) -> None:
+    """Let one number for each sample, which a node reshapes, keep an axis behind the batch's.
+
+    Raises:
+        UsageError: it was not reduced along that axis.
+    """
+    if source.target not in _REDUCTIONS or len(source.users) > 1:
+        raise UsageError(
+            f"{node.name} gives an axis to what has none behind the batch's",
+            hint="keep the axis where it goes: keepdim=True, or x[:, 0:1]",
+        )
+    source.args, source.kwargs = (source.args[0], argument(source, 1, "dim"), True), {}
+    source.meta["shape"] = (*source.meta["shape"], 1)
 
 
 def _wanted(node: fx.Node) -> tuple[Any, ...]:
@@ -57,10 +74,12 @@ def _is_batch(size: Any) -> bool:
 
 def write_reshape(graph: fx.Graph, node: fx.Node, sizes: tuple[int, ...]) -> None:
     """Reshape a node's first argument to these sizes behind the batch's axis."""
-    if len(sizes) == 1:
-        node.target, node.args, node.kwargs = torch.flatten, (node.args[0], 1), {}
-        return
     source: Any = node.args[0]
+    if len(source.meta.get("shape", (0, 0))) == 1:
+        _keep_axis(node, source)
+    if len(sizes) == 1:
+        node.target, node.args, node.kwargs = torch.flatten, (source, 1), {}
+        return
     if len(source.meta.get("shape", ())) != 2:
         with graph.inserting_before(node):
             source = graph.call_function(torch.flatten, (source, 1))
