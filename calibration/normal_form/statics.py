@@ -185,7 +185,10 @@ def _input_shapes(graph: ir.Graph) -> Mapping[str, tuple[tuple[int | None, ...],
     known = {
         name_of(value): (shape, value.dtype.numpy().name)
         for value in graph.inputs
-        if (shape := shape_of(value)) and None not in shape[1:] and value.dtype in _FILLED
+        if (shape := shape_of(value))
+        and None not in shape[1:]
+        and value.dtype is not None
+        and value.dtype in _FILLED
     }
     return known if known and len(known) == len(graph.inputs) else None
 

@@ -51,7 +51,7 @@ class Images(nn.Module):
         super().__init__()
         self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
         self.norms = nn.Sequential(
-            nn.GroupNorm(2, 8), nn.InstanceNorm2d(8, affine=True), nn.LayerNorm((6, 6))
+            nn.GroupNorm(2, 8), nn.InstanceNorm2d(8, affine=True), nn.LayerNorm([6, 6])
         )
 
     def forward(self, x: Any) -> Any:
