@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.calibration._nodes import name_of, shape_of
-from edgeq.data.batching import samples_in, way_to, whole_numbers
+from edgeq.data.batching import arranged, samples_in, way_to, whole_numbers
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import rows_picked
 
@@ -165,7 +165,11 @@ def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.f
 
 
 def _as_taken(samples: NDArray[Any], value: ir.Value) -> NDArray[Any]:
-    """Whole numbers in the type of an input of them; eight-bit pixels as the floats they are."""
+    """Samples in the axes and the type of an input; eight-bit pixels as the floats they are."""
+    shape = tuple(shape_of(value) or ())
+    if not _fits(samples.shape[1:], shape[1:]) and not _fits(samples.shape[1:], shape):
+        turned = arranged(samples, shape[1:])
+        samples = samples if turned is None else turned
     if value.dtype is not None and (rows := rows_picked(value)):
         return whole_numbers(samples, value.dtype.numpy().name, name_of(value), rows)
     return samples.astype(np.float32) if samples.dtype == np.uint8 else samples

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.data.checks import check
 from edgeq.deploy.preprocessing import AskedPreprocessing, resolved
 from edgeq.errors import UnknownName, UsageError
 from edgeq.factories import is_reference, permit
@@ -117,7 +118,9 @@ def training_data(
         resumed: the checkpoint that the run goes on from.
 
     Raises:
-        UsageError: they would not be fed as float numbers; see :func:`load_data` for the rest.
+        UsageError: they would not be fed as float numbers; see :func:`load_data` and
+            :func:`edgeq.data.checks.check` for the rest.
+        ArtefactError: see there.
     """
     named = (recipe.init_from, recipe.teacher)
     read = [*([resumed] if resumed else ()), *(Path(name) for name in named if name is not None)]
@@ -127,6 +130,8 @@ def training_data(
             f"a network is trained on float numbers, not on {source.preprocessing.dtype}",
             hint="leave --dtype out",
         )
+    for part in (source.train, source.validation, source.test):
+        check(part, source.preprocessing)  # the last of them is read when all is trained
     return source
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data.checks import check, left_out, readable
-from edgeq.deploy.evaluation.chain import Pair, reference_name
+from edgeq.deploy.evaluation.chain import judging_stage
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.pipeline.calibrate import calibrate
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.artefact import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -236,7 +236,7 @@ def judged(
         try:
             found = _compared(job, path, part, progress)
         except EdgeqError as error:
-            why = error.what
+            why = str(error)
     collapsed = ""
     if job.config.found_by != _MIN_MAX and not job.outputs:
         with suppress(EdgeqError):
@@ -271,7 +271,7 @@ def _compared(
 ) -> Comparison:
     source: DataSource = replace(job.source, test=part)
     given = resolve(job.path)
-    stages = [Pair(file, reference_name(detect(file))) for file in (given, path)]
+    stages = [judging_stage(file) for file in (given, path)]
     return compare(stages, source, tensors=False, progress=progress).comparison
 
 

@@ -229,6 +229,19 @@ def reference_name(kind: Format) -> str:
     raise TargetError(f"no reference target opens {kind} files", hint="see edgeq targets")
 
 
+def judging_stage(artefact: Path) -> Pair:
+    """What answers for a file: the reference of its format, of a checkpoint what opens it first.
+
+    Raises:
+        TargetError: none is installed.
+        ArtefactError: the file is missing or broken.
+    """
+    kind = detect(artefact)
+    if kind == "checkpoint":
+        return chain([artefact])[0]
+    return Pair(artefact, reference_name(kind))
+
+
 def replay_target(kind: Format) -> ReplayTarget:
     """The target that computes each operator of a file from given numbers.
 

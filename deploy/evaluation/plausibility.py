@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data import batches
-from edgeq.deploy.evaluation.chain import reference_of
+from edgeq.deploy.evaluation.chain import judging_stage, load_target
 from edgeq.deploy.evaluation.outputs.answers import AS_VALUES, Answering, answering
 from edgeq.deploy.guessing import NOTHING_BETTER, like_guessing
 from edgeq.deploy.preprocessing import named, noted_by
 from edgeq.errors import EdgeqError
-from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.artefact import resolve
 from edgeq.metrics.accuracy import accuracy, hardly_better, near_chance
 from edgeq.tabular import counted
 
@@ -78,7 +78,7 @@ def doubts(artefact: Path, source: DataSource) -> str:
     """
     with suppress(EdgeqError):
         path = resolve(artefact)
-        with reference_of(detect(path)).open(path) as session:
+        with load_target(judging_stage(path).target).open(path) as session:
             return implausible(path, source, source.test, session)
     return ""
 
@@ -108,7 +108,7 @@ def tried_on_reference(artefact: Path, source: DataSource, part: Split) -> str:
     """As :func:`tried`, of a file on the reference of its format; empty where it does not run."""
     with suppress(EdgeqError):
         path = resolve(artefact)
-        with reference_of(detect(path)).open(path) as session:
+        with load_target(judging_stage(path).target).open(path) as session:
             return tried(path, source, part, session)
     return ""
 

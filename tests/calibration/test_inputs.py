@@ -121,3 +121,23 @@ def test_whole_numbers_that_pick_no_rows_are_refused() -> None:
     network = model(nodes, {"tokens": [1, 3]}, {"y": [1, 3]}, {}, TensorProto.INT64)
     with pytest.raises(ArtefactError, match="'tokens' is INT64, not float32, and picks no rows"):
         quantize_onnx(network, [np.zeros((1, 3), np.float32)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "given"), [(["n", 1, 40], (40,)), (["n", 40, 1], (40,)), (["n", 4, 5, 2], (2, 4, 5))]
+)
+def test_samples_get_the_axes_of_the_model(shape: list[Any], given: tuple[int, ...]) -> None:
+    size = int(np.prod(given))
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w"], ["y"]),
+    ]
+    weights = {"w": RNG.normal(size=(size, 3)).astype(np.float32)}
+    net = model(nodes, {"x": shape}, {"y": ["n", 3]}, weights)
+    batch = RNG.normal(size=(6, *given)).astype(np.float32)
+    as_taken = batch.transpose(0, 2, 3, 1) if len(given) == 3 else batch.reshape(6, *shape[1:])
+    found, wanted = (
+        ir.to_proto(quantize_onnx(net, [each])).graph.SerializeToString(deterministic=True)
+        for each in (batch, np.ascontiguousarray(as_taken))
+    )
+    assert found == wanted

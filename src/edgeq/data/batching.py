@@ -209,13 +209,33 @@ def fit(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.float32]:
     in_both = spec.channels_last and len(sample) == 3 and len(set(sample)) == 1
     if sample == spec.shape and not in_both:
         return batch
-    if len(sample) == 3 and (sample[1], sample[2], sample[0]) == spec.shape:
-        return batch.transpose(0, 2, 3, 1)
+    turned = arranged(batch, spec.shape)
+    if turned is not None:
+        return turned
     raise ArtefactError(
         f"the model wants samples of shape {spec.shape} at its input {spec.name!r}, the "
         f"data gives {sample}",
         hint=way_to(spec.shape, sample),
     )
+
+
+def arranged(batch: NDArray[Any], want: tuple[int | None, ...]) -> NDArray[Any] | None:
+    """Samples with the axes of a model's input, where these differ; None where they cannot.
+
+    Channels go behind, and an axis of one, such as the channel of sound, is added.
+
+    Args:
+        batch: (n, *sample).
+        want: the dimensions of a sample in the model; None for any.
+    """
+    have = batch.shape[1:]
+    if len(have) == len(want) == 3 and _alike((*have[1:], have[0]), want):
+        return batch.transpose(0, 2, 3, 1)
+    if len(want) == len(have) + 1 and _alike((1, *have), want):
+        return batch[:, None]
+    if len(want) == len(have) + 1 and _alike((*have, 1), want):
+        return batch[..., None]
+    return None
 
 
 def way_to(want: tuple[int | None, ...], have: tuple[int, ...]) -> str:
@@ -232,8 +252,6 @@ def way_to(want: tuple[int | None, ...], have: tuple[int, ...]) -> str:
                 "the samples have their channels last: save images as uint8, which edgeq turns, or "
                 "other arrays turned by numpy's transpose(0, 3, 1, 2)"
             )
-        if _alike((*have[1:], have[0]), want):
-            return "the model has its channels last: --layout nhwc turns images"
         if have[0] == want[0] and None not in want:
             return f"--resize {want[1]}x{want[2]} brings images to that size"
         if (want[0], have[0]) == (1, 3):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeq.data import DataSource, Preprocessing, batches, load, normalize
-from edgeq.data.batching import way_to
+from edgeq.data.batching import arranged, way_to
 from edgeq.data.source import make_split
 from edgeq.errors import UsageError
 
@@ -75,10 +75,27 @@ def test_memory_does_not_grow_with_the_data_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("want", "have", "fed"),
+    [
+        ((8, 9, 3), (3, 8, 9), (8, 9, 3)),
+        ((None, None, 3), (3, 8, 9), (8, 9, 3)),
+        ((1, 40), (40,), (1, 40)),
+        ((40, 1), (40,), (40, 1)),
+        ((1, 8, 9), (8, 9), (1, 8, 9)),
+        ((3, 8, 9), (8, 9, 3), None),
+        ((41,), (40,), None),
+        ((2, 40), (40,), None),
+    ],
+)
+def test_axes_are_arranged_where_there_is_one_way(want: Any, have: Any, fed: Any) -> None:
+    found = arranged(np.zeros((2, *have)), want)
+    assert (None if found is None else found.shape[1:]) == fed
+
+
+@pytest.mark.parametrize(
     ("want", "have", "said"),
     [
         ((3, 8, 8), (8, 8, 3), "transpose(0, 3, 1, 2)"),
-        ((8, 8, 3), (3, 8, 8), "--layout nhwc"),
         ((3, 8, None), (8, 8, 3), "transpose(0, 3, 1, 2)"),
         ((3, 8, 8), (3, 9, 9), "--resize 8x8"),
         ((1, 8, 8), (3, 8, 8), "--channels grey makes"),

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
+import torch
 
+import edgeq
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
@@ -160,3 +162,14 @@ def test_the_next_command_names_the_data_as_they_were_typed(network: Path, tmp_p
     found = outcome(network, tmp_path, observer="percentile:percent=70")
     typed = replace(found, job=replace(found.job, given="my photos/table.csv"))
     assert typed.next_command.endswith(" --data 'my photos/table.csv'")
+
+
+def test_a_network_of_torch_is_judged_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    found = edgeq.calibrate(network, "digits", tmp_path / "made.onnx", samples=8, held_back=16)
+    assert found.held_back is not None
+    before, after = found.held_back.stages
+    assert before.target == "torch-fp32"
+    assert after.agreement is not None
+    assert after.agreement >= 15 / 16
