@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeq.deploy.gate.result import GateResult
     from edgeq.machine import Machine
+    from edgeq.plain import Json
     from edgeq.results import Accuracy, Comparison, Drift, PairSaturation, Profile
     from edgeq.timing import Latency
 
@@ -95,9 +97,13 @@ class Report:
         rows: the headline, in the order to show.
         curves: rounding error by layer.
         comparisons: a label and the stages compared under it.
+        drawings: of each comparison, its graphs, and the images whose answer changed.
         profiles: latencies of every kind, artefact by artefact.
         notes: sentences the reader has to know, such as what was left out and why.
-        verdict: what was found, in a few plain lines.
+        verdict: what was found, in a few plain lines, each with its name and a colon before it.
+        states: the light of each of them: ``good``, ``look`` or ``bad``.
+        next: what a reader may want to do next.
+        gate: what a gate said of a file with a planted fault; None where there was none.
     """
 
     title: str
@@ -109,9 +115,13 @@ class Report:
     rows: tuple[ModelRow, ...]
     curves: tuple[LayerCurve, ...] = ()
     comparisons: tuple[tuple[str, Comparison], ...] = ()
+    drawings: tuple[Mapping[str, Json], ...] = ()
     profiles: tuple[Profile, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    next: tuple[str, ...] = ()
+    gate: GateResult | None = None
 
     @property
     def saturating(self) -> tuple[PairSaturation, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy import console
 from edgeq.deploy.demo.content import LayerCurve, ModelRow, Report
-from edgeq.deploy.demo.verdict import Trained, verdict
+from edgeq.deploy.demo.contrasts import CONFIG, converted, planted_fault
+from edgeq.deploy.demo.verdict import Contrast, Trained, told
 from edgeq.deploy.evaluation.chain import chain, usable_targets
-from edgeq.deploy.evaluation.compare import compare
+from edgeq.deploy.evaluation.compare import compare, shorten
 from edgeq.deploy.evaluation.profile import profile
 from edgeq.deploy.pipeline.export import export
 from edgeq.deploy.pipeline.parallel_training import finished, worker_pool
 from edgeq.deploy.report.documents import document_of
+from edgeq.deploy.runs.drawings import drawings
 from edgeq.deploy.runs.page import write_page
 from edgeq.errors import OutputError
 from edgeq.exporter import ExportOptions
@@ -123,7 +126,9 @@ def run(
     command = shlex.join(
         ["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)]
     )
-    report = _report(nets, profiles, source, command)
+    say("converting a float network after its training, and planting a fault for a gate to find")
+    contrast = _contrast(nets, folder, source)
+    report = _report(nets, profiles, source, command, contrast, folder)
     written = console.document_of("demo", {"folder": str(folder), "report": report})
     write_json(folder / "report.json", written, overwrite=overwrite)
     shown = document_of(written, "demo", created=report.created, command=command)
@@ -161,7 +166,9 @@ def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
         if recipe.scheme is None
         else activation_error(load_model(checkpoint).module, batches(source.test, source, 128))
     )
-    found = compare(chain(list(artefacts.values())), source)
+    pairs = chain(list(artefacts.values()))
+    found = compare(pairs, source)
+    named = {name: path for path, name in shorten([pair.artefact for pair in pairs]).items()}
     answers = {stage.target: found.answers[stage.name] for stage in found.comparison.stages}
     changed = {
         name: int((mine != answers["torch"]).sum())
@@ -179,11 +186,34 @@ def examined(recipe: Recipe, source: DataSource, run: Path) -> Trained:
         error,
         found.comparison,
         changed,
+        json.loads(drawings(found.comparison, found.answers, named, source, "test")),
     )
 
 
+def _contrast(nets: Sequence[Trained], folder: Path, source: DataSource) -> Contrast | None:
+    """The first quantised network of the fewest bits, against what it is not."""
+    model = nets[0].recipe.model
+    mine = [net for net in nets if net.recipe.model == model]
+    floats = next((net for net in mine if net.recipe.scheme is None), None)
+    exact = mine[-1]
+    if floats is None or exact.recipe.scheme is None:
+        return None
+    scheme = exact.recipe.scheme
+    widths = (scheme.weight_bits, scheme.act_bits)
+    after = converted(
+        floats.artefacts["checkpoint"], widths, source, folder / f"{model}-converted.onnx"
+    )
+    planted = planted_fault(exact.artefacts["onnx"], folder / "gate", source)
+    return Contrast(exact, after, planted)
+
+
 def _report(
-    nets: Sequence[Trained], profiles: Sequence[Profile], source: DataSource, command: str
+    nets: Sequence[Trained],
+    profiles: Sequence[Profile],
+    source: DataSource,
+    command: str,
+    contrast: Contrast | None,
+    folder: Path,
 ) -> Report:
     usable = usable_targets()
     missing = [name for name in TARGETS.names() if name not in usable]
@@ -192,6 +222,8 @@ def _report(
         if missing
         else []
     )
+    quantized_first = sorted(nets, key=lambda net: net.error is None)
+    said = [(line, state) for line, state in told(nets, len(source.classes), contrast)]
     return Report(
         title=f"edgeq demo: stable and baseline networks on {source.name}",
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -205,10 +237,18 @@ def _report(
             for net in nets
             if net.error is not None
         ),
-        comparisons=tuple((net.recipe.name, net.comparison) for net in nets),
+        comparisons=tuple((net.recipe.name, net.comparison) for net in quantized_first),
+        drawings=tuple(net.drawings for net in quantized_first),
         profiles=tuple(profiles),
         notes=tuple(notes),
-        verdict=verdict(nets, len(source.classes)),
+        verdict=tuple(line for line, _ in said),
+        states=tuple(state for _, state in said),
+        next=(
+            f"See the gate fail: edgeq gate --config {folder / 'gate' / CONFIG}",
+            "Compare files of your own: edgeq compare net.onnx net.tflite --data FOLDER",
+            "Judge them in CI: edgeq gate init net.onnx net.tflite --data FOLDER",
+        ),
+        gate=None if contrast is None else contrast.planted.result,
     )
 
 

@@ -6,17 +6,20 @@ Files as trained, runtimes as the files say, and how good it is.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeq.metrics.accuracy import near_chance
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from edgeq.deploy.demo.contrasts import Planted
     from edgeq.exporter import ParityReport
-    from edgeq.results import Comparison
+    from edgeq.plain import Json
+    from edgeq.results import Accuracy, Comparison
     from edgeq.training.activation_error import ActivationError
     from edgeq.training.recipes.recipe import Recipe
 
@@ -37,6 +40,7 @@ class Trained:
         comparison: its accuracy and drift on every target.
         changed: target to how many test images it answers otherwise than the network does in
             PyTorch.
+        drawings: its graphs, and the images whose answer changed.
     """
 
     recipe: Recipe
@@ -46,6 +50,7 @@ class Trained:
     error: ActivationError | None
     comparison: Comparison
     changed: dict[str, int]
+    drawings: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def stable(self) -> bool:
@@ -56,6 +61,60 @@ class Trained:
     def scheme(self) -> str:
         """Its widths, such as ``4W/8A``; ``FP32``."""
         return "FP32" if self.recipe.scheme is None else self.recipe.scheme.name
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """One network of the demo against what it is not.
+
+    Attributes:
+        exact: the network, trained at its widths and exported as it is.
+        converted: the accuracy of its float twin, converted to the same widths after training; None
+            where there is none.
+        planted: a gate on its file with one integer changed.
+    """
+
+    exact: Trained
+    converted: Accuracy | None
+    planted: Planted
+
+
+def told(
+    nets: Sequence[Trained], classes: int, contrast: Contrast | None
+) -> Iterator[tuple[str, str]]:
+    """Each line of the verdict with its light."""
+    different = any(report.different for net in nets for report in net.parity)
+    for number, line in enumerate(verdict(nets, classes)):
+        yield line, "bad" if different and number == 0 else "good"
+    if contrast is not None:
+        if contrast.converted is not None:
+            yield _conversion(contrast.exact, contrast.converted), "good"
+        found = contrast.planted.result
+        yield _gate(contrast.planted), "good" if found.outcome == "failed" else "bad"
+
+
+def _conversion(exact: Trained, converted: Accuracy) -> str:
+    stages = [stage for stage in exact.comparison.stages if stage.accuracy is not None]
+    mine = next((s.accuracy for s in stages if s.target == "ort-cpu-ref" and s.accuracy), None)
+    reached = "" if mine is None else f"{100 * mine.fraction:.1f} % right on ort-cpu-ref; "
+    return (
+        f"Conversion: {exact.recipe.name}, trained at its widths and exported exactly, is "
+        f"{reached}its float twin, converted to the same widths after training, "
+        f"{100 * converted.fraction:.1f} %."
+    )
+
+
+def _gate(planted: Planted) -> str:
+    result = planted.result
+    failed = [each for each in result.findings if each.outcome == "fail"]
+    kept = sum(each.outcome == "pass" for each in result.findings)
+    if not failed:
+        return f"Gate: one integer of {planted.tensor} was changed, and the gate did not see it."
+    return (
+        f"Gate: one integer of {planted.tensor} was changed on purpose, and the gate failed as it "
+        f"should: {', '.join(dict.fromkeys(each.rule for each in failed))}; "
+        f"{counted(kept, 'other rule')} {'was' if kept == 1 else 'were'} kept."
+    )
 
 
 def verdict(nets: Sequence[Trained], classes: int) -> tuple[str, str, str]:

@@ -13,6 +13,8 @@ WIDE, NARROW = 720, 360
 """Widths of a chart in its own units, about pixels: on a desk and in print, on a phone."""
 MANY = 9
 """Columns that paper has room for in common type."""
+MOST_OPEN = 2
+"""Parts of a section that stand open beside each other."""
 MOST_ROWS = 400
 """Rows of a table; the JSON has all."""
 
@@ -153,6 +155,14 @@ def figure(
         folded("The same in numbers", behind),
         data_readout=readout,
     )
+
+
+def in_turn(parts: Iterable[tuple[str, Markup]]) -> Markup:
+    """Parts that have something in them; of many, all but the first are folded."""
+    shown = [(name, part) for name, part in parts if part]
+    if len(shown) <= MOST_OPEN:
+        return join(part for _, part in shown)
+    return join(folded(name, part, open_=n == 0) for n, (name, part) in enumerate(shown))
 
 
 def listed(items: Iterable[Content], **attributes: str) -> Markup:

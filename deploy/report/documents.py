@@ -7,7 +7,7 @@ import math
 import shlex
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
@@ -122,18 +122,34 @@ def document_of(
     kind = _kind(content)
     if kind in (None, "run", "error"):
         return None
-    extra = drawings or {}
     return Document(
         kind or "",
         label,
         content,
         created,
         command,
-        pictures=_by_sample(extra.get("pictures")),
-        titles=_by_sample(extra.get("titles")),
-        answers={name: _by_sample(said) for name, said in mapping(extra.get("answers")).items()},
-        graphs={name: records(nodes) for name, nodes in mapping(extra.get("graphs")).items()},
+        **_drawn(drawings or {}),
     )
+
+
+class _Drawn(TypedDict):
+    """What lies beside a document, as :class:`Document` keeps it."""
+
+    pictures: Mapping[int, str]
+    titles: Mapping[int, str]
+    answers: Mapping[str, Mapping[int, str]]
+    graphs: Mapping[str, Sequence[Mapping[str, Json]]]
+
+
+def _drawn(beside: Mapping[str, Json]) -> _Drawn:
+    return {
+        "pictures": _by_sample(beside.get("pictures")),
+        "titles": _by_sample(beside.get("titles")),
+        "answers": {
+            name: _by_sample(said) for name, said in mapping(beside.get("answers")).items()
+        },
+        "graphs": {name: records(nodes) for name, nodes in mapping(beside.get("graphs")).items()},
+    }
 
 
 def _by_sample(value: Json) -> dict[int, str]:
@@ -239,18 +255,25 @@ def parts(document: Document) -> list[Document]:
         return [document]
     report = document.main
     found = [document]
+    drawings = records(report.get("drawings"))
     comparisons = report.get("comparisons")
-    found += [
-        replace(
-            document,
-            kind="compare",
-            label=text(pair[0]),
-            content={"comparison": pair[1]},
-            inside=True,
+    for number, pair in enumerate(comparisons if isinstance(comparisons, list) else []):
+        if isinstance(pair, list) and len(pair) == 2:
+            part = Document(
+                "compare",
+                text(pair[0]),
+                {"comparison": pair[1]},
+                document.created,
+                document.command,
+                **_drawn(drawings[number] if number < len(drawings) else {}),
+                inside=True,
+            )
+            found.append(part)
+    if report.get("gate"):
+        gate: dict[str, Json] = {"gate": report["gate"]}
+        found.append(
+            replace(document, kind="gate", label="planted fault", content=gate, inside=True)
         )
-        for pair in (comparisons if isinstance(comparisons, list) else [])
-        if isinstance(pair, list) and len(pair) == 2
-    ]
     if records(report.get("profiles")):
         content = {"profiles": report["profiles"], "machine": report.get("machine")}
         found.append(replace(document, kind="profile", content=content, inside=True))

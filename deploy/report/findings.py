@@ -425,9 +425,17 @@ def _bounds(document: Document, found: Verdict) -> _Headlines:
                 yield 1, "bad", f"{stage} is beyond its bound on {counted(beyond, 'sample')}"
 
 
-def _demo(document: Document, found: Verdict) -> _Headlines:  # noqa: ARG001  as the others
+def _demo(document: Document, found: Verdict) -> _Headlines:
+    states = texts(document.main.get("states"))
     for rank, line in enumerate(texts(document.main.get("verdict"))):
-        yield rank - 10, "good", text(line)
+        name, _, words = line.partition(": ")
+        state = states[rank] if rank < len(states) else "good"
+        if rank:
+            found.say(name, state, words)
+        else:
+            yield rank - 10, state, words
+    for rank, what in enumerate(texts(document.main.get("next"))):
+        found.do(what, rank)
 
 
 _RULES = {

@@ -123,7 +123,11 @@ def _sections(
         Section("bounds", "Bounds beside measurement", judgements.bounds(newest)),
         Section("lint", "Lint", judgements.lint(newest)),
         Section("more", "More", generic.section(others) if others else NOTHING),
-        Section("repeat", "Machine and command", machine.section(documents)),
+        Section(
+            "repeat",
+            "Machine and command",
+            machine.section([document for document in documents if not document.inside]),
+        ),
     ]
 
 
@@ -175,7 +179,7 @@ def _lights(verdict: Verdict) -> Markup:
     told = ", ".join(f"{n} {_STATE_WORDS[state]}" for state, n in counts.items() if n)
     return element(
         "section",
-        element("h2", "Stages"),
+        element("h2", "Stages" if any(" @ " in stage for stage in stages) else "Findings"),
         listed((_stage(stage, verdict) for stage in first), class_="lights"),
         folded(
             f"{counted(len(rest), 'more stage')}: {told}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.blocks import figure, several, table
+from edgeq.deploy.report.blocks import figure, in_turn, several, table
 from edgeq.deploy.report.charts.plots import Interval, intervals_chart
 from edgeq.deploy.report.documents import figure as judged
 from edgeq.deploy.report.documents import (
@@ -17,7 +17,7 @@ from edgeq.deploy.report.documents import (
     text,
     whole,
 )
-from edgeq.deploy.report.markup import NOTHING, Markup, join
+from edgeq.deploy.report.markup import NOTHING, Markup
 from edgeq.deploy.report.values import count, kilobytes, percent
 from edgeq.tabular import counted
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 def section(documents: Sequence[Document], verdict: Verdict) -> Markup:
     """A chart for each comparison and survey."""
-    return join(
-        _chart(_stages(document), document, verdict)
+    return in_turn(
+        (document.label, _chart(_stages(document), document, verdict))
         for document in of_kind(documents, "compare", "survey")
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.blocks import figure, folded, paragraph, several, table
+from edgeq.deploy.report.blocks import figure, folded, in_turn, paragraph, several, table
 from edgeq.deploy.report.charts.plots import Series, lines_chart, small_histogram, swatch
 from edgeq.deploy.report.documents import mapping, number, of_kind, records, text, whole
-from edgeq.deploy.report.markup import NOTHING, Content, Markup, join
+from edgeq.deploy.report.markup import NOTHING, Content, Markup
 from edgeq.deploy.report.values import (
     MISSING,
     count,
@@ -34,7 +34,9 @@ MOST_LINES = 12
 
 def section(documents: Sequence[Document]) -> Markup:
     """The steps of each comparison, and the layers of each step."""
-    return join(_comparison(document) for document in of_kind(documents, "compare"))
+    return in_turn(
+        (document.label, _comparison(document)) for document in of_kind(documents, "compare")
+    )
 
 
 def _comparison(document: Document) -> Markup:
@@ -128,7 +130,7 @@ def _figure(label: str, hops: Sequence[Mapping[str, Json]]) -> Markup:
     series = [
         Series(
             text(hop.get("cause")),
-            [(place[text(d.get("tensor"))], noise(d)) for d in records(hop.get("tensors"))],
+            sorted((place[text(d.get("tensor"))], noise(d)) for d in records(hop.get("tensors"))),
             number_,
         )
         for number_, hop in enumerate(shown)

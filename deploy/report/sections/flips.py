@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.blocks import paragraph
+from edgeq.deploy.report.blocks import in_turn, paragraph
 from edgeq.deploy.report.documents import of_kind, records, stage_name, text, whole
 from edgeq.deploy.report.markup import NOTHING, Markup, element, join
 from edgeq.tabular import counted
@@ -21,7 +21,9 @@ MOST_STAGES = 4
 
 def section(documents: Sequence[Document]) -> Markup:
     """The stages of each comparison that changed most answers."""
-    return join(_comparison(document) for document in of_kind(documents, "compare"))
+    return in_turn(
+        (document.label, _comparison(document)) for document in of_kind(documents, "compare")
+    )
 
 
 def flipped_ids(document: Document) -> list[int]:

@@ -68,11 +68,33 @@ def _profiles(document: Document) -> Markup:
         _processor_figure(document.label, others),
         folded(
             f"{len(others)} more: simulated, estimated, or not to be trusted",
-            _table(f"{document.label}: times that are not drawn", others),
-            open_=not good,
+            _untrusted(f"{document.label}: times that are not drawn", others),
         )
         if others
         else NOTHING,
+    )
+
+
+def _untrusted(title: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
+    return table(
+        title,
+        ("stage", "is", "why", "runs", "p50 (ms)", "processor (ms)", "kB"),
+        [
+            (
+                stage_name(each),
+                light(
+                    "none",
+                    "not trusted" if (kind := text(each.get("kind"))) == "measured" else kind,
+                ),
+                text(mapping(mapping(each.get("latency")).get("trust")).get("why")),
+                count(whole(mapping(each.get("latency")).get("runs"))),
+                milliseconds(_ms(each, "p50_ms")),
+                milliseconds(took) if math.isfinite(took := processor_ms(each)) else "",
+                kilobytes(whole(each.get("size_bytes"))),
+            )
+            for each in profiles
+        ],
+        words=3,
     )
 
 
@@ -128,7 +150,6 @@ def _table(title: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
         title,
         (
             "stage",
-            "trust",
             "blocks",
             "runs",
             "p50 (ms)",
@@ -145,19 +166,13 @@ def _table(title: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
             "kB",
         ),
         [_cells(each) for each in profiles],
-        words=3,
+        words=2,
     )
 
 
 def _cells(profile: Mapping[str, Json]) -> tuple[Markup | str, ...]:
     latency = mapping(profile.get("latency"))
     runs = whole(latency.get("runs"))
-    kind, why = text(profile.get("kind")), text(mapping(latency.get("trust")).get("why"))
-    trust = (
-        light("good", "trustworthy")
-        if trusted(profile)
-        else join([light("none", "not trusted" if kind == "measured" else kind), f" {why}"])
-    )
     names = ("p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
     rest = [
         milliseconds(number(latency.get(name))) if runs and name in latency else ""
@@ -165,7 +180,6 @@ def _cells(profile: Mapping[str, Json]) -> tuple[Markup | str, ...]:
     ]
     return (
         stage_name(profile),
-        trust,
         distribution(latency),
         count(runs),
         milliseconds(number(latency.get("p50_ms"))),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.blocks import paragraph, several
+from edgeq.deploy.report.blocks import in_turn, paragraph, several
 from edgeq.deploy.report.documents import of_kind, records, text, texts
-from edgeq.deploy.report.markup import NOTHING, Markup, element, join
+from edgeq.deploy.report.markup import NOTHING, Markup, element
 from edgeq.deploy.report.sections.drift import noise
 from edgeq.deploy.report.values import short
 
@@ -42,7 +42,9 @@ class Row:
 
 def section(documents: Sequence[Document]) -> Markup:
     """Two stages of each comparison whose document holds the graphs."""
-    return join(_comparison(document) for document in of_kind(documents, "compare"))
+    return in_turn(
+        (document.label, _comparison(document)) for document in of_kind(documents, "compare")
+    )
 
 
 def _comparison(document: Document) -> Markup:
@@ -124,9 +126,7 @@ def _item(
     chip = (
         element("span", "not compared", class_="chip dn")
         if share is None
-        else element(
-            "span", "equal" if share == 0 else f"{share:.2g} %", class_=f"chip d{_step(share)}"
-        )
+        else element("span", _share(share), class_=f"chip d{_step(share)}")
     )
     return element(
         "li",
@@ -138,6 +138,12 @@ def _item(
         chip,
         data_tensor=tensor,
     )
+
+
+def _share(share: float) -> str:
+    if share == 0:
+        return "equal"
+    return "< 0.001 %" if share < 0.001 else f"{share:.3g} %"
 
 
 def _gutter(row: Row, lanes: int) -> Markup:

@@ -101,7 +101,12 @@ def test_the_verdict_counts_what_the_files_and_answers_are(
 ) -> None:
     quantized = networks.quantized
     report = json.loads((folder / "report.json").read_bytes())["report"]
-    files, runtimes, accuracy = report["verdict"]
+    files, runtimes, accuracy, conversion, gate = report["verdict"]
+    assert report["states"] == ["good"] * 5
+    assert "its float twin, converted to the same widths after training" in conversion
+    assert "the gate failed as it should: exactness.same; " in gate
+    assert report["gate"]["outcome"] == "failed"
+    assert (folder / "gate" / "edgeq-gate.toml").is_file()
     read_back = f"{quantized} quantised networks were read back from {2 * quantized} files"
     assert f"{read_back}, and none differs" in files
     assert f"{360 * quantized * (len(usable_targets()) - 2):,} test images" in runtimes
@@ -111,7 +116,8 @@ def test_the_verdict_counts_what_the_files_and_answers_are(
         for row in report["rows"]
     )
     page = (folder / "report.html").read_text()
-    assert page.index("Files: ") < page.index('id="networks"')
+    assert page.index(files.removeprefix("Files: ")) < page.index('id="networks"')
+    assert page.index("See the gate fail") < page.index('id="networks"')
     assert bool(len(networks) - networks.quantized) == ("expected</summary>" in page)
 
 

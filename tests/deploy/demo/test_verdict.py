@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeq.deploy.demo.verdict import Trained, verdict
+from edgeq.deploy.demo.contrasts import Planted
+from edgeq.deploy.demo.verdict import Contrast, Trained, told, verdict
+from edgeq.deploy.gate.result import Finding, FindingOutcome, GateResult
 from edgeq.exporter import ParityReport
 from edgeq.metrics.accuracy import share_right
 from edgeq.results import Comparison, Stage
@@ -89,3 +91,33 @@ def test_one_kind_alone_is_compared_with_nothing() -> None:
 def test_guessing_is_called_so() -> None:
     line = verdict([net("x", None, 104), net("x", (4, 4), 600, mse=0.25)], 10)[2]
     assert "1 of 2 are hardly better than guessing: more --epochs train for longer." in line
+
+
+def planted(outcome: FindingOutcome) -> Planted:
+    findings = (
+        Finding("exactness.same", "net.onnx", "integers", outcome, "1 weight differs"),
+        Finding("size", "net.onnx", "size", "pass", "kept"),
+    )
+    return Planted("conv.weight", GateResult("failed" if outcome == "fail" else "passed", findings))
+
+
+def test_the_contrasts_have_a_line_and_a_light_each() -> None:
+    nets = [net("stable-x", None, 990), net("stable-x", (4, 4), 985, mse=0.1)]
+    contrast = Contrast(nets[1], share_right(900, 1000), planted("fail"))
+    lines = list(told(nets, 10, contrast))
+    assert [state for _, state in lines] == ["good"] * 5
+    assert lines[3][0].startswith("Conversion: stable-x 4W/4A, trained at its widths and exported")
+    assert "98.5 % right on ort-cpu-ref" in lines[3][0]
+    assert lines[3][0].endswith("converted to the same widths after training, 90.0 %.")
+    assert lines[4][0] == (
+        "Gate: one integer of conv.weight was changed on purpose, and the gate failed as it "
+        "should: exactness.same; 1 other rule was kept."
+    )
+
+
+def test_a_gate_that_sees_nothing_and_files_that_differ_are_wrong() -> None:
+    nets = [net("x", None, 990), net("x", (4, 4), 985, mse=0.1, different=1)]
+    lines = list(told(nets, 10, Contrast(nets[1], None, planted("pass"))))
+    assert [state for _, state in lines] == ["bad", "good", "good", "bad"]
+    assert lines[-1][0].endswith("was changed, and the gate did not see it.")
+    assert len(list(told(nets, 10, None))) == 3
