@@ -6,7 +6,6 @@ What is said and what is noted must not contradict each other.
 from __future__ import annotations
 
 import inspect
-import tomllib
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -177,15 +176,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: missing, or no TOML.
     """
-    from edgeq.files import read_bytes
+    from edgeq.files import parse_toml, read_bytes
 
     try:
-        told = tomllib.loads(read_bytes(path, "preprocessing", limit=MAX_BYTES).decode())
-    except (ValueError, RecursionError) as error:
+        return parse_toml(read_bytes(path, "preprocessing", limit=MAX_BYTES))
+    except ValueError as error:
         raise ArtefactError(
             f"{path} is no TOML: {error}", hint='write lines such as scale = "1/255"'
         ) from error
-    return told
 
 
 def noted_by(artefact: Path) -> Preprocessing | None:

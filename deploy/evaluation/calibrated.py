@@ -18,6 +18,7 @@ from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.pipeline.calibrate import calibrate
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.formats.artefact import resolve
+from edgeq.results import require_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -272,7 +273,9 @@ def _compared(
     source: DataSource = replace(job.source, test=part)
     given = resolve(job.path)
     stages = [judging_stage(file) for file in (given, path)]
-    return compare(stages, source, tensors=False, progress=progress).comparison
+    found = compare(stages, source, tensors=False, progress=progress).comparison
+    require_all(found.failures)
+    return found
 
 
 def _beside_min_max(job: Job, path: Path, samples: int) -> str:

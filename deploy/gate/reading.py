@@ -6,7 +6,6 @@ import datetime as dt
 import difflib
 import math
 import re
-import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from edgeq.deploy.gate.config import BASELINE, Expected, GateConfig, Levels, Rul
 from edgeq.deploy.gate.rules import RULES
 from edgeq.deploy.preprocessing import NAMES, AskedPreprocessing
 from edgeq.errors import ArtefactError
-from edgeq.files import read_bytes
+from edgeq.files import parse_toml, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -79,8 +78,8 @@ def read_config(path: Path) -> GateConfig:
         )
     try:
         text = read_bytes(path, "file of rules", limit=MAX_BYTES).decode()
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_toml(text)
+    except ValueError as error:
         raise ArtefactError(
             f"{path} is no TOML: {error}", hint='write lines such as data = "digits"'
         ) from error
@@ -106,9 +105,9 @@ def rules_changed(config: GateConfig, earlier: bytes) -> Iterator[str]:
     if config.path is None:
         return
     try:
-        content = tomllib.loads(earlier.decode())
+        content = parse_toml(earlier)
         then = _Reader(config.path, {}).config(content, config.path)
-    except (ValueError, RecursionError, ArtefactError):
+    except (ValueError, ArtefactError):
         yield f"the rules of then cannot be read, so nobody can tell how {config.path} changed"
         return
     old, new = (

@@ -5,11 +5,11 @@ Which of the flags mean something for them, and what they mean.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
+from edgeq.files import parse_toml
 from edgeq.models import zoo
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def reads_graph(model: str | None, recipe: Path | None) -> bool:
 
 def _named(recipe: Path | None) -> str:
     try:
-        return str(tomllib.loads(recipe.read_text()).get("model", "")) if recipe is not None else ""
+        return str(parse_toml(recipe.read_bytes()).get("model", "")) if recipe is not None else ""
     except (OSError, ValueError):
         return ""  # what is wrong with it is told when it is read
 

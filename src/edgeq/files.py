@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,18 @@ def read_bytes(
             hint="write it again; an interrupted copy leaves such files",
         )
     return content
+
+
+def parse_toml(content: bytes | str) -> dict[str, Any]:
+    """The tables of a TOML document.
+
+    Raises:
+        ValueError: it is none, no UTF-8, or its values nest too deep.
+    """
+    try:
+        return tomllib.loads(content if isinstance(content, str) else content.decode())
+    except RecursionError:
+        raise ValueError("its values nest too deep") from None
 
 
 def check_model_size(size: int, what: str) -> None:

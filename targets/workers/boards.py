@@ -8,11 +8,11 @@ of an installed target that runs in a worker may change its limits and nothing e
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
+from edgeq.files import parse_toml
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def _parsed(path: Path) -> dict[str, Any]:
             raise UsageError(
                 f"{path} has more than {MAX_BYTES} bytes", hint="is it the right file?"
             )
-        return tomllib.loads(path.read_text("utf-8"))
+        return parse_toml(path.read_bytes())
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}", hint="check its permissions"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is no TOML: {error}", hint="correct it there") from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgeq.errors import ArtefactError
+from edgeq.files import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,12 +114,12 @@ def parse(name: str, text: str) -> Device:
         ArtefactError: it is no TOML; a field is unknown, missing or out of range, or has no source.
     """
     try:
-        content = tomllib.loads(text)
+        content = parse_toml(text)
         facts = tuple(Fact(**_tuples(fact)) for fact in content.pop("facts", ()))
         for fact in facts:
             _check(name, fact)
         return Device(name, **_tuples(content), facts=facts)
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         known = ", ".join(field.name for field in fields(Device) if field.name != "name")
         raise ArtefactError(
             f"the device {name!r} cannot be read: {error}",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from edgeq.errors import ArtefactError, UsageError
-from edgeq.files import read_bytes
+from edgeq.files import parse_toml, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,8 +104,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         ArtefactError: it is missing or no TOML.
     """
     try:
-        return tomllib.loads(read_bytes(path, "recipe", limit=1 << 20).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return parse_toml(read_bytes(path, "recipe", limit=1 << 20))
+    except ValueError as error:
         raise ArtefactError(
             f"{path} is no TOML file: {error}", hint="fix the line it names"
         ) from error

@@ -6,13 +6,12 @@ figures are worth.
 
 from __future__ import annotations
 
-import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeq.errors import ArtefactError, UnknownName
-from edgeq.files import read_bytes
+from edgeq.files import parse_toml, read_bytes
 from edgeq.quant import STORAGE_RANGE
 from edgeq.targets.emulator.hardware.machine import HardwareProfile, Overflow, Products, Rounding
 from edgeq.targets.emulator.hardware.speed import Costs, MacRate, Memory
@@ -66,8 +65,8 @@ def parse(content: bytes, name: str, origin: str) -> HardwareProfile:
         ArtefactError: no TOML, or a field that is unknown, missing or out of range.
     """
     try:
-        tables = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        tables = parse_toml(content)
+    except ValueError as error:
         raise ArtefactError(
             f"{origin} is no TOML file: {error}", hint="fix the line it names"
         ) from error

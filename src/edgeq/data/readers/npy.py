@@ -10,6 +10,7 @@ import math
 import os
 import zipfile
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,7 +139,10 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
         if version == (1, 0)
         else np.lib.format.read_array_header_2_0
     )
-    shape, fortran, dtype = read(file)
+    try:
+        shape, fortran, dtype = read(file)
+    except (SyntaxError, TokenError) as error:  # numpy reads a header as Python
+        raise ValueError("its header is broken") from error
     return shape, dtype, fortran
 
 

@@ -123,6 +123,11 @@ def _labels(labels: Samples, where: object) -> Samples:
             f"{where} has labels of {whole.dtype} and the shape {whole.shape}",
             hint="give one class a sample: labels.argmax(axis=1) of one-hot labels",
         )
+    if whole.dtype.kind not in "biu":
+        raise ArtefactError(
+            f"{where} has labels of {whole.dtype}",
+            hint="number the classes from 0, and give their names as an array `classes`",
+        )
     if int(whole.min(initial=0)) < 0:
         first = int(np.argmax(whole < 0))
         raise ArtefactError(
