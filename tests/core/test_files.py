@@ -19,6 +19,7 @@ from edgeq.errors import ArtefactError, OutputError
 from edgeq.files import (
     check_folder,
     check_output,
+    parse_toml,
     read_bytes,
     write_bytes,
     write_folder,
@@ -252,3 +253,10 @@ def test_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:
     (tmp_path / "net-vectors").write_bytes(b"a file")
     with pytest.raises(OutputError, match="is a file"):
         check_folder(tmp_path / "net-vectors", overwrite=True)
+
+
+@pytest.mark.parametrize("broken", [b"x", b"x = \xff", b"x = " + b"[" * 3000 + b"]" * 3000])
+def test_what_is_no_toml_is_a_value_error(broken: bytes) -> None:
+    with pytest.raises(ValueError, match="."):
+        parse_toml(broken)
+    assert parse_toml(b"x = [[1]]") == {"x": [[1]]}

@@ -87,6 +87,7 @@ def test_bytes_are_images_wherever_their_channels_stand(
         ({"a": np.zeros((2, 3)), "labels": np.zeros(3, np.int64)}, "arrays of other lengths"),
         ({"a": np.zeros((2, 3)), "labels": np.array([-1, 0])}, "has the label -1 at sample 0"),
         ({"a": np.zeros((2, 3)), "labels": np.eye(2, dtype=int)}, r"argmax\(axis=1\)"),
+        ({"a": np.zeros((2, 3)), "labels": np.array(["cat", "dog"])}, "has labels of <U3"),
         ({"a": np.zeros((0, 3))}, "no samples"),
         ({"a": np.array(["x", "y"])}, "no numbers"),
     ],
@@ -113,3 +114,11 @@ def test_files_that_cannot_be_read_by_rows(tmp_path: Path) -> None:
     (tmp_path / "n.npy").write_bytes(b"nothing")
     with pytest.raises(ArtefactError, match="no readable"):
         read_npy(tmp_path / "n.npy")
+
+
+def test_a_header_that_numpy_cannot_parse_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((4, 3)))
+    path.write_bytes(path.read_bytes().replace(b"}", b"{"))
+    with pytest.raises(ArtefactError, match="its header is broken"):
+        load(str(path))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from tests.contract.test_corrupted import small_model
+from tests.contract.damage.test_corrupted import small_model
 
 from edgeq.deploy.cli import run
 from edgeq.training.recipes.recipe import Recipe
