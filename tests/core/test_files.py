@@ -257,6 +257,6 @@ def test_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", [b"x", b"x = \xff", b"x = " + b"[" * 3000 + b"]" * 3000])
 def test_what_is_no_toml_is_a_value_error(broken: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"nest|decode|xpected"):
         parse_toml(broken)
     assert parse_toml(b"x = [[1]]") == {"x": [[1]]}

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.records import OperatorError
 
 FACTOR = 30.0
-"""From this multiple of what rounding gives on, a squared error is not rounding. Errors of one sign,
-as those of a constant signal, add up faster: three times as fast for each of the inputs of a sum."""
+"""From this multiple of what rounding gives on, a squared error is not rounding.
+
+Errors of one sign, as those of a constant signal, add up faster: three times as fast for each of
+the inputs of a sum.
+"""
 _CUT_OFF = 100.0
 """The same of values beyond the grid: other samples than those of calibration reach further."""
 _CLIPPED = 0.5
