@@ -55,7 +55,9 @@ class Document:
     @property
     def main(self) -> Mapping[str, Json]:
         """The part that the command is about: ``comparison`` of ``compare``."""
-        name = {"compare": "comparison", "demo": "report"}.get(self.kind, self.kind)
+        name = {"compare": "comparison", "demo": "report", "emulate": "emulation"}.get(
+            self.kind, self.kind
+        )
         return mapping(self.content.get(name)) or self.content
 
 

@@ -425,6 +425,27 @@ def _bounds(document: Document, found: Verdict) -> _Headlines:
                 yield 1, "bad", f"{stage} is beyond its bound on {counted(beyond, 'sample')}"
 
 
+def _diff(document: Document, found: Verdict) -> _Headlines:
+    differences = records(document.main.get("differences"))
+    if document.content.get("equal"):
+        yield 1, "good", "The files hold the same numbers"
+    else:
+        yield 1, "look", f"The files hold other numbers: {counted(len(differences), 'difference')}"
+        found.do("Ask whether it changes what is computed: edgeq why, with both files", 3)
+
+
+def _emulate(document: Document, found: Verdict) -> _Headlines:
+    emulation = document.main
+    counts = mapping(emulation.get("counts"))
+    wrong = whole(counts.get("wrong")) or 0
+    sums = whole(counts.get("sums")) or 0
+    name = f"{text(emulation.get('artefact'))} @ {text(emulation.get('hardware'))}"
+    words = f"{wrong:,} of {counted(sums, 'sum')} {'is' if wrong == 1 else 'are'} wrong"
+    state = "bad" if wrong else "good"
+    found.say(name, state, words)
+    yield 1, state, f"{name}: {words}"
+
+
 def _demo(document: Document, found: Verdict) -> _Headlines:
     states = texts(document.main.get("states"))
     for rank, line in enumerate(texts(document.main.get("verdict"))):
@@ -447,4 +468,6 @@ _RULES = {
     "profile": _profile,
     "lint": _lint,
     "bounds": _bounds,
+    "diff": _diff,
+    "emulate": _emulate,
 }

@@ -12,6 +12,8 @@ from edgeq.deploy.report.documents import DRAWINGS, document_of, parts
 from edgeq.deploy.runs.figures import figures_of
 from edgeq.errors import UsageError
 from edgeq.files import check_output, write_bytes
+from edgeq.machine import fingerprint
+from edgeq.plain import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ def write_answer(
     command = shlex.join(["edgeq", *arguments])
     drawings = json.loads(files[DRAWINGS]) if DRAWINGS in files else {}
     made = document_of(
-        document,
+        {"machine": record(fingerprint()), **document},
         path.stem,
         created=started.isoformat(timespec="seconds"),
         command=command,

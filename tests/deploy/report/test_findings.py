@@ -116,4 +116,27 @@ def test_an_answer_without_classes_is_judged_by_its_drift() -> None:
 
 
 def test_nothing_is_no_verdict() -> None:
-    assert judge([made("diff", "d", {})]).state == "none"
+    assert judge([made("audit", "a", {})]).state == "none"
+
+
+def test_files_are_equal_or_not() -> None:
+    found = judge([made("diff", "d", {"equal": False, "diff": {"differences": [{}, {}]}})])
+    assert (found.state, found.headline) == (
+        "look",
+        "The files hold other numbers: 2 differences",
+    )
+    assert judge([made("diff", "d", {"equal": True, "diff": {"file": "a"}})]).state == "good"
+
+
+def test_an_emulation_is_good_where_no_sum_is_wrong() -> None:
+    for wrong, state in ((0, "good"), (3, "bad")):
+        emulation = {
+            "artefact": "a.onnx",
+            "hardware": "avx2",
+            "counts": {"sums": 9, "wrong": wrong},
+        }
+        found = judge([made("emulate", "e", {"emulation": emulation})])
+        assert (found.state, found.headline) == (
+            state,
+            f"a.onnx @ avx2: {wrong} of 9 sums are wrong",
+        )

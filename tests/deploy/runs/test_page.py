@@ -40,6 +40,7 @@ def test_a_command_writes_its_page(
     assert html.startswith("<!DOCTYPE html>")
     assert "net.onnx @ ort-cpu-ref" in html
     assert f"edgeq compare {tmp_path}" in html
+    assert "<dt>processor</dt>" in html
     assert f"the page is {page}" in capsys.readouterr().err
 
 
