@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeq.deploy.diff.contents import read
 from edgeq.deploy.pipeline.reading import view_of
+from edgeq.files import read_bytes
 from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _DIGEST = 12  # hexadecimal digits
+_REST = "the file|stored numbers"
+"""All that a file stores together, so that a number in no known part is missed neither."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +63,75 @@ def numbers_of(path: Path) -> dict[str, str]:
     Raises:
         ArtefactError: it is missing or broken.
     """
-    model = view_of(path)
+    return _by_name(_parts(path))
+
+
+def _by_name(parts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Parts by name; those of one name are told apart by a number."""
     found: dict[str, str] = {}
+    for key, told in parts:
+        where, what = _place(key)
+        name, number = key, 1
+        while name in found:
+            number += 1
+            name = f"{where} ({number})|{what}"
+        found[name] = told
+    return found
+
+
+def _parts(path: Path) -> Iterator[tuple[str, str]]:
+    model, kind = view_of(path), detect(path)
     for layer in model.layers:
-        found |= _of_layer(layer.node, layer.weights, layer.bias, layer.weight_grid)
+        yield from _of_layer(layer.node, layer.weights, layer.bias, layer.weight_grid)
     for activation in model.activations:
-        found[f"{activation.name}|grid"] = _grid(activation.grid)
-    if detect(path) == "checkpoint":
-        return found
+        yield f"{activation.name}|grid", _grid(activation.grid)
+    if kind == "checkpoint":
+        return
     for operator in read(path):
         constants = [each.values for each in operator.inputs if each and each.values is not None]
         settings = ", ".join(f"{name} {value}" for name, value in operator.attributes.items())
         digest = _digest(settings.encode())
-        found[f"{operator.name}|operator"] = f"{operator.op_type} {settings[:80]} #{digest}"
+        yield f"{operator.name}|operator", f"{operator.op_type} {settings[:80]} #{digest}"
         if constants:
             stored = b"".join(np.ascontiguousarray(each).tobytes() for each in constants)
             size = sum(each.size for each in constants)
-            found[f"{operator.name}|constants"] = f"{size:,} numbers #{_digest(stored)}"
-    return found
+            yield f"{operator.name}|constants", f"{size:,} numbers #{_digest(stored)}"
+    arrays = list(_constants_of_onnx(path) if kind == "onnx" else _constants_of_tflite(path))
+    digests = sorted(
+        _digest(f"{each.dtype}{each.shape}".encode() + each.tobytes()) for each in arrays
+    )
+    yield _REST, f"{len(arrays):,} arrays #{_digest(''.join(digests).encode())}"
+
+
+def _constants_of_onnx(path: Path) -> Iterator[NDArray[Any]]:
+    """Every array that a file stores, in whatever part of it."""
+    from edgeq.formats.onnx_io import read as read_model
+
+    for graph in read_model(path).graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield np.ascontiguousarray(value.const_value.numpy())
+        for node in graph:
+            for attribute in node.attributes.values():
+                if hasattr(attribute.value, "numpy"):
+                    yield np.ascontiguousarray(attribute.value.numpy())
+
+
+def _constants_of_tflite(path: Path) -> Iterator[NDArray[Any]]:
+    from edgeq.formats.tflite_file import graphs_of
+
+    for graph in graphs_of(read_bytes(path, "TFLite model")):
+        for tensor in graph.tensors:
+            if tensor.data is not None:
+                yield np.ascontiguousarray(tensor.data)
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
     """What is different now, in the order of the file as it was, then what is new."""
-    return [
-        Change(*_place(key), before.get(key, ""), now.get(key, ""))
-        for key in {**before, **now}
-        if before.get(key) != now.get(key)
-    ]
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if len(keys) > 1 or _REST not in before or _REST not in now:
+        keys = [key for key in keys if key != _REST]  # it is told by what is in it
+    return [Change(*_place(key), before.get(key, ""), now.get(key, "")) for key in keys]
 
 
 def is_another_network(found: list[Change], before: Mapping[str, str]) -> bool:

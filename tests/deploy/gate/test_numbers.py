@@ -1,0 +1,63 @@
+"""What is in a file in short: no number can change unseen, and names do not count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from tests.support.faults.networks import small
+
+import edgeq
+from edgeq.deploy.gate.numbers import changes, numbers_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def numbers(model: onnx.ModelProto, folder: Path) -> dict[str, str]:
+    path = folder / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return numbers_of(path)
+
+
+def test_every_stored_array_is_held(tmp_path: Path) -> None:
+    clean = small()
+    before = numbers(clean, tmp_path)
+    assert changes(before, dict(before)) == []
+    for place, stored in enumerate(clean.graph.initializer):
+        model = small()
+        values = numpy_helper.to_array(stored).copy()
+        values.reshape(-1)[-1:] += values.dtype.type(1)
+        model.graph.initializer[place].CopyFrom(numpy_helper.from_array(values, stored.name))
+        assert changes(before, numbers(model, tmp_path)), stored.name
+
+
+def test_nodes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    model = small()
+    for node in model.graph.node:
+        node.name = "same"
+    before = numbers(model, tmp_path)
+    assert {f"same{number}|weights" for number in ("", " (2)", " (3)", " (4)")} <= {*before}
+
+
+def test_a_number_in_no_known_part_is_told(tmp_path: Path) -> None:
+    models = [small(), small()]
+    for model, value in zip(models, (1, 2), strict=True):
+        made = numpy_helper.from_array(np.array([value], np.int64), "unused")
+        model.graph.initializer.append(made)
+    before, now = (numbers(model, tmp_path) for model in models)
+    (found,) = changes(before, now)
+    assert found.told.startswith("stored numbers of 'the file'")
+
+
+def test_a_tflite_file_and_the_words_of_a_change(tmp_path: Path) -> None:
+    source, path = tmp_path / "net.onnx", tmp_path / "net.tflite"
+    source.write_bytes(small().SerializeToString())
+    edgeq.export(source, path=path)
+    found = numbers_of(path)
+    assert sum(key.endswith("|weights") for key in found) == 4
+    gone = changes(found, {})
+    assert gone[0].told.startswith("weights of ")
+    assert gone[0].told.endswith("is gone")
