@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.support.command import run
 from edgeq.errors import Inconclusive
 from edgeq.machine import fingerprint
-from edgeq.target import TARGETS
+from edgeq.target import TARGETS, Session
 from edgeq.timing import Latency, processor_ratio, ratio
-from edgeq.timing.measuring import measure
+from edgeq.timing.measuring import measure_openings
 from edgeq.timing.ratios import Ratio, paired_ratio
 
 WIDTH, LAYERS, MORE = 128, 40, 44
@@ -124,12 +124,20 @@ def _or_none(
 
 
 def _once(first: Path, second: Path, seconds: float) -> tuple[Latency, Latency]:
-    target = TARGETS.load("ort-cpu")
-    sample = np.ones((1, WIDTH), np.float32)
-    with target.open(first) as one, target.open(second) as other:
-        one.prepare(sample)
-        other.prepare(sample)
-        taken = measure({"first": one, "second": other}, seconds=seconds)
+    """Both, opened in one order and then in the other, as ``edgeq profile`` does."""
+    target, sample = TARGETS.load("ort-cpu"), np.ones((1, WIDTH), np.float32)
+    files = {"first": first, "second": second}
+
+    @contextmanager
+    def opening(names: list[str]) -> Iterator[dict[str, Session]]:
+        with ExitStack() as stack:
+            sessions = {name: stack.enter_context(target.open(files[name])) for name in names}
+            for session in sessions.values():
+                session.prepare(sample)
+            yield sessions
+
+    names = list(files)
+    taken = measure_openings([opening(names), opening(names[::-1])], seconds=seconds)
     return taken["first"], taken["second"]
 
 

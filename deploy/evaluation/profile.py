@@ -6,7 +6,7 @@ They are measured in turns, so that what else the machine does meets all of them
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,10 @@ from edgeq.target import TARGETS, Counting
 from edgeq.targets.common.io import each_sample, enter_all
 from edgeq.timing import Estimating, SessionFailed, estimated
 from edgeq.timing.energy import EnergyMeter
-from edgeq.timing.measuring import measure
+from edgeq.timing.measuring import measure_openings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -172,24 +172,40 @@ def _taken(
     meter: EnergyMeter | None,
 ) -> list[_Timed]:
     """The latency of each pair, what its session says about itself, and the sample it ran on."""
-    with ExitStack() as stack:
-        opened = open_all(pairs, stack, threads=threads, tensors=False)
-        failing, samples = Failing(), []
-        for stage in opened:
-            with failing.noted(stage.pair):
-                sample, specs = _sample(source, stage.session.inputs), stage.session.inputs
-                stage.session.prepare(sample)
-                samples.append(next(each_sample(enter_all(sample, specs), specs)))
-        failing.stop()
-        try:
-            sessions = {str(i): stage.session for i, stage in enumerate(opened)}
-            taken = _latencies(sessions, least, meter)
-        except SessionFailed as failed:
-            raise StagesFailed({pairs[int(failed.session)]: failed.error}) from failed
-        return [
-            _Timed(taken[str(i)], stage.session.facts, sample)
-            for i, (stage, sample) in enumerate(zip(opened, samples, strict=True))
-        ]
+    known: dict[Pair, Latency] = {}
+    about: dict[Pair, tuple[Mapping[str, str], Sequence[NDArray[np.generic]]]] = {}
+
+    @contextmanager
+    def opening(order: Sequence[Pair]) -> Iterator[Mapping[str, Session]]:
+        with ExitStack() as stack:
+            left = [pair for pair in order if pair not in known]
+            opened = open_all(left, stack, threads=threads, tensors=False)
+            failing = Failing()
+            for stage in opened:
+                with failing.noted(stage.pair):
+                    sample, specs = _sample(source, stage.session.inputs), stage.session.inputs
+                    stage.session.prepare(sample)
+                    entered = next(each_sample(enter_all(sample, specs), specs))
+                    about[stage.pair] = (stage.session.facts, entered)
+                    if isinstance(stage.session, Estimating):
+                        known[stage.pair] = estimated(stage.session)
+            failing.stop()
+            yield {
+                str(pairs.index(stage.pair)): stage.session
+                for stage in opened
+                if stage.pair not in known
+            }
+
+    # where a session's memory lies decides some per cent, and the order of opening where that is
+    orders = [pairs, pairs[::-1]][: len(pairs)]
+    try:
+        found = measure_openings(
+            [opening(order) for order in orders], seconds=least[0], min_runs=least[1], energy=meter
+        )
+    except SessionFailed as failed:
+        raise StagesFailed({pairs[int(failed.session)]: failed.error}) from failed
+    latencies = {**known, **{pairs[int(key)]: latency for key, latency in found.items()}}
+    return [_Timed(latencies[pair], *about[pair]) for pair in pairs]
 
 
 def _counted(pairs: Sequence[Pair]) -> list[Mapping[str, str]]:
@@ -249,21 +265,6 @@ def _detailed(
         peak_share=share,
         notes=(alone.why_not,) if alone.why_not else (),
     )
-
-
-def _latencies(
-    sessions: Mapping[str, Session], least: tuple[float, int], meter: EnergyMeter | None
-) -> dict[str, Latency]:
-    known = {
-        key: estimated(session)
-        for key, session in sessions.items()
-        if isinstance(session, Estimating)
-    }
-    timed = {key: session for key, session in sessions.items() if key not in known}
-    if not timed:
-        return known
-    seconds, runs = least
-    return {**known, **measure(timed, seconds=seconds, min_runs=runs, energy=meter)}
 
 
 def _sample(source: DataSource | None, specs: Sequence[TensorSpec]) -> Batch:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import itertools
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeq.errors import TargetError, UsageError
 from edgeq.timing import Latency, Runs, SessionFailed, processor_ratio, ratio
-from edgeq.timing.measuring import measure
+from edgeq.timing.measuring import Clocks, measure, measure_openings
 from edgeq.timing.surroundings import Surroundings, Watch
 from edgeq.timing.trust import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Clock:
@@ -127,6 +132,24 @@ def test_garbage_is_not_collected_within_a_block_and_is_again_afterwards() -> No
     measure({"a": session}, seconds=0.1, warmup_seconds=0, clock=clock, processor_clock=clock)
     assert False in session.collecting
     assert gc.isenabled()
+
+
+def test_what_the_first_opening_costs_is_met_by_both() -> None:
+    """Whichever is opened first takes 10 % longer; their ratio is 1 all the same."""
+    clock, log = Clock(), list[str]()
+
+    @contextmanager
+    def opening(names: list[str]) -> Iterator[dict[str, Fake]]:
+        log.append("open")
+        yield {name: Fake(clock, ms) for name, ms in zip(names, (1.1, 1.0), strict=True)}
+        log.append("closed")
+
+    openings = [opening(["a", "b"]), opening(["b", "a"])]
+    found = measure_openings(openings, seconds=4, clocks=Clocks(clock, clock))
+    assert log == ["open", "closed"] * 2
+    assert found["a"].runs == pytest.approx(found["b"].runs, rel=0.02)
+    assert ratio(found["a"], found["b"]).value == pytest.approx(1.0, abs=0.02)
+    assert measure_openings([nullcontext({})]) == {}
 
 
 def test_a_failing_session_leaves_the_collector_on() -> None:
