@@ -104,13 +104,15 @@ def power(random: np.random.Generator, gates: int) -> Iterator[Row]:
         decides = statistics.is_worse(margin, statistics.ALPHA)
         samples = statistics.samples_needed(loss, gain, decides) or 0
         found = decides(*outcomes(random, gates, samples, loss, gain), samples)
-        told = f"worse: {100 * loss:g} % lost, {100 * gain:g} % gained, {100 * margin:g} points allowed"
+        told = f"worse: {100 * loss:g} % lost, {100 * gain:g} % gained, {100 * margin:g} points"
         yield told, samples, ">= 0.8", float(found.mean())
     for loss, gain, margin in ((0.01, 0.01, 0.01), (0.002, 0.002, 0.005), (0.01, 0.005, 0.02)):
         decides = statistics.is_equivalent(margin, statistics.ALPHA)
         samples = statistics.samples_needed(loss, gain, decides) or 0
         found = decides(*outcomes(random, gates, samples, loss, gain), samples)
-        told = f"equivalent: {100 * loss:g} % lost, {100 * gain:g} % gained, margin {100 * margin:g} points"
+        told = (
+            f"equivalent: {100 * loss:g} % lost, {100 * gain:g} % gained, {100 * margin:g} points"
+        )
         yield told, samples, ">= 0.8", float(found.mean())
     for samples in SIZES[1:]:
         drop = statistics.min_detectable_drop(samples, 0.01) or 0.0
