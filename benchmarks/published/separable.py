@@ -7,9 +7,10 @@ Yun and Wong, *Do all MobileNets quantize poorly?* (2021), Table 1, on a shorter
 optimiser, augmentation and decay of the learning rate, their two initialisations with and without
 BatchNorm's gamma, and their quantisation: uint8 weights from the smallest to the largest of the
 tensor with BatchNorm folded in, ranges of activations by a "min/max percentile of 5 %" over 800
-training images. That is read in two ways: as TensorFlow's tool does it, 5 % of the images' minima
-and maxima lie beyond the range; or 5 % of all values do, at either end. Where ``--folder`` holds a
-run already it goes on; what it finished is only printed.
+training images. That is read in four ways: as TensorFlow's tool does it, with a record of minimum
+and maximum for each image, or for each batch of 50, or one for all 800, of which it cuts nothing
+off; or 5 % of all values lie beyond the range, at either end. Where ``--folder`` holds a run
+already it goes on; what it finished is only printed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ CALIBRATION_IMAGES = 800
 HELD_OUT_IMAGES = 1000  # enough to choose an epoch by, and cheap in each of them
 TARGET = "ort-cpu"
 READINGS: dict[str, str | Callable[[], RangeObserver]] = {
-    "extremes": "minmax-percentile",
+    "extremes of images": "minmax-percentile",
+    "extremes of batches": "minmax-percentile:granularity=batch",
+    "extremes of all": "minmax",
     "values": lambda: Percentile(95.0),
 }
 """What 5 % are of."""
@@ -182,11 +185,13 @@ def main() -> None:
     parser.add_argument("--settings", default=",".join(SETTINGS))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--images", type=int, default=15000)
+    parser.add_argument("--test-images", type=int, default=10000)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     source = _reduced(load("cifar10-jpeg"), arguments.images)
     test = load("cifar10-jpeg").test
+    test = test.take(np.arange(min(arguments.test_images, len(test))))
     rows = []
     for setting in arguments.settings.split(","):
         for network in arguments.networks.split(","):
@@ -226,10 +231,17 @@ def published_recipe(model: str, epochs: int, seed: int) -> Recipe:
 
 def _row(recipe: Recipe, source: DataSource, test: Split, folder: Path, draws: int) -> Row:
     path = folder / "row.json"
-    wanted = (recipe.epochs, recipe.seed, len(source.train), draws)
+    wanted = (recipe.epochs, recipe.seed, len(source.train), draws, len(test))
     if (
         path.exists()
-        and ((row := _read(path)).epochs, row.seed, row.images, len(row.draws["values"])) == wanted
+        and (
+            (row := _read(path)).epochs,
+            row.seed,
+            row.images,
+            len(row.draws["values"]),
+            row.total,
+        )
+        == wanted
     ):
         return row
     if not (folder / RUN).exists():
@@ -258,7 +270,7 @@ def _measure(recipe: Recipe, source: DataSource, test: Split, folder: Path, draw
             quantized = quantize_onnx(
                 model, calibration, CalibrationConfig(observer, "affine"), data=source.name
             )
-            answers = _logits(quantized, folder / f"quint8-{reading}-{seed}.onnx", test, source)
+            answers = _logits(quantized, quint8_file(folder, reading, seed), test, source)
             found[reading].append(Draw(_correct(answers, test), divergence(reference, answers)))
     depthwise, others = _precisions(model)
     return Row(
@@ -272,6 +284,11 @@ def _measure(recipe: Recipe, source: DataSource, test: Split, folder: Path, draw
         (*depthwise, *others),
         len(depthwise),
     )
+
+
+def quint8_file(folder: Path, reading: str, seed: int) -> Path:
+    """The quantised network of one draw of calibration images."""
+    return folder / f"quint8-{reading.replace(' ', '-')}-{seed}.onnx"
 
 
 def _logits(model: ir.Model, path: Path, test: Split, source: DataSource) -> NDArray[np.float32]:
