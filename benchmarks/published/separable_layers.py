@@ -80,9 +80,9 @@ def histograms(real: NDArray[np.float32], quantized: NDArray[np.float32]) -> tup
     return cross, cross + float((seen * np.log(seen)).sum())
 
 
-def rows_of(folder: Path, reading: str) -> list[LayerRow]:
+def rows_of(folder: Path, reading: str, data: str) -> list[LayerRow]:
     """The convolutions of one trained network."""
-    source = load("cifar10-jpeg")
+    source = load(data)
     images = normalize(source.test.images[:IMAGES], source)
     given = fold_onnx(read(folder / "float.onnx"))
     layers = [node for node in given.graph if node.op_type == "Conv"]
@@ -150,12 +150,13 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--networks", default="dws-convnet-glorot,regular-convnet-glorot")
+    parser.add_argument("--data", default="cifar10-jpeg", choices=("cifar10-jpeg", "digits"))
     parser.add_argument("--reading", default="values")
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
     names = asked.networks.split(",")
-    found = {name: rows_of(asked.folder / name, asked.reading) for name in names}
-    print(f"{IMAGES} test images of cifar10-jpeg, 5 % of the {asked.reading}; {fingerprint().cpu}")
+    found = {name: rows_of(asked.folder / name, asked.reading, asked.data) for name in names}
+    print(f"{IMAGES} test images of {asked.data}, 5 % of the {asked.reading}; {fingerprint().cpu}")
     for name, rows in found.items():
         print(f"\n{name}\n\n{_table(rows)}")
     if asked.plot is not None:

@@ -105,7 +105,7 @@ class GraphEditor:
         if key is not None and key in self._constants:
             return self._constants[key]
         name = self.values.fresh(wanted)
-        tensor = ir.tensor(
+        tensor = ir.Tensor(  # ir.tensor asks first what kind of array it is, which takes longer
             np.ascontiguousarray(array).reshape(np.shape(array)), dtype=dtype, name=name
         )
         value = ir.Value(
