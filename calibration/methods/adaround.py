@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.parts.correlation import correlations, groups_of
+from edgeq.calibration.methods.parts.correlation import correlation, groups_of
 from edgeq.calibration.methods.parts.rounding import round_better
 from edgeq.calibration.methods.parts.soft_rounding import SoftRounding, regularizer
 from edgeq.errors import UsageError
@@ -90,9 +90,8 @@ def _by_correlation(layer: LayerPair, target: NDArray[np.float32]) -> Error | No
     if groups * size**2 > _MOST_CORRELATED:
         return None
     count = target.size // target.shape[1]  # of samples and positions
-    met = correlations(layer, target)
     hessian, wanted = (
-        torch.from_numpy(np.stack(arrays) / count).float() for arrays in zip(*met, strict=True)
+        torch.from_numpy(each / count).float() for each in correlation(layer, target)
     )
 
     def error(weight: torch.Tensor) -> torch.Tensor:

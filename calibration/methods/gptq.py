@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from edgeq.calibration.methods.parts.correlation import correlations
+from edgeq.calibration.methods.parts.correlation import correlation
 from edgeq.calibration.methods.parts.rounding import round_better
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class GPTQ:
 def _rounded(
     layer: LayerPair, _function: LayerFunction, target: NDArray[np.float32]
 ) -> NDArray[np.int32]:
-    met = correlations(layer, target)
+    met = correlation(layer, target)
     scale = np.broadcast_to(layer.scale, layer.weight.shape)
-    weights = np.split((layer.weight / scale).reshape(len(layer.weight), -1), len(met))
+    weights = (layer.weight / scale).reshape(*met.target.shape).astype(np.float64)
     limits = layer.low, layer.high
     made = [
-        _group(weight.astype(np.float64), each.hessian, limits)
-        for weight, each in zip(weights, met, strict=True)
+        _group(weight, hessian, limits)
+        for weight, hessian in zip(weights, met.hessian, strict=True)
     ]
     return np.concatenate(made).reshape(layer.weight.shape)
 

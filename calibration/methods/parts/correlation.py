@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Correlation(NamedTuple):
-    """What a group of a layer's channels meets, summed over all samples and positions.
+    """What each group of a layer's channels meets, summed over all samples and positions.
 
-    With it the squared error of their answer is ``sum(W * (W H)) - 2 sum(W * C)`` and a constant,
-    however many samples there are.
+    With it the squared error of a group's answer is ``sum(W * (W H)) - 2 sum(W * C)`` and a
+    constant, however many samples there are.
 
     Attributes:
-        hessian: H, the sum of x x^T over the inputs x that a weight meets, (in, in).
-        target: C, the sum of t x^T with what the answers should be, (out, in).
+        hessian: H, the sum of x x^T over the inputs x that a weight meets, (groups, in, in).
+        target: C, the sum of t x^T with what the answers should be, (groups, out, in).
     """
 
     hessian: NDArray[np.float64]
@@ -35,10 +35,8 @@ def groups_of(layer: LayerPair) -> int:
     return 1 if dense else window_of(layer.node, layer.weight.ndim - 2).groups
 
 
-def correlations(layer: LayerPair, target: NDArray[np.float32]) -> list[Correlation]:
-    """Of each group of a dense or convolutional layer.
-
-    A convolution is the dense layer of its patches.
+def correlation(layer: LayerPair, target: NDArray[np.float32]) -> Correlation:
+    """Of a dense or convolutional layer, which is the dense layer of its patches.
 
     Args:
         layer: the layer.
@@ -49,25 +47,20 @@ def correlations(layer: LayerPair, target: NDArray[np.float32]) -> list[Correlat
 
     if layer.node.op_type == "Gemm":
         rows = layer.inputs.astype(np.float64)
-        return [Correlation(rows.T @ rows, target.astype(np.float64).T @ rows)]
+        return Correlation((rows.T @ rows)[None], (target.astype(np.float64).T @ rows)[None])
     window = window_of(layer.node, layer.weight.ndim - 2)
     kernel, stride, dilation = (
         (1, *each)[-2:] for each in (layer.weight.shape[2:], window.stride, window.dilation)
     )
-    out, channels = layer.weight.shape[:2]
-    size, per_group = channels * kernel[0] * kernel[1], out // window.groups
-    found = [
-        Correlation(np.zeros((size, size)), np.zeros((per_group, size)))
-        for _ in range(window.groups)
-    ]
+    size, groups = layer.weight[0].size, window.groups
+    hessian = np.zeros((groups, size, size))
+    products = np.zeros((groups, len(layer.weight) // groups, size))
     for sample, wanted in zip(layer.inputs, target, strict=True):
         x = functional.pad(torch.from_numpy(sample[None]), window.padding)
         x = x if x.ndim == 4 else x[:, :, None]
-        patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)[0].numpy()
-        answers = wanted.reshape(out, -1)
-        for (hessian, products), rows, of_group in zip(
-            found, np.split(patches, window.groups), np.split(answers, window.groups), strict=True
-        ):
-            hessian += rows @ rows.T
-            products += of_group @ rows.T
-    return found
+        patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)
+        rows = patches.numpy().reshape(groups, size, -1)
+        turned = rows.swapaxes(1, 2)
+        hessian += rows @ turned
+        products += wanted.reshape(*products.shape[:2], -1) @ turned
+    return Correlation(hessian, products)

@@ -15,7 +15,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.methods.adaround import AdaRound
 from edgeq.calibration.methods.equalize import CrossLayerEqualization
 from edgeq.calibration.methods.gptq import GPTQ
-from edgeq.calibration.methods.parts.correlation import correlations
+from edgeq.calibration.methods.parts.correlation import correlation
 from edgeq.calibration.methods.parts.layer_function import layer_function
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.methods.parts.onward import Onward
@@ -259,12 +259,9 @@ def test_the_error_of_a_layer_is_a_quadratic_form_of_its_weights(build: Build) -
         assert function is not None
         target = products_wanted(layer, function)
         weight = layer.integers * layer.scale
-        met = correlations(layer, target)
-        rows = np.split(weight.reshape(len(weight), -1), len(met))
-        found = sum(
-            float((part * (part @ each.hessian - 2 * each.target)).sum())
-            for part, each in zip(rows, met, strict=True)
-        )
+        met = correlation(layer, target)
+        rows = weight.reshape(met.target.shape)
+        found = float((rows * (rows @ met.hessian - 2 * met.target)).sum())
         wanted = channel_errors(layer, function, weight, target).sum()
         assert found + float((target.astype(np.float64) ** 2).sum()) == pytest.approx(wanted, 1e-3)
 
