@@ -103,7 +103,7 @@ def rows_of(folder: Path, reading: str, data: str) -> list[LayerRow]:
         kinds = (weight, folded, by_channel)
         found.append(
             LayerRow(
-                node.name,
+                str(node.name),
                 node.attributes.get_int("group", 1) > 1,
                 float(np.square(wanted.astype(np.float64) - made).mean()),
                 cross,
@@ -202,17 +202,15 @@ def _panels(found: dict[str, list[LayerRow]]) -> list[Panel]:
         for measure, of in measures.items()
     ]
     for name, rows in found.items():
-        for title, log in (("range", True), ("average precision", False)):
+        for title, values in (
+            ("range", [row.ranges for row in rows]),
+            ("average precision", [row.precisions for row in rows]),
+        ):
             series = {
-                kind: by_layer(
-                    rows,
-                    lambda row, kind=kind, log=log: (row.ranges if log else row.precisions)[
-                        KINDS.index(kind)
-                    ],
-                )
-                for kind in KINDS
+                kind: [(float(number), each[place]) for number, each in enumerate(values, 1)]
+                for place, kind in enumerate(KINDS)
             }
-            panels.append(Panel(name, "layer", title, series, log=log))
+            panels.append(Panel(name, "layer", title, series, log=title == "range"))
     return panels
 
 

@@ -49,9 +49,9 @@ def dynamic(model: ir.Model, weight_bits: int, act_bits: int) -> ir.Model:
             made += 1
         nodes.append(node)
     for name, value in (("dynamic_zero", 0.0), ("dynamic_least", 1e-12)):
-        graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     for bits in {BOUNDARY_BITS, act_bits}:
-        top = np.float32(2**bits - 1)
+        top = np.array(2**bits - 1, np.float32)
         graph.initializer.append(numpy_helper.from_array(top, f"dynamic_top_{bits}"))
     del graph.node[:]
     graph.node.extend(nodes)
@@ -68,28 +68,28 @@ def _on_grid(source: str, made: str, bits: int) -> Sequence[onnx.NodeProto]:
     """Operators that round a tensor on the grid from its least to its greatest value."""
     top = f"dynamic_top_{bits}"
     steps = [
-        ("ReduceMin", [source], "least", {"keepdims": 0}),
-        ("ReduceMax", [source], "greatest", {"keepdims": 0}),
-        ("Min", ["least", "dynamic_zero"], "low", {}),
-        ("Max", ["greatest", "dynamic_zero"], "high", {}),
-        ("Sub", ["high", "low"], "span", {}),
-        ("Div", ["span", top], "given_step", {}),
-        ("Max", ["given_step", "dynamic_least"], "step", {}),
-        ("Div", ["low", "step"], "low_steps", {}),
-        ("Round", ["low_steps"], "zero", {}),
-        ("Div", [source, "step"], "steps", {}),
-        ("Round", ["steps"], "nearest", {}),
-        ("Sub", ["nearest", "zero"], "raised", {}),
-        ("Clip", ["raised", "dynamic_zero", top], "integer", {}),
-        ("Add", ["integer", "zero"], "lowered", {}),
-        ("Mul", ["lowered", "step"], made, {}),
+        ("ReduceMin", [source], "least"),
+        ("ReduceMax", [source], "greatest"),
+        ("Min", ["least", "dynamic_zero"], "low"),
+        ("Max", ["greatest", "dynamic_zero"], "high"),
+        ("Sub", ["high", "low"], "span"),
+        ("Div", ["span", top], "given_step"),
+        ("Max", ["given_step", "dynamic_least"], "step"),
+        ("Div", ["low", "step"], "low_steps"),
+        ("Round", ["low_steps"], "zero"),
+        ("Div", [source, "step"], "steps"),
+        ("Round", ["steps"], "nearest"),
+        ("Sub", ["nearest", "zero"], "raised"),
+        ("Clip", ["raised", "dynamic_zero", top], "integer"),
+        ("Add", ["integer", "zero"], "lowered"),
+        ("Mul", ["lowered", "step"], made),
     ]
-    own = {name for _, _, name, _ in steps} - {made}
+    own = {name for _, _, name in steps} - {made}
 
     def full(name: str) -> str:
         return f"{made}_{name}" if name in own else name
 
     return [
-        helper.make_node(kind, [full(each) for each in given], [full(name)], **attributes)
-        for kind, given, name, attributes in steps
+        helper.make_node(kind, [full(each) for each in given], [full(name)])
+        for kind, given, name in steps
     ]
