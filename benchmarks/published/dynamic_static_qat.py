@@ -143,6 +143,7 @@ def main() -> None:
     )
     parser.add_argument("--network", default="dws-convnet-he", choices=zoo.names())
     parser.add_argument("--bits", default="8/8,6/6,4/8,4/4,3/3,2/4")
+    parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     parser.add_argument("--plot", type=Path)
     asked = parser.parse_args()
     found, widths = Comparison(asked.network), asked.bits.split(",")
@@ -153,7 +154,7 @@ def main() -> None:
     print(f"| method | {' | '.join(names)} |")
     print(f"|---|{'---|' * len(widths)}", flush=True)
     series = {}
-    for row in ROWS:
+    for row in asked.rows:
         made = [found.measured(row, *map(int, each.split("/"))) for each in widths]
         cells = ("–" if count is None else _share(count, total) for count in made)
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
