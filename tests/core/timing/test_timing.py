@@ -71,7 +71,20 @@ HOLDS = Trust(clock=True, processor_time=True, ratios=True)
 
 def latency(blocks_ms: tuple[float, ...], processor_ms: tuple[float, ...] = ()) -> Latency:
     """A latency that holds, of one run a block."""
-    return Latency(100, *((1.0,) * 6), 0.0, 0.0, HOLDS, blocks_ms, processor_blocks_ms=processor_ms)
+    return Latency(
+        100,
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+        0.0,
+        0.0,
+        HOLDS,
+        blocks_ms,
+        processor_blocks_ms=processor_ms,
+    )
 
 
 def test_constant_runs_give_constant_quantiles() -> None:

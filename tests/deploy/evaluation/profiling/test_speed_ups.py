@@ -43,7 +43,9 @@ def profile(
     """A profile of so many ms a run, in 40 rounds."""
     random = np.random.default_rng(len(artefact))
     blocks = tuple((ms * np.exp(random.normal(0, noise, 40))).tolist()) if ms else ()
-    latency = Latency(40, *((ms,) * 6), 0.0, 0.0, HOLDS, blocks, processor_blocks_ms=processor)
+    latency = Latency(
+        40, ms, ms, ms, ms, ms, ms, 0.0, 0.0, HOLDS, blocks, processor_blocks_ms=processor
+    )
     return Profile(artefact, target, 1, 1, kind, latency, 100)
 
 
