@@ -101,8 +101,8 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            known = False
-        if not known:
+            known, record = False, None
+        if record is None or not known:
             raise ArtefactError(
                 f"{path} is broken", hint=f"delete the folder {path.parent}; it is computed again"
             )

@@ -7,6 +7,7 @@ need be shared between machines but edgeq and, where cells call one, somebody's 
 from __future__ import annotations
 
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,10 @@ class RayEngine:
 
     def __init__(self, address: str = "") -> None:
         try:
-            import ray
+            ray: Any = import_module("ray")  # which need not be there for the types to be checked
         except ImportError as error:
             raise MissingDependency("engine", "ray", "ray", ["ray"]) from error
-        self._ray: Any = ray
+        self._ray = ray
         try:
             ray.init(
                 address=address or None,

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 def test_broken_and_odd_samples_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = tmp_path / "photos" / "cat"
+    folder.mkdir(parents=True)
     for number in range(4):
-        path = tmp_path / "photos" / "cat" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4 + number // 3, 4)).save(path)
+        Image.new("RGB", (4 + number // 3, 4)).save(folder / f"{number}.png")
     assert run(["data", str(tmp_path / "photos")]) == 0
     said = capsys.readouterr()
     assert "3 of 4x4, 1 of 4x5" in said.out
     assert "next: edgeq compare FILE" in said.out
     assert "there is one class, 'cat'" in said.err
 
-    path.write_bytes(b"broken")
+    (folder / "3.png").write_bytes(b"broken")
     assert run(["data", str(tmp_path / "photos")]) == 2
     said = capsys.readouterr()
     assert "cat/3.png" in said.out
