@@ -53,8 +53,8 @@ def points(right: NDArray[np.bool_]) -> float:
     return 100 * float(right.mean())
 
 
-# Enough epochs for 98 %, and in the slow run as many as improve it.
-SHORT = [("resnet8", Scheme(4, 4), 8), ("stable-resnet8", Scheme(8, 8), 20)]
+# Enough epochs to have learnt most of it, and in the slow run as many as improve it.
+SHORT = [("resnet8", Scheme(4, 4), 8), ("stable-resnet8", Scheme(8, 8), 10)]
 LONG = [
     (model, scheme, 60)
     for model in ("resnet8", "stable-resnet8")
@@ -87,7 +87,7 @@ def test_digits(model: str, scheme: Scheme, epochs: int, tmp_path: Path) -> None
     found |= {
         target: points(answers(target, files["tflite"], images) == labels) for target in TFLITE
     }
-    assert trained > 98
+    assert trained > (98 if epochs > 10 else 95)
     double_rounding = ALLOWED_POINTS_4W4A_TFLITE if scheme.act_bits == 4 else ALLOWED_POINTS
     allowed = dict.fromkeys(ONNX, ALLOWED_POINTS) | dict.fromkeys(TFLITE, double_rounding)
     assert {

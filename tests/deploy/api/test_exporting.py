@@ -232,7 +232,16 @@ class TestWhatTorchDoesToIt:
             assert torch.equal(again(IMAGES), model(IMAGES))
         edgeq.export(again, IMAGES, tmp_path / "net.onnx")
 
-    @pytest.mark.parametrize("name", ["mobilenetv3", "densenet", "twice", "shufflenet", "norm-act"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param("mobilenetv3", marks=pytest.mark.slow),
+            pytest.param("densenet", marks=pytest.mark.slow),
+            "twice",
+            "shufflenet",
+            "norm-act",
+        ],
+    )
     def test_copies_state_and_torch_export(self, name: str, tmp_path: Path) -> None:
         model = trained(name)
         with torch.no_grad():

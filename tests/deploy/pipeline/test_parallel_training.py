@@ -123,6 +123,7 @@ def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [
         sys.executable,

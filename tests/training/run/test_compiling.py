@@ -83,6 +83,7 @@ def step(
     return out.detach(), [p.grad.clone() for p in network.parameters() if p.grad is not None]
 
 
+@pytest.mark.slow
 def test_annealing_compiles_twice_and_breaks_no_graph(network: nn.Module) -> None:
     counter = CompileCounterWithBackend("aot_eager")
     run = compiled(network, backend=counter)
