@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ def test_a_node_that_is_lost_loses_no_cell(
     path.write_text(SWEEP)
     module = path.with_name("planted_cells.py")
     module.write_text(module.read_text() + SLOW)
-    monkeypatch.setenv("PYTHONPATH", str(path.parent))
+    monkeypatch.setenv("PYTHONPATH", str(path.parent), prepend=os.pathsep)
     subprocess.run([sys.executable, "-c", CLUSTER], check=True, timeout=600, cwd=path.parent)
     code = ["planted_cells:slow"]
     run_sweep(read_sweep(path), path.parent / "one", LocalEngine(2), code=code)
