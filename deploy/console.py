@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
+from edgeq.brief import brief
 from edgeq.errors import OutputError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def printable(text: str) -> str:
     return _ACTING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Answer:
     """What one command line comes to, kept until it is over, since it may still fail.
 
@@ -84,6 +85,8 @@ class Answer:
     printed: bool = False
     next_command: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
+
+    __repr__ = brief
 
 
 _ANSWER: ContextVar[Answer | None] = ContextVar("answer", default=None)

@@ -159,7 +159,13 @@ def documents() -> dict[str, tuple[Form, ...]]:
             {"pruned": list[str], "deleted": bool},
         ),
         "search": (
-            {**hints(SearchResult), "scheme": str, "flags": list[str], "pareto": list[int]},
+            {
+                **hints(SearchResult),
+                "scheme": str,
+                "flags": list[str],
+                "pareto": list[int],
+                "unseen_loss": float | None,
+            },
         ),
         "survey": ({"machine": Machine, "survey": Survey},),
         "sweep": ({"folder": str, "title": str, "result": SweepResult},),

@@ -32,6 +32,12 @@ def build_user(reference: str, input_shape: tuple[int, ...], classes: int) -> nn
             f"{reference}() returns a {type(made).__name__}, no torch.nn.Module",
             hint="return the network",
         )
+    if not classes:
+        raise UsageError(
+            "the labels of the data are no classes, which a network of your own is trained for",
+            hint="give whole numbers from 0 as labels, or train it in a loop of your own with "
+            "edgeq.quantize",
+        )
     example, output = _answered(made.eval(), reference, input_shape)
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (2, classes):

@@ -185,5 +185,7 @@ def _add_the_negative(draft: Draft, node: ir.Node) -> None:
         return
     channels = channels_of(layer)
     scale_and_shift(draft, layer, -np.ones(channels), np.zeros(channels))
+    # another name: whoever compares tensors by name must not hold it against its opposite
+    output(layer).name = draft.values.fresh(f"{name_of(output(layer))}_negative")
     named = name_of(output(node))
     output(replace(draft, node, "Add", list(node.inputs), {})).name = named

@@ -155,7 +155,8 @@ def _tflite(path: Path) -> tuple[StoredOperator, ...]:
 
 def _operator(operator: FileOperator) -> StoredOperator:
     options = vars(operator.options) if operator.options is not None else {}
-    source = operator.inputs[OPERANDS[operator.name][0]] if operator.name in OPERANDS else None
+    at = OPERANDS[operator.name][0] if operator.name in OPERANDS else len(operator.inputs)
+    source = operator.inputs[at] if at < len(operator.inputs) else None
     layer = source is not None and source.scale.size > 0
     return StoredOperator(
         operator.title,

@@ -369,7 +369,7 @@ def test_what_cannot_be_quantised_is_named_with_a_hint(
     ("batch", "message"),
     [
         (np.zeros((2, 3, 8, 8), np.float32), r"shape \(2, 3, 8, 8\).*\(3, 16, 16\)"),
-        (np.zeros((2, 16, 16, 3), np.float32), r"arrange the axes"),
+        (np.zeros((2, 16, 16, 3), np.float32), r"channels last.*transpose"),
         (np.zeros((2, 3, 24, 8), np.float32), r"--resize 16x16 brings images to that size"),
         (np.zeros((3, 16, 16), np.float32), r"shape \(3, 16, 16\)"),
         (np.zeros((2, 3, 16, 16), np.float64), r"float64, not float32"),

@@ -188,7 +188,8 @@ def test_a_graph_has_no_preprocessing(refusal: Callable[..., str], tmp_path: Pat
 
 
 def test_data_of_one_part_calibrate_too(tmp_path: Path, answer: Callable[..., Any]) -> None:
-    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).cumsum(1).cumsum(2)
+    np.save(tmp_path / "x.npy", (noise / noise.max() * 255).astype(np.uint8))
     source, made = linear(tmp_path / "float.onnx"), tmp_path / "made.onnx"
     found = answer("calibrate", source, "-o", made, "--data", tmp_path / "x.npy", "--samples", 16)
     assert (found["split"], found["samples"]) == ("test", 16)

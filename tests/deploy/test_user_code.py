@@ -179,7 +179,7 @@ def test_what_only_a_recipe_names_is_not_imported(
         ),
         (
             ("--model", "{name}:net", "--data", "{name}:half_classes"),
-            "has the label tensor(0.), no integer",
+            "the labels of the data are no classes",
         ),
         (
             ("--model", "{name}:net", "--data", "{name}:no_images"),

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeq.errors import EdgeqError, TargetError
-from edgeq.timing.ratios import Ratio, paired_ratio
 from edgeq.timing.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edgeq.timing.ratios import Ratio
 
 
 class SessionFailed(TargetError):
@@ -147,6 +148,8 @@ def ratio(a: Latency, b: Latency) -> Ratio:
         Inconclusive: fewer than five rounds, or times too short for the clock.
         UsageError: the two come from different measurements.
     """
+    from edgeq.timing.ratios import paired_ratio  # numpy, which naming targets does not need
+
     return paired_ratio(a.blocks_ms, b.blocks_ms)
 
 
@@ -159,4 +162,6 @@ def processor_ratio(a: Latency, b: Latency) -> Ratio | None:
     """
     if not (a.processor_blocks_ms and b.processor_blocks_ms):
         return None
+    from edgeq.timing.ratios import paired_ratio
+
     return paired_ratio(a.processor_blocks_ms, b.processor_blocks_ms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from edgeq.machine import adds_pairs, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edgeq.data import DataSource
 
@@ -153,6 +153,7 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     source: DataSource,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     planting = Planting(clean)
     layer = layers_of(clean)[1]
@@ -160,9 +161,9 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     for name, model in (("a", clean), ("b", planting.model)):
         (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
     np.savez(tmp_path / "test.npz", images=source.test.images[:])
-    arguments = ["why", str(tmp_path / "a.onnx"), str(tmp_path / "b.onnx")]
-    arguments += ["--data", str(tmp_path / "test.npz"), "-t", "ort-cpu-ref"]
-    folder = tmp_path / "small"
+    monkeypatch.chdir(tmp_path)
+    arguments = ["why", "a.onnx", "b.onnx", "--data", "test.npz", "-t", "ort-cpu-ref"]
+    folder = Path("small")
     assert run([*arguments, "--reduce", str(folder)]) == 1
     shown = capsys.readouterr()
     assert "CAUSE  conversion in Conv 'b/Conv' (operator 2 of 7): weights:" in shown.out

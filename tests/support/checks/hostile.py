@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import struct
@@ -93,7 +94,7 @@ def document(content: bytes, rng: Rng) -> bytes:
         while inside:
             key = pick(rng, list(inside) if isinstance(inside, dict) else range(len(inside)))
             if rng.random() < 0.4 or not isinstance(inside[key], dict | list):
-                inside[key] = pick(rng, _VALUES)
+                inside[key] = copy.deepcopy(pick(rng, _VALUES))
                 break
             inside = inside[key]
     return json.dumps(whole).encode()
