@@ -152,7 +152,20 @@ def command(
     from edgeq.errors import UsageError
     from edgeq.targets.isolation import apart
 
-    given = {"--data": data, "--baseline": baseline, "--max-drop": max_drop, "--model": user_model}
+    given = {
+        "--data": data,
+        "--baseline": baseline,
+        "--max-drop": max_drop,
+        "--model": user_model,
+        "--data-dir": data_dir,
+        "--target": target or None,
+        "--split": None if split == "test" else split,
+        "--limit": limit,
+        "a flag of preprocessing": None if preprocess == NOTHING_ASKED else preprocess,
+        "--task": task,
+        "--task-option": task_option or None,
+        "--threads": None if threads == 1 else threads,
+    }
     if not artefacts and user_model is None:
         told = [name for name, value in given.items() if value is not None]
         if told:

@@ -27,6 +27,7 @@ from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_ca
 from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
 from edgeq.errors import UsageError
 from edgeq.files import sha256_of
+from edgeq.formats.artefact import size_of
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
@@ -347,7 +348,7 @@ class _Run:
         return Stage(
             artefact=self.names[opened.pair.artefact],
             target=opened.pair.target,
-            size_bytes=opened.pair.artefact.stat().st_size,
+            size_bytes=size_of(opened.pair.artefact),
             accuracy=how.accuracy(mine, part),
             agreement=share,
             changed=None if differs is None else int(differs.sum()),

@@ -23,6 +23,7 @@ from edgeq.deploy.evaluation.profiling.speed_ups import speed_ups
 from edgeq.deploy.evaluation.saturation.pair_saturation import saturation_here
 from edgeq.deploy.evaluation.stage_runner import open_all
 from edgeq.errors import TargetError, UsageError
+from edgeq.formats.artefact import size_of
 from edgeq.results import Profile, require_all
 from edgeq.target import TARGETS, Counting
 from edgeq.targets.common.io import each_sample, enter_all
@@ -235,7 +236,7 @@ def _record(
         1,
         TARGETS.load(pair.target).capabilities.latency,
         timed.latency,
-        pair.artefact.stat().st_size,
+        size_of(pair.artefact),
         {**timed.facts, **instructions},
         saturation_here(pair, name),
     )

@@ -30,7 +30,7 @@ from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.pipeline.export import canonical, default_stem, export
 from edgeq.errors import EdgeqError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
-from edgeq.formats.artefact import detect
+from edgeq.formats.artefact import detect, size_of
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
 from edgeq.results import figure_of
@@ -403,7 +403,7 @@ def _row(one: _Ran, other: _Ran | None, grid: QuantParams | None, part: Split) -
     _, differs = agreement(answers, other.answering.of(other.outputs)) if other else (None, None)
     return SurveyRow(
         artefact=one.pair.artefact.name,
-        size_bytes=one.pair.artefact.stat().st_size,
+        size_bytes=size_of(one.pair.artefact),
         accuracy=one.answering.accuracy(answers, part),
         flipped=None if differs is None else int(differs.sum()),
         lsb=drift.lsb if drift else {},

@@ -68,6 +68,11 @@ def updated(
     _require_known(named, now.stages, "was run")
     _require_known(forget, before.stages, "is in the baseline")
     gone = [name for name in before.stages if forget and matches(name, forget)]
+    if run_now := [name for name in gone if name in now.stages]:
+        raise UsageError(
+            f"{run_now[0]} is to be forgotten, and the rules have it run",
+            hint="take it out of the stages of the rules first, or name others by --forget",
+        )
     chosen = [name for name in now.stages if matches(name, named) and name not in gone]
     lost = [name for name in before.stages if name not in now.stages and name not in gone]
     other = now.metric != before.metric or now.data.differs(before.data) is not None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes, sha256_of
+from edgeq.formats.artefact import files_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -143,9 +144,10 @@ def inputs_of(arguments: Iterable[str]) -> tuple[RunFile, ...]:
         if part and not part.startswith("-")
     )
     return tuple(
-        RunFile(name, sha256_of(Path(name)), Path(name).stat().st_size)
+        RunFile(str(file), sha256_of(file), file.stat().st_size)
         for name in names
         if _is_file(name)
+        for file in files_behind(Path(name))
     )
 
 

@@ -42,7 +42,7 @@ def cell_of(sweep: Sweep, parameters: Parameters) -> Cell:
     """
     steps = tuple(_filled(step, parameters, sweep.here) for step in sweep.work.steps)
     content = {
-        "code": code_hash(_module_file(sweep.work)),
+        "code": code_hash(_own_folder(sweep.work)),
         "function": sweep.work.function,
         "steps": [step.replace(str(sweep.here), "{here}") for step in steps],
         "figures": dict(sorted(sweep.work.figures.items())),
@@ -91,23 +91,23 @@ def _hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _module_file(work: Work) -> Path | None:
-    """The file of the function of a cell, whose content is a part of the code."""
+def _own_folder(work: Work) -> Path | None:
+    """Where the function of a cell is; the modules beside it, which it may call, are code too."""
     import importlib.util
 
     if not work.function:
         return None
     found = importlib.util.find_spec(work.function.partition(":")[0])
-    return None if found is None or found.origin is None else Path(found.origin)
+    return None if found is None or found.origin is None else Path(found.origin).parent
 
 
 @lru_cache(maxsize=8)
 def code_hash(own: Path | None) -> str:
-    """Of edgeq's own source, its version, and the module of somebody's own that cells call."""
+    """Of edgeq's own source, its version, and the modules in the folder of somebody's own code."""
     digest = hashlib.sha256(edgeq.__version__.encode())
     root = Path(edgeq.__file__).parent
     sources = [each for folder in _folders(root) for each in sorted(folder.glob("*.py"))]
-    for path in [*sources, *([] if own is None else [own])]:
+    for path in [*sources, *([] if own is None else sorted(own.glob("*.py")))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -159,7 +159,7 @@ def read_sweep(path: Path) -> Sweep:
         ArtefactError: it is missing or no TOML.
         UsageError: a table or a key is unknown, missing or of another type.
     """
-    content = read_toml(path)
+    content = read_toml(path, "sweep")
     _known(
         "a sweep",
         content,
@@ -261,7 +261,7 @@ def _work(
     if not figures:
         raise UsageError(
             "the sweep does not say where its steps leave their figures",
-            hint='add [figures], with lines such as bytes = "net.tflite" or '
+            hint='add [figures], with lines such as bytes = "out/net.tflite" or '
             'accuracy = "compare/result.json#/stages/0/accuracy"',
         )
     return Work(steps=tuple(steps), figures=dict(figures))

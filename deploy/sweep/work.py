@@ -89,7 +89,7 @@ def _called(task: Task, folder: Path) -> Mapping[str, Any]:
         found = call(task.work.function, flag="--code", **task.cell.parameters)
     if not isinstance(found, dict):
         raise UsageError(
-            f"{task.work.function} gives a {type(found).__name__}",
+            f"{task.work.function} gives {found!r:.80}, no dictionary",
             hint="return a dictionary of figures by name",
         )
     return {str(name): _plain(value) for name, value in found.items()}
@@ -127,9 +127,8 @@ def _read(place: str) -> Any:
     name, found, pointer = place.partition("#")
     path = Path(name)
     if not path.is_file():
-        raise UsageError(
-            f"no step has written {name}", hint="check [figures] and the steps of the sweep"
-        )
+        what = f"{name} is a folder" if path.is_dir() else f"no step has written {name}"
+        raise UsageError(what, hint="check [figures] and the steps of the sweep")
     if not found:
         return path.stat().st_size
     value: Any = json.loads(path.read_bytes())

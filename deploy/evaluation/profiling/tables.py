@@ -108,10 +108,11 @@ def _speed_ups(found: Sequence[SpeedUp]) -> None:
         for each in found
     ]
     console.write_table("Times as fast, paired by rounds", columns, rows, numbers=columns[3:4])
-    for each in found:
+    slower = [each for each in found if each.times.high < 1]  # else nothing is to be blamed
+    for each in slower:
         for one in each.blamed:
             console.write(f"{each.name} takes longer than {each.base} in {blamed_in_words(one)}")
-    if any(each.blamed for each in found):
+    if any(each.blamed for each in slower):
         console.write("")
 
 

@@ -43,6 +43,30 @@ def resolve(path: Path) -> Path:
     )
 
 
+def files_behind(path: Path) -> list[Path]:
+    """A file, and the files beside an ONNX model that hold weights of it.
+
+    What is no model of a whole kind stands for itself; opening it tells what is wrong.
+    """
+    if path.suffix != ".onnx":
+        return [path]
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    from edgeq.formats.onnx_validation import external_files
+
+    try:
+        proto = onnx.load(path, load_external_data=False)
+        return [path, *sorted(external_files(proto, path.parent))]
+    except (DecodeError, ArtefactError):
+        return [path]
+
+
+def size_of(path: Path) -> int:
+    """The bytes of :func:`files_behind` a file."""
+    return sum(each.stat().st_size for each in files_behind(path))
+
+
 def detect(path: Path) -> Format:
     """The format of a file, checked against its first bytes.
 

@@ -7,7 +7,7 @@ name with a number behind it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -105,8 +105,9 @@ class GraphEditor:
         if key is not None and key in self._constants:
             return self._constants[key]
         name = self.values.fresh(wanted)
+        whole: Any = np.ascontiguousarray(array).reshape(np.shape(array))
         tensor = ir.Tensor(  # ir.tensor asks first what kind of array it is, which takes longer
-            np.ascontiguousarray(array).reshape(np.shape(array)), dtype=dtype, name=name
+            whole, dtype=dtype, name=name
         )
         value = ir.Value(
             name=name,

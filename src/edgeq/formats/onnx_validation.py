@@ -90,7 +90,22 @@ def check_external_data(proto: onnx.ModelProto, folder: Path) -> None:
     Raises:
         ArtefactError: a file is elsewhere, missing, or they are larger than a model may be.
     """
-    home, files = folder.resolve(), set()
+    size = sum(file.stat().st_size for file in external_files(proto, folder))
+    if size > MAX_MODEL_BYTES:
+        raise ArtefactError(
+            f"the weights beside the model have {size} bytes, more than a model may have",
+            hint="is it the right file?",
+        )
+
+
+def external_files(proto: onnx.ModelProto, folder: Path) -> set[Path]:
+    """The files beside a model that hold weights of it.
+
+    Raises:
+        ArtefactError: a file is outside of the model's folder, links followed, or missing.
+    """
+    home = folder.resolve()
+    files: set[Path] = set()
     for tensor in _tensors(proto):
         if tensor.data_location != tensor.EXTERNAL:
             continue
@@ -108,12 +123,7 @@ def check_external_data(proto: onnx.ModelProto, folder: Path) -> None:
                 hint="copy the model with its data",
             )
         files.add(file)
-    size = sum(file.stat().st_size for file in files)
-    if size > MAX_MODEL_BYTES:
-        raise ArtefactError(
-            f"the weights beside the model have {size} bytes, more than a model may have",
-            hint="is it the right file?",
-        )
+    return files
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -97,14 +97,14 @@ def check_choice(name: str, value: object, choices: Any) -> None:
         raise UsageError(f"{name} is {value!r}", hint=f"choose {' or '.join(get_args(choices))}")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """What a recipe's file says.
+def read_toml(path: Path, what: str = "recipe") -> dict[str, Any]:
+    """What a file of settings says.
 
     Raises:
         ArtefactError: it is missing or no TOML.
     """
     try:
-        return parse_toml(read_bytes(path, "recipe", limit=1 << 20))
+        return parse_toml(read_bytes(path, what, limit=1 << 20))
     except ValueError as error:
         raise ArtefactError(
             f"{path} is no TOML file: {error}", hint="fix the line it names"

@@ -6,12 +6,13 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import flatbuffers
+import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from tests.support.models import onnx_models, tflite_models, torch_models
 
 from edgeq.errors import ArtefactError
-from edgeq.formats.artefact import detect, in_float, resolve
+from edgeq.formats.artefact import detect, files_behind, in_float, resolve, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +114,15 @@ def test_a_tflite_file_without_a_grid_is_in_float(tmp_path: Path) -> None:
     floats.write_bytes(bytes(packer.Output()))
     assert not in_float(quantized)
     assert in_float(floats)
+
+
+def test_weights_beside_a_model_count(tmp_path: Path) -> None:
+    model = onnx_models.float_model()
+    alone = onnx_models.save(model, tmp_path / "alone.onnx")
+    assert files_behind(alone) == [alone]
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    assert files_behind(path) == [path, tmp_path / "net.data"]
+    assert size_of(path) == sum(each.stat().st_size for each in files_behind(path))
+    (tmp_path / "net.data").unlink()
+    assert files_behind(path) == [path]

@@ -63,7 +63,7 @@ def test_what_fails_is_told_and_tried_again(planted: Planted, engine: Inline) ->
     told = {parameters["x"]: error for parameters, error in found.failures}
     assert "fails with ValueError: no good" in told[1]
     assert told[2] == "the figure score is nan"
-    assert told[3] == "planted_cells:odd gives a list"
+    assert told[3] == "planted_cells:odd gives [3], no dictionary"
     assert swept(planted("odd"), engine).computed == 0
     assert len(engine.computed) == 8 + 6
 
