@@ -12,6 +12,7 @@ from tests.support.models.families import FAMILIES, PARTLY_FLOAT, plain
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+import edgeq
 from edgeq.errors import UsageError
 from edgeq.training.qat_transform.normal_form.function_groups import groups_of
 from edgeq.training.qat_transform.only_in_training import OnlyInTraining
@@ -404,3 +405,27 @@ class TestFunctionsTogether:
 
 def test_the_output_has_the_classes() -> None:
     assert trace(plain(conv_bn(8, 8)), IMAGES)(IMAGES).shape == (5, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "softmax",
+    [
+        lambda x: F.softmax(x, dim=-1),
+        lambda x: F.softmax(x, 2),
+        lambda x: F.softmax(input=x, dim=-1),
+        lambda x: F.softmax(x, dim=-1, dtype=torch.float32),
+        lambda x: torch.softmax(x, -1),
+        lambda x: x.softmax(-1),
+        lambda x: F.log_softmax(x, dim=-1).exp(),
+    ],
+)
+def test_a_softmax_may_be_written_in_any_way(softmax: Callable[[Tensor], Tensor]) -> None:
+    class Weighted(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return softmax(x @ x.transpose(1, 2)) @ x
+
+    x = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
+    model: Any = edgeq.quantize(Weighted(), edgeq.Scheme(), x)
+    model.train()(x)
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(x), Weighted()(x), atol=0.1)

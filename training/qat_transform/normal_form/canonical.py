@@ -45,13 +45,13 @@ _OTHER_NAMES: Mapping[Any, Any] = {
     torch.bmm: torch.matmul,
     torch.mm: torch.matmul,
     operator.matmul: torch.matmul,
-    F.softmax: torch.softmax,
-    F.log_softmax: torch.log_softmax,
     torch.swapaxes: torch.transpose,
     torch.swapdims: torch.transpose,
     torch.moveaxis: torch.movedim,
 }
 """Functions that take the same arguments."""
+_SOFTMAX: Mapping[Any, Any] = {F.softmax: torch.softmax, F.log_softmax: torch.log_softmax}
+"""Functions that take a level of warnings between the axis and the type."""
 _SYNONYMS: Mapping[Any, Any] = {
     torch.mul: operator.mul,
     torch.multiply: operator.mul,
@@ -176,6 +176,8 @@ def _spell(node: fx.Node) -> None:
     elif node.op != "call_function":
         return
     node.target = _OTHER_NAMES.get(node.target, node.target)
+    if node.target in _SOFTMAX:
+        _name_axis(node)
     if node.target is F.embedding:
         _pick_rows(node)
     if (
@@ -186,6 +188,16 @@ def _spell(node: fx.Node) -> None:
         node.args = (node.args[0], node.args[1:])
     if node.target in _SYNONYMS and _plain_arithmetic(node):
         node.target = _SYNONYMS[node.target]
+
+
+def _name_axis(node: fx.Node) -> None:
+    """A softmax of ``torch.nn.functional`` as that of ``torch``."""
+    source, axis = argument(node, 0, "input"), argument(node, 1, "dim")
+    dtype = argument(node, 3, "dtype")
+    if axis is None:
+        raise UsageError(f"{node.name} does not say along which axis", hint="give it dim")
+    node.target, node.args = _SOFTMAX[node.target], (source,)
+    node.kwargs = {"dim": axis, **({} if dtype is None else {"dtype": dtype})}
 
 
 def _pick_rows(node: fx.Node) -> None:
