@@ -42,7 +42,9 @@ class RunUnlessNamed(typer.core.TyperGroup):
 
 
 app = typer.Typer(
-    cls=RunUnlessNamed, help="Pass or fail by the rules of edgeq-gate.toml, against a baseline."
+    cls=RunUnlessNamed,
+    help="Pass or fail by the rules of edgeq-gate.toml, against a baseline.\n\n"
+    "`edgeq gate` alone is `edgeq gate run`, whose --help lists the flags and exit codes.",
 )
 
 

@@ -88,6 +88,7 @@ def _limits(rule: Rule, stage: str, now: float, then: float | None, unit: str) -
         "pass" if within(grown, growth) else "fail",
         f"{now:,.0f} {unit}, {then:,.0f} in the baseline: {100 * grown:+.1f} %, "
         f"{100 * growth:g} % are allowed",
+        limit=then * (1 + growth),
         **more,
     )
 
