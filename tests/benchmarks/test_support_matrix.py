@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.models.public.catalogue import Family
 
-FAST = ("DS-CNN", "TCN", "Autoencoder of images", "GRU", "ViT", "MobileViT")
+FAST = ("DS-CNN", "TCN", "ViT")
 # TensorFlow Lite Micro has no GELU, and picks from no tables of 16 bits
 WITH_NORMS = (
     *("ConvNeXt", "ViT", "ViT-tiny, fused attention", "Transformer encoder", "MobileViT"),

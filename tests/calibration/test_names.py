@@ -88,7 +88,7 @@ def answers(source: onnx.ModelProto, bits: int) -> Any:
     return reference(found.SerializeToString(), {"x": images()}, ["y"])[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(names=bad_names(PLAIN, NAMES), bits=st.sampled_from(BITS))
 def test_a_model_is_calibrated_alike_under_any_names(names: dict[str, str], bits: int) -> None:
     assert np.array_equal(answers(PLAIN, bits), answers(renamed(PLAIN, names), bits))

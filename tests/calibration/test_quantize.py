@@ -144,7 +144,7 @@ def test_the_form_is_canonical(stable_net: ir.Model, images: Images) -> None:
             "x",
             "u0",
             "s",
-            "step",
+            "step_negative",
             "u1_relu",
             "half",
             "wide",

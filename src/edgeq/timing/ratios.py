@@ -17,13 +17,13 @@ import numpy as np
 
 from edgeq.errors import Inconclusive, UsageError
 from edgeq.numerics.student import student_quantile
+from edgeq.timing.trust import MIN_PAIRS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-MIN_PAIRS = 5
 _MOST_PAIRS = 1000  # more are averaged with their neighbours first
 _TRIMMED = 0.25  # of the pairs at either end
 _RESAMPLES = 2000

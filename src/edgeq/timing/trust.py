@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgeq.timing.ratios import MIN_PAIRS
 from edgeq.timing.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MIN_PAIRS = 5  # of rounds, for a ratio
 MIN_RUNS = 10  # fewer leave the median to chance
 MAX_SPREAD = 0.2  # interquartile range / median
 MAX_DRIFT = 0.1  # second half's median / first half's, less one

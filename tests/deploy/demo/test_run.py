@@ -125,6 +125,7 @@ class TrainedAlready(Exception):
     """Ends a demo once it has no network left to train."""
 
 
+@pytest.mark.slow
 def test_an_earlier_demo_keeps_its_networks(folder: Path, networks: Networks) -> None:
     checkpoints = {path: path.stat().st_mtime_ns for path in folder.glob("*/best.safetensors")}
     said: list[str] = []

@@ -95,6 +95,7 @@ def test_annealing_compiles_twice_and_breaks_no_graph(network: nn.Module) -> Non
     assert graphs == [1] + [2] * (len(WIDTHS) - 1)
 
 
+@pytest.mark.slow
 def test_a_zero_anywhere_in_the_range_breaks_no_graph_either() -> None:
     """Its zero point moves with every batch."""
     network = quantize(
