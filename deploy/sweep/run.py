@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.sweep.cells import cell_of
@@ -17,6 +15,7 @@ from edgeq.files import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from edgeq.deploy.pipeline.shards import Shard
     from edgeq.deploy.sweep.cells import Cell
@@ -147,8 +146,6 @@ def _in_shard(cell: Cell, shard: Shard | None) -> bool:
 
 def _check_code(sweep: Sweep, code: Sequence[str]) -> None:
     """Import what the user has named, and refuse what only the file names."""
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
     for reference in code:
         permit(reference)
     words = [sweep.work.function] if sweep.work.function else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.deploy.gate import statistics
-from edgeq.deploy.gate.judges.context import MOST_IDS, WRITE_AGAIN, finding, within
+from edgeq.deploy.gate.judges.context import MOST_IDS, WRITE_AGAIN, finding, not_run, within
 from edgeq.deploy.gate.judges.fall import (
     drop_between,
     fall_of,
@@ -48,13 +48,11 @@ def accuracy(rule: Rule, context: Context) -> Iterator[Finding]:
     for stage, then in context.pairs(rule):
         fall = fall_of(context, stage, then)
         if fall is None:
-            yield finding(
+            yield not_run(
                 rule,
-                next(iter(rule.settings)),
                 stage.name,
-                "not-run",
                 f"the baseline holds no {context.metric} of it",
-                next_command=WRITE_AGAIN,
+                WRITE_AGAIN,
             )
             continue
         yield from _judged(rule, context, stage, then, fall)

@@ -79,6 +79,12 @@ def finding(
     )
 
 
+def not_run(rule: Rule, stage: str, message: str, next_command: str) -> Finding:
+    """The finding of a rule that a stage gave nothing to judge by, under its first setting."""
+    setting = next(iter(rule.settings))
+    return finding(rule, setting, stage, "not-run", message, next_command=next_command)
+
+
 def within(value: float, limit: float) -> bool:
     """Whether a figure is at most a limit."""
     return value <= limit + ROUNDING * max(1.0, abs(limit))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.deploy.gate import statistics
-from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, within
+from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, not_run, within
 from edgeq.deploy.gate.judges.fall import drop_between, of_scores, paired_fall, too_few, unit_of
 
 if TYPE_CHECKING:
@@ -26,13 +26,11 @@ def gap(rule: Rule, context: Context) -> Iterator[Finding]:
     first = context.float_stage()
     for stage in context.stages(rule):
         if first is None:
-            yield finding(
+            yield not_run(
                 rule,
-                next(iter(rule.settings)),
                 stage.name,
-                "not-run",
                 f"the float stage {context.config.float_stage!r} was not run",
-                next_command='name one that is, as float = "net.onnx @ ort-cpu"',
+                'name one that is, as float = "net.onnx @ ort-cpu"',
             )
             continue
         if stage.name == first.name:

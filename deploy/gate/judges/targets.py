@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, within
+from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, not_run, within
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -35,24 +35,20 @@ def limited(rule: Rule, context: Context) -> Iterator[Finding]:
             continue
         told = True
         if now is None:
-            yield finding(
+            yield not_run(
                 rule,
-                next(iter(rule.settings)),
                 stage.name,
-                "not-run",
                 f"its target tells nothing of {rule.name}",
-                next_command="name the stages that do in the rule's stages",
+                "name the stages that do in the rule's stages",
             )
             continue
         yield from _limits(rule, stage.name, now, then, unit)
     if not told:
-        yield finding(
+        yield not_run(
             rule,
-            next(iter(rule.settings)),
             "",
-            "not-run",
             f"no stage tells anything of {rule.name}",
-            next_command="add a target that does: tflm tells arenas, ethos-u55 SRAM and cycles",
+            "add a target that does: tflm tells arenas, ethos-u55 SRAM and cycles",
         )
 
 
