@@ -18,7 +18,7 @@ from edgeq.metrics.resampling import bootstrap_weights
 from edgeq.timing.ratios import paired_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,24 +61,32 @@ def outcomes(
 
 def worse(random: np.random.Generator, gates: int) -> Iterator[Row]:
     """A true drop of exactly what is allowed is called worse."""
-    for samples in SIZES:
-        for margin in (0.0, 0.005, 0.02):
-            for changing in CHANGING:
-                lost, won = outcomes(random, gates, samples, margin + changing / 2, changing / 2)
-                found = statistics.worse_p(lost, won, samples, margin) <= statistics.ALPHA
-                told = f"allowed {100 * margin:g} points, {100 * changing:g} % change beside"
-                yield told, samples, "<= 0.025", float(found.mean())
+    margins = (0.0, 0.005, 0.02)
+    yield from _drops(random, gates, statistics.worse_p, margins, "allowed", "<= 0.025")
 
 
 def equivalent(random: np.random.Generator, gates: int) -> Iterator[Row]:
     """A true drop of exactly the margin is called equivalent."""
+    margins = (0.005, 0.01, 0.03)
+    yield from _drops(random, gates, statistics.equivalent_p, margins, "margin", "<= 0.05")
+
+
+def _drops(
+    random: np.random.Generator,
+    gates: int,
+    p_value: Callable[[Counts, Counts, int, float], NDArray[np.float64]],
+    margins: Sequence[float],
+    word: str,
+    promised: str,
+) -> Iterator[Row]:
+    """How often a test says something of a true drop of exactly the margin."""
     for samples in SIZES:
-        for margin in (0.005, 0.01, 0.03):
+        for margin in margins:
             for changing in CHANGING:
                 lost, won = outcomes(random, gates, samples, margin + changing / 2, changing / 2)
-                found = statistics.equivalent_p(lost, won, samples, margin) <= statistics.ALPHA
-                told = f"margin {100 * margin:g} points, {100 * changing:g} % change beside"
-                yield told, samples, "<= 0.05", float(found.mean())
+                found = p_value(lost, won, samples, margin) <= statistics.ALPHA
+                told = f"{word} {100 * margin:g} points, {100 * changing:g} % change beside"
+                yield told, samples, promised, float(found.mean())
 
 
 def changed(random: np.random.Generator, gates: int) -> Iterator[Row]:
