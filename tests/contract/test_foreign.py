@@ -101,7 +101,11 @@ def check(path: Path, source: DataSource, least: int) -> None:
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:onnxruntime", "ignore::UserWarning:onnxruntime"
 )
-@pytest.mark.parametrize("per_channel", [False, True], ids=["per tensor", "per channel"])
+@pytest.mark.parametrize(
+    "per_channel",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["per tensor", "per channel"],
+)
 @pytest.mark.parametrize("activations", [QuantType.QUInt8, QuantType.QInt8], ids=["uint8", "int8"])
 @pytest.mark.parametrize(("network", "least"), [("resnet20", 250_000), ("mobilenetv2", 40_000)])
 def test_onnx_runtimes_quantizer(

@@ -238,7 +238,7 @@ class TestWhatTorchDoesToIt:
             pytest.param("mobilenetv3", marks=pytest.mark.slow),
             pytest.param("densenet", marks=pytest.mark.slow),
             "twice",
-            "shufflenet",
+            pytest.param("shufflenet", marks=pytest.mark.slow),
             "norm-act",
         ],
     )

@@ -107,7 +107,7 @@ def test_no_library_has_a_second_thread_there_and_ours_keep_theirs(
     assert (os.environ["OMP_NUM_THREADS"], os.environ.get("OPENBLAS_NUM_THREADS")) == ("7", None)
 
 
-@pytest.mark.parametrize("polls", [1, 40])
+@pytest.mark.parametrize("polls", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_ctrl_c_ends_all_that_is_under_way_and_nothing_else_is_said(
     capfd: pytest.CaptureFixture[str], polls: int
 ) -> None:
