@@ -109,9 +109,9 @@ def _run(
 ) -> tuple[float, Sequence[LayerReport]]:
     """The accuracy and the layers on the hardware profile with some of its fields changed."""
     left = dict(changes)  # a name is changed where it stands first, in the table of the arithmetic
-    lines = [_changed(line, left) for line in MACHINE.read_text().splitlines()]
+    lines = [_changed(line, left) for line in MACHINE.read_text(encoding="utf-8").splitlines()]
     profile = artefact.with_name("machine.toml")
-    profile.write_text("\n".join(lines))
+    profile.write_text("\n".join(lines), encoding="utf-8")
     with cast("EmulatorSession", TARGETS.load(f"emulator:{profile}").open(artefact)) as session:
         answers = top1(session.run(normalize(source.test.images, source)))
         return float(np.mean(answers == source.test.labels)), session.layers()

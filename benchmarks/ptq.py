@@ -38,8 +38,8 @@ def measured(network: str, row: str, bits: str, folder: Path) -> dict[str, Any]:
         asked = {"network": network, "row": row, "bits": bits, "folder": str(folder)}
         command = [sys.executable, "-m", "benchmarks.support.ptq_cell", json.dumps(asked)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        path.write_text(done.stdout.strip().splitlines()[-1] + "\n")
-    found: dict[str, Any] = json.loads(path.read_text())
+        path.write_text(done.stdout.strip().splitlines()[-1] + "\n", encoding="utf-8")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

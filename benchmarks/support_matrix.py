@@ -77,7 +77,7 @@ def main(names: Sequence[str]) -> None:
     if names:
         sys.stdout.write(_table(rows))
     else:
-        _PAGE.write_text(page(rows))
+        _PAGE.write_text(page(rows), encoding="utf-8")
 
 
 def _alone(name: str) -> None:
@@ -95,7 +95,7 @@ def _place(family: Family) -> Path:
 
 
 def _kept(family: Family) -> Row:
-    cells = json.loads(_place(family).read_text())
+    cells = json.loads(_place(family).read_text(encoding="utf-8"))
     return Row(family, {column: Cell(**cell) for column, cell in cells.items()})
 
 

@@ -106,7 +106,10 @@ def say(text: str) -> None:
 def pip_settings() -> dict[str, str]:
     """The settings of ``pip install``, from its files and variables, by the names of its flags."""
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     ).stdout
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():
@@ -193,7 +196,7 @@ def _uv() -> str:
 def _answers() -> str:
     try:
         said = subprocess.run(
-            [_uv(), "--version"], capture_output=True, text=True, check=False
+            [_uv(), "--version"], capture_output=True, encoding="utf-8", check=False
         ).stdout.split()
     except OSError:
         return ""
@@ -265,7 +268,7 @@ def _refused(flags: Sequence[str]) -> str | None:
     tried = subprocess.run(
         [_uv(), "pip", "install", "--dry-run", "--no-deps", *flags],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if tried.returncode == 0:

@@ -51,7 +51,7 @@ def resolve(wanted: list[str], *flags: str) -> str:
     ]
     command = [str(Path(sys.executable).parent / "uv"), "pip", "compile", "-", *fixed, *flags]
     return subprocess.run(
-        command, input="\n".join(wanted), capture_output=True, text=True, check=True
+        command, input="\n".join(wanted), capture_output=True, encoding="utf-8", check=True
     ).stdout
 
 

@@ -202,7 +202,7 @@ def _row(name: str, source: DataSource, folder: Path, epochs: int, seed: int) ->
 
 
 def _read(path: Path) -> Row:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     return Row(
         **{
             **content,
@@ -212,7 +212,7 @@ def _read(path: Path) -> Row:
 
 
 def _measure(name: str, source: DataSource, folder: Path, epochs: int, seed: int) -> Row:
-    summary = json.loads((folder / RUN).read_text())
+    summary = json.loads((folder / RUN).read_text(encoding="utf-8"))
     outputs = _torch_outputs(folder / BEST, source)
     quantized = VARIANTS[name].scheme is not None
     files, refusal = _files(folder, source, outputs) if quantized else ({}, "")

@@ -256,7 +256,7 @@ def _row(recipe: Recipe, source: DataSource, test: Split, folder: Path, draws: i
 
 
 def _read(path: Path) -> Row:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     draws = {
         reading: tuple(Draw(draw["correct"], Divergence(**draw["divergence"])) for draw in found)
         for reading, found in content.pop("draws").items()

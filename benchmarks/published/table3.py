@@ -179,7 +179,10 @@ def _rounding_error(data: GraphData, result: GraphResult) -> tuple[float | None,
 
 
 def _contents(folder: Path) -> list[Any]:
-    return [json.loads(path.read_text())["run"] for path in sorted(folder.glob("*/*/result.json"))]
+    return [
+        json.loads(path.read_text(encoding="utf-8"))["run"]
+        for path in sorted(folder.glob("*/*/result.json"))
+    ]
 
 
 def _finished(folder: Path) -> list[Run]:

@@ -172,7 +172,7 @@ def main() -> None:
                         arguments.folder,
                     )
     rows = [
-        Row(**json.loads(path.read_text())["row"])
+        Row(**json.loads(path.read_text(encoding="utf-8"))["row"])
         for path in sorted(arguments.folder.glob("*/*/row.json"))
     ]
     print("\n".join(lines(rows)))
@@ -203,7 +203,7 @@ def recipe(model: str, data: str, scheme: str, epochs: int, seed: int) -> Recipe
 def _run(run: Recipe, scheme: str, source: DataSource, folder: Path) -> None:
     place = folder / run.data / f"{run.model}-{scheme.replace('/', '')}-{run.seed}"
     path = place / "row.json"
-    if path.exists() and json.loads(path.read_text())["recipe"] == run.to_dict():
+    if path.exists() and json.loads(path.read_text(encoding="utf-8"))["recipe"] == run.to_dict():
         return
     result = train(
         run,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def kept(path: Path, name: str, measure: Callable[[], Any]) -> Any:
     """What the file holds under a name; measured and written there where it holds nothing."""
-    held: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if name not in held:
         held[name] = measure()
         path.parent.mkdir(parents=True, exist_ok=True)

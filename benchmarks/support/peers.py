@@ -70,7 +70,9 @@ class Peer:
             / self.name
         )
         python, stamp = folder / "bin" / "python", folder / "installed.txt"
-        if stamp.exists() and stamp.read_text().split("\n") == list(self.requirements):
+        if stamp.exists() and stamp.read_text(encoding="utf-8").split("\n") == list(
+            self.requirements
+        ):
             return python
         folder.parent.mkdir(parents=True, exist_ok=True)
         print(f"installing {' '.join(self.requirements)} into {folder}", file=sys.stderr)
@@ -86,7 +88,7 @@ class Peer:
                 raise PeerError(f"its installation took longer than {INSTALL_SECONDS} s") from error
             if done.returncode:
                 raise PeerError(f"its installation failed: {last_line(done.stderr)}")
-        stamp.write_text("\n".join(self.requirements))
+        stamp.write_text("\n".join(self.requirements), encoding="utf-8")
         return python
 
 

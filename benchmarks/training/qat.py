@@ -174,7 +174,8 @@ def main() -> None:
                     "rows": [asdict(one) for one in rows],
                     "failures": failures,
                 }
-            )
+            ),
+            encoding="utf-8",
         )
 
 

@@ -128,7 +128,8 @@ def make_artefacts(config: GateConfig) -> None:
             cwd=config.folder,
             check=False,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except (OSError, ValueError) as error:
         raise ArtefactError(

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeq.errors import EdgeqError, Interrupted
+from edgeq.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -129,7 +130,7 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    workers = min(most, len(os.sched_getaffinity(0)))
+    workers = min(most, usable_cores())
     with ExitStack() as stack:
         stack.enter_context(threads_of_processes(1))
         with not_heard():
@@ -153,6 +154,9 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
 @contextmanager
 def not_heard() -> Iterator[None]:
     """Ctrl-C waits until the end of this; processes that are started in it never hear one."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where all that share a console hear it
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -164,6 +164,6 @@ def git_revision() -> str:
     if git is None:
         return ""
     done = subprocess.run(
-        [git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
+        [git, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", check=False, timeout=10
     )
     return done.stdout.strip() if done.returncode == 0 else ""

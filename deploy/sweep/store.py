@@ -130,7 +130,7 @@ class Store:
         """Keep what a cell said before it failed; gives where."""
         path = self.log_of(address)
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text, errors="replace")
+        path.write_text(text, encoding="utf-8", errors="replace")
         return path
 
     def discard_unfinished(self, address: str) -> bool:
@@ -192,4 +192,5 @@ def write_record(
         "seconds": seconds,
         "machine": machine,
     }
-    (folder / FILE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    (folder / FILE).write_text(text, encoding="utf-8")

@@ -111,7 +111,7 @@ def _stepped(task: Task, folder: Path) -> dict[str, Any]:
             for step in task.cell.steps:
                 log.write(f"$ edgeq {step}\n")
                 code = run_command(shlex.split(step))
-                Path(LOG).write_text(log.getvalue())
+                Path(LOG).write_text(log.getvalue(), encoding="utf-8")
                 if code:
                     raise UsageError(
                         f"`edgeq {step}` ends with {code}: ...{log.getvalue()[-_TAIL:].strip()}",
@@ -154,7 +154,11 @@ def attempt(task: Task, folder: Path) -> tuple[str, str]:
         compute(task, folder)
     except EdgeqError as error:
         log = folder / LOG
-        said = log.read_text() if log.exists() else "".join(traceback.format_exception(error))
+        said = (
+            log.read_text(encoding="utf-8")
+            if log.exists()
+            else "".join(traceback.format_exception(error))
+        )
         return " ".join(error.what.split()), said
     except Exception as error:  # noqa: BLE001  # whatever a command raises is told, and ends one cell only
         said = "".join(traceback.format_exception(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Machine:
         cores: how many this process may use.
         isa: which of ``ISA_FLAGS`` the processor has.
         governor: the frequency governor of the first core; empty where it cannot be read.
-        load_average: waiting processes, mean of the last minute.
+        load_average: waiting processes, mean of the last minute; NaN where the system does not say.
         kernel: the operating system and its version.
         python: Python's version.
         runtimes: package name to version, of what is installed of ``RUNTIMES``.
@@ -72,14 +73,28 @@ def fingerprint() -> Machine:
     return Machine(
         cpu=cpu or platform.processor() or platform.machine(),
         architecture=platform.machine(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         isa=tuple(flag for flag in ISA_FLAGS if flag in flags),
         governor=_read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip(),
-        load_average=os.getloadavg()[0],
+        load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan,
         kernel=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         runtimes=dict(_installed()),
     )
+
+
+def usable_cores() -> int:
+    """How many processor cores this process may use; where the system does not say, all."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return found or 1
+
+
+def memory_bytes() -> int | None:
+    """How much memory this machine has; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def parse_cpuinfo(text: str) -> tuple[str, frozenset[str]]:
@@ -106,6 +121,6 @@ def _installed() -> dict[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

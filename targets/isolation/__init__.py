@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from edgeq.machine import memory_bytes
 from edgeq.targets.workers.process import Limits
 
 if TYPE_CHECKING:
@@ -59,8 +60,5 @@ def task(artefact: Path, capabilities: Capabilities) -> str:
 
 def limits() -> Limits:
     """How long and how large such a process may get."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        memory = 0
-    return Limits(_OPEN_SECONDS, _RUN_SECONDS, max(int(_MEMORY_SHARE * memory), _LEAST_BYTES))
+    memory = max(int(_MEMORY_SHARE * (memory_bytes() or 0)), _LEAST_BYTES)
+    return Limits(_OPEN_SECONDS, _RUN_SECONDS, memory)

@@ -73,6 +73,11 @@ class Worker:
 
     def __init__(self, launcher: Launcher, engine: str, *, seconds: float) -> None:
         self.place = launcher.place
+        if not hasattr(select, "poll"):
+            raise TargetError(
+                "a worker cannot be started on this system, which has no poll()",
+                hint="on Windows use WSL, or open files in this process: EDGEQ_IN_PROCESS=1",
+            )
         missing = launcher.missing()
         if missing is not None:
             raise TargetError(missing[0], hint=missing[1])

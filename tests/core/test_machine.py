@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq import machine
-from edgeq.machine import ISA_FLAGS, fingerprint, parse_cpuinfo
+from edgeq.machine import ISA_FLAGS, fingerprint, memory_bytes, parse_cpuinfo
 
 if TYPE_CHECKING:
     import pytest
@@ -71,6 +72,16 @@ def test_the_fingerprint_is_of_this_process() -> None:
     assert found.python == ".".join(map(str, sys.version_info[:3]))
     assert found.runtimes["numpy"] == version("numpy")
     assert found.load_average >= 0
+
+
+def test_a_system_that_tells_less_has_a_fingerprint_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS, which knows no affinity, and Windows, which knows nothing of the three."""
+    for name in ("sched_getaffinity", "getloadavg", "sysconf"):
+        monkeypatch.delattr(os, name, raising=False)
+    found = fingerprint()
+    assert found.cores == os.cpu_count()
+    assert math.isnan(found.load_average)
+    assert memory_bytes() is None
 
 
 def test_no_runtime_is_imported() -> None:

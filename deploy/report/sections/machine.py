@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.blocks import facts, table
@@ -55,7 +56,8 @@ def _facts(machine: dict[str, Json]) -> Iterator[tuple[str, str]]:
     yield "cores usable", f"{whole(machine.get('cores')) or MISSING}"
     yield "instructions", ", ".join(texts(machine.get("isa"))) or MISSING
     yield "frequency governor", text(machine.get("governor")) or MISSING
-    yield "load average", f"{number(machine.get('load_average')):.2f} processes"
+    waiting = number(machine.get("load_average"))
+    yield "load average", MISSING if math.isnan(waiting) else f"{waiting:.2f} processes"
     yield "operating system", text(machine.get("kernel"))
     yield "Python", text(machine.get("python"))
     for name, version in mapping(machine.get("runtimes")).items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.pipeline.parallel_training import not_heard, threads_of_processes
 from edgeq.deploy.sweep.store import Store
 from edgeq.deploy.sweep.work import Ended, attempt
+from edgeq.machine import memory_bytes, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -26,21 +26,14 @@ _AHEAD = 4  # cells handed to each process beforehand: enough to keep it busy, f
 
 def processes_for(needs: Needs, jobs: int | None) -> int:
     """How many cells fit beside each other into the cores and the memory that there are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    fitting = max((cores or 1) // needs.cpus, 1)
+    fitting = max(usable_cores() // needs.cpus, 1)
     if needs.memory_gib:
-        fitting = min(fitting, max(int(_memory_gib() / needs.memory_gib), 1))
+        held = memory_bytes()
+        if held is not None:
+            fitting = min(fitting, max(int(held / 2**30 / needs.memory_gib), 1))
     for amount in needs.resources.values():
         fitting = min(fitting, max(int(1 / amount), 1)) if amount else fitting
     return min(fitting, jobs or fitting)
-
-
-def _memory_gib() -> float:
-    """Of this machine in GiB; as much as one could wish for where it does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
 
 
 class LocalEngine:

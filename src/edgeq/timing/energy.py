@@ -54,7 +54,9 @@ class EnergyMeter:
 
     def read_uj(self) -> tuple[int, ...]:
         """What each package counts now, in microjoules."""
-        return tuple(int((path / "energy_uj").read_text()) for path in self.packages)
+        return tuple(
+            int((path / "energy_uj").read_text(encoding="utf-8")) for path in self.packages
+        )
 
     def since_uj(self, before: Sequence[int]) -> int:
         """What was taken since, in microjoules; a meter may have begun anew once."""
@@ -71,4 +73,4 @@ class EnergyMeter:
 
     @staticmethod
     def _range_uj(path: Path) -> int:
-        return int((path / "max_energy_range_uj").read_text())
+        return int((path / "max_energy_range_uj").read_text(encoding="utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +71,7 @@ class _Counts:
 
     @classmethod
     def now(cls) -> _Counts:
-        people = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        own = sum(each.ru_utime + each.ru_stime for each in map(resource.getrusage, people))
-        return cls(time.monotonic(), ticks_in(_text(_STAT)), own, _throttled())
+        return cls(time.monotonic(), ticks_in(_text(_STAT)), sum(os.times()[:4]), _throttled())
 
 
 def ticks_in(stat: str) -> tuple[int, ...]:
@@ -108,6 +105,6 @@ def _throttled() -> float:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

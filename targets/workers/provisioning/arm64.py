@@ -105,7 +105,7 @@ def _version(program: str) -> tuple[int, int, int] | None:
         told = subprocess.run(
             [program, "--version"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             check=False,
             timeout=10,

@@ -169,7 +169,7 @@ def call(command: Sequence[str], what: str) -> str:
         ended = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             check=False,
             env=environment,

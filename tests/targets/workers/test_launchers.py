@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tests.support.models import onnx_models
 
 from edgeq.errors import TargetError
 from edgeq.targets.workers.launchers import Container, Here, Interpreter, Qemu, Ssh
+from edgeq.targets.workers.process import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,14 @@ exec "$@"
 def test_this_python() -> None:
     assert Here().command(ARGUMENTS) == [sys.executable, *ARGUMENTS]
     assert Here().missing() is None
+
+
+def test_no_worker_is_started_where_none_could_be_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no poll(); the error says what to do there."""
+    monkeypatch.delattr(select, "poll")
+    with pytest.raises(TargetError, match="no poll") as raised:
+        Worker(Here(), "ort", seconds=10)
+    assert "WSL" in raised.value.hint
 
 
 def test_another_python(tmp_path: Path) -> None:

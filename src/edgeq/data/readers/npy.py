@@ -7,7 +7,6 @@ Members of an ``.npz`` file that are compressed cannot be, and are read whole.
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from dataclasses import dataclass
 from tokenize import TokenError
@@ -68,7 +67,8 @@ class StoredArray:
 
     def _read(self, file: IO[bytes], offset: int, into: NDArray[Any]) -> None:
         wanted = into.nbytes
-        content = os.pread(file.fileno(), wanted, self.start + offset)
+        file.seek(self.start + offset)
+        content = file.read(wanted)
         if len(content) != wanted:
             raise ArtefactError(f"{self.path} is shorter than it says", hint="write it again")
         into[...] = np.frombuffer(content, self.dtype).reshape(into.shape)
