@@ -7,6 +7,7 @@ EDGE := $(VENV)/.edgeq-edge
 TEST := $(VENV)/.edgeq-test
 CHECK := $(VENV)/.edgeq-check
 DOCS := $(VENV)/.edgeq-docs
+RELEASE := $(VENV)/.edgeq-release
 # One thread a worker, since two threads each slow two workers down. Blocks of neighbouring tests go
 # to one worker, so that few fixtures are made twice; an idle worker takes over half of a block.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -rs
@@ -26,12 +27,12 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test nightly environments check build docs lock clean
+.PHONY: help install demo test nightly environments check build reproduce audit release docs lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) ## make or complete .venv with everything that any target needs
+install: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) $(RELEASE) ## make or complete .venv with everything that any target needs
 
 # A stamp is there only when all of its set is: an installation that failed or was stopped goes on at the next make.
 $(VENV)/.edgeq-%: requirements/%.txt
@@ -41,7 +42,7 @@ $(VENV)/.edgeq-%: requirements/%.txt
 	@touch $@
 
 $(CORE): pyproject.toml requirements/uv.txt requirements/torch.txt
-$(EDGE) $(TEST) $(CHECK) $(DOCS): $(CORE)
+$(EDGE) $(TEST) $(CHECK) $(DOCS) $(RELEASE): $(CORE)
 
 demo: $(CORE) ## train, export, run everywhere and report, into demo/
 	@$(BIN)/edgeq demo -o demo --overwrite
@@ -49,7 +50,7 @@ demo: $(CORE) ## train, export, run everywhere and report, into demo/
 test: $(CORE) $(EDGE) $(TEST) ## the whole suite but the slow tests
 	@$(PYTEST) -m "not slow"
 
-nightly: environments $(EDGE) $(TEST) ## the whole suite, slow tests too, on all runtimes that can be set up here
+nightly: environments $(EDGE) $(TEST) $(RELEASE) ## the whole suite, slow tests too, on all runtimes that can be set up here
 	@$(PYTEST) --timeout 3600
 
 # What cannot be made here (arm64 needs Debian's apt) is said; its tests are skipped with the reason.
@@ -64,8 +65,17 @@ check: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) ## lint, format, types, the rule
 	@echo "import-linter" && $(BIN)/lint-imports --no-logo
 	@echo "mkdocs" && $(SITE)
 
-build: $(CORE) $(TEST) ## sdist and wheel, into dist/
-	@$(BIN)/python -m build --no-isolation
+build: $(CORE) $(RELEASE) ## sdist and wheel, into dist/
+	@$(BIN)/python release/building.py
+
+reproduce: $(CORE) $(RELEASE) ## build what is committed twice, in two folders, and compare the bytes
+	@$(BIN)/python release/building.py --twice
+
+audit: $(CORE) $(RELEASE) ## look every locked package up in a database of known vulnerabilities; AUDIT="-s osv" for another
+	@$(BIN)/python release/audit.py $(AUDIT)
+
+release: $(CORE) $(RELEASE) ## make release VERSION=0.2.0: changelog, version, tag and dist/*; pushes nothing (docs/releasing.md)
+	@$(BIN)/python release/tagging.py $(VERSION)
 
 docs: $(CORE) $(DOCS) ## write again what is generated from the code, and build the site, into site/
 	@$(BIN)/python docs/generate_cli_reference.py

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 DOCS = Path(__file__).parent
-ROOT_PAGES = {"README": "index.md", "CONTRIBUTING": "contributing.md", "CHANGELOG": "changelog.md"}
+ROOT_PAGES = {
+    "README": "index.md",
+    "CONTRIBUTING": "contributing.md",
+    "CHANGELOG": "changelog.md",
+    "SECURITY": "security.md",
+}
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -21,7 +26,10 @@ def on_config(config: MkDocsConfig) -> None:
     reference = [{"Command line": listed("reference/cli")}, {"Python API": listed("reference/api")}]
     names = ("methods", "operators", "lint", "devices", "targets", "exit-codes", "glossary")
     more = [f"reference/{name}.md" for name in names]
-    project: list[Any] = ["architecture.md", "stability.md", "contributing.md", "changelog.md"]
+    project: list[Any] = [
+        *("architecture.md", "stability.md", "security.md", "contributing.md", "releasing.md"),
+        "changelog.md",
+    ]
     config.nav = [
         "index.md",
         {"Guide": listed("guide")},

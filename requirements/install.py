@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).parent
-SETS = ("core", "edge", "test", "check", "docs")
+SETS = ("core", "edge", "test", "check", "docs", "release")
 _LISTS = {
     "index-url": "UV_INDEX_URL",
     "extra-index-url": "UV_EXTRA_INDEX_URL",

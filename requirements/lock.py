@@ -5,7 +5,8 @@
 Each set is resolved among all sets, so that every package has one version, for every system and
 Python from 3.11 on. Without UPGRADE versions stay as they are where the ranges allow it. Only the
 index of packages itself is asked, never extra ones or folders, which may hold a part of a version's
-files and so a part of its hashes.
+files and so a part of its hashes. At the end each lock is tried for PLATFORMS and PYTHONS: where a
+package has no wheel, this ends with an error.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ from install import HERE, SETS, for_uv, pip_settings
 # how the packages are called that torch's common build needs on Linux, and the CPU build does not
 CUDA = ("cuda-", "nvidia-", "triton")
 OLDEST = "3.11"
+PYTHONS = (OLDEST, "3.12", "3.13")
+PLATFORMS = (
+    "x86_64-manylinux_2_39",
+    "aarch64-manylinux_2_39",
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+)
+OLDEST_MACOS = "14.0"  # of onnxruntime's and torch's wheels
 _HEADER = "# Written by `make lock` from pyproject.toml; not to be edited.\n"
 
 
@@ -60,8 +69,30 @@ def packages(lock: str) -> list[str]:
     return re.findall(r"^([a-z0-9][a-z0-9._-]*)==", lock, re.MULTILINE)
 
 
+def without_wheels() -> list[str]:
+    """The locks that cannot be installed from wheels alone, each with the system and the Python."""
+    program = str(Path(sys.executable).parent / "uv")
+    fixed = "pip install --quiet --dry-run --target . --no-deps --require-hashes --no-build"
+    found = []
+    for name in ("uv", "torch", *SETS):
+        for platform in PLATFORMS:
+            for python in PYTHONS:
+                where = ["--python-platform", platform, "--python-version", python]
+                lock = ["--requirements", str(HERE / f"{name}.txt")]
+                done = subprocess.run(
+                    [program, *fixed.split(), *where, *lock],
+                    env={**os.environ, "MACOSX_DEPLOYMENT_TARGET": OLDEST_MACOS},
+                    capture_output=True,
+                    encoding="utf-8",
+                    check=False,
+                )
+                if done.returncode:
+                    found.append(f"{name}.txt on {platform}, Python {python}: {done.stderr}")
+    return found
+
+
 def main() -> None:
-    """Write every lock."""
+    """Write every lock, and look whether all of each can be installed where edgeq is to run."""
     settings = {
         name: value
         for name, value in pip_settings().items()
@@ -99,6 +130,7 @@ def main() -> None:
         sys.exit(error.stderr)
     finally:
         together.unlink(missing_ok=True)
+    sys.exit("\n".join(without_wheels()) or 0)
 
 
 if __name__ == "__main__":

@@ -250,7 +250,8 @@ def test_a_failed_installation_leaves_no_stamp_and_is_tried_again(checkout: Path
         ("docs", ["core", "docs"]),
         ("test", ["core", "edge", "test"]),
         ("check", ["core", "edge", "test", "check", "docs"]),
-        ("install", ["core", "edge", "test", "check", "docs"]),
+        ("install", ["core", "edge", "test", "check", "docs", "release"]),
+        ("audit", ["core", "release"]),
     ],
 )
 def test_a_goal_brings_what_it_needs_and_no_more(

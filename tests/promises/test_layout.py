@@ -26,6 +26,7 @@ HOLDS_PYTHON = {
     "benchmarks",
     "docs",
     "examples",
+    "release",
     "requirements",
 }  # beside the rooms
 

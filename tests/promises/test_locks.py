@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-SETS = ("core", "edge", "test", "check", "docs")
+SETS = ("core", "edge", "test", "check", "docs", "release")
 CUDA = ("cuda-", "nvidia-", "triton")
 ENTRY = re.compile(r"([a-z0-9][a-z0-9-]*)==([^\s;]+)(?: ; (.+?))?(?: \\)?")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
