@@ -101,10 +101,8 @@ def test_a_release_is_whole(clone: Path) -> None:
 
 def held(dist: Path) -> None:
     """The files of a release: sums that fit, and a bill of what edgeq brings."""
-    sums = dict(
-        reversed(line.split("  "))
-        for line in (dist / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    )
+    lines = (dist / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     assert set(sums) == {
         "edgeq-0.2.0-py3-none-any.whl",
         "edgeq-0.2.0.tar.gz",
