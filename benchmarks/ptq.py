@@ -2,6 +2,8 @@
 
 ``EDGEQ_DATA=... python -m benchmarks.ptq --networks resnet20-a --bits 8/8 4/8 4/4`` calibrates on
 500 training images and answers all test images as ONNX defines the file, without any optimisation.
+A cell has accuracy (and how many answers are others than the float network's), seconds of the
+processor (and those that passed), and memory.
 Each cell is a process of its own and is kept in a file, so that a run that was cut goes on where it
 was. Rows with a colon are other tools, each in an environment of its own.
 """
@@ -47,8 +49,8 @@ def _told(found: dict[str, Any]) -> str:
     if "refused" in found:
         return "–"
     return (
-        f"{found['accuracy']:.1f} % ({found['changed']}), {found['seconds']:.0f} s, "
-        f"{found['peak_mb']:.0f} MB"
+        f"{found['accuracy']:.1f} % ({found['changed']}), {found['seconds']:.0f} s "
+        f"({found['wall']:.0f}), {found['peak_mb']:.0f} MB"
     )
 
 

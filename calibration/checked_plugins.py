@@ -59,6 +59,11 @@ class CheckedObserver:
         return low, high
 
     @property
+    def divisible(self) -> bool:
+        """Whether its range is the same however values are divided into batches."""
+        return bool(getattr(self._observer, "divisible", False))
+
+    @property
     def mergeable(self) -> bool:
         """Whether its statistics can be kept in a file."""
         return isinstance(self._observer, MergeableObserver)

@@ -7,19 +7,23 @@ does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import name_of
+from edgeq.calibration._nodes import name_of, shape_of
 from edgeq.calibration.samples import feeds
 from edgeq.calibration.statistics import digest_of
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     import onnxruntime
     from numpy.typing import NDArray
@@ -34,6 +38,10 @@ _MOST = 1e-3
 _NOISE = 1e-6
 _SAMPLES = 4
 _JUDGED_BATCHES = 4
+_AT_ONCE = 2**22  # numbers of the observed tensors that are computed at once: 16 MiB
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def observe(
@@ -65,14 +73,15 @@ def observe(
         - {name_of(value) for value in inputs}
     )
     session: onnxruntime.InferenceSession | None = None
+    divisible = all(observer.divisible for observer in statistics.observers.values())
+    at_once = _samples_at_once(model, wanted) if divisible else None
     count = 0
     for number, batch in enumerate(batches):
         count += 1
         digest = digest_of(batch)
         if not statistics.was_seen(number, digest):
             session = session or session_of(_with_outputs(model, wanted))
-            for fed in feeds(batch, inputs):
-                made = run(session, wanted, fed)
+            for made in _ahead(partial(run, session, wanted), feeds(batch, inputs, None, at_once)):
                 for grid, tensors in taps.items():
                     for tensor in tensors:
                         statistics.observers[grid].update(_finite(tensor, made[tensor]))
@@ -92,6 +101,32 @@ def observe(
             f"only {count}",
             hint="give as many --samples as then, or measure again",
         )
+
+
+def _samples_at_once(model: ir.Model, wanted: Sequence[str]) -> int | None:
+    """Of how many samples some tensors take a few megabytes together; None for an unknown shape."""
+    made = {name_of(value): value for node in model.graph for value in node.outputs}
+    numbers = 1
+    for name in wanted:
+        shape = (shape_of(made[name]) or (None, None))[1:]
+        known = [size for size in shape if size is not None]
+        if len(known) < len(shape):
+            return None
+        numbers += prod(known)
+    return max(1, _AT_ONCE // numbers)
+
+
+def _ahead(compute: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator[_Out]:
+    """What is computed of each of some things; the next one while a caller looks at this one."""
+    with ThreadPoolExecutor(1) as other:
+        coming: Future[_Out] | None = None
+        for each in given:
+            following = other.submit(compute, each)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
 
 
 def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:
@@ -211,6 +246,8 @@ def session_of(model: ir.Model, *, exact: bool = False) -> onnxruntime.Inference
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # threads that wait in a loop take the processor from what is done between two runs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if exact:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

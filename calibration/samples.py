@@ -24,11 +24,11 @@ _WHITE = 255
 
 
 def feeds(
-    batch: Batch, inputs: Sequence[ir.Value], most: int | None = None
+    batch: Batch, inputs: Sequence[ir.Value], most: int | None = None, at_once: int | None = None
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """A batch as the model takes it: an array for each input, by name.
 
-    Whole where the batch of the inputs is open. Where one of them has a fixed batch, in pieces of
+    Whole, or ``at_once``, where the batch of the inputs is open. Where one of them has a fixed batch, in pieces of
     that size, the last one filled up with repetitions. An input without a batch, such as a state,
     takes one sample at a time.
 
@@ -36,6 +36,7 @@ def feeds(
         batch: the samples.
         inputs: of the model.
         most: how many samples are used; all by default.
+        at_once: how many samples an open batch has, at most; all by default.
 
     Raises:
         ArtefactError: an input has no samples, or samples of another type or shape than it takes.
@@ -51,7 +52,7 @@ def feeds(
             hint="export the model with the same batch for all of its inputs",
         )
     count = min(samples_in(batch), most or samples_in(batch))
-    size = next(iter(pieces), count)
+    size = next(iter(pieces), min(count, at_once or count))
     for start in range(0, count, size or 1):
         yield {
             name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)

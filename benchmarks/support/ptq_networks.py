@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.support.networks import build
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import load, normalize
-from edgeq.formats.onnx_io import read
-from edgeq.models.pretrained import NORMALIZATION
+from edgeq.formats.onnx_io import read, serialize
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -52,11 +50,24 @@ def subject(name: str, folder: Path) -> Subject:
 
     Args:
         name: the network.
-        folder: where trained weights are kept.
+        folder: where it is kept once it is made, so that later processes need no PyTorch for it.
     """
+    network, images = folder / f"{name}.onnx", folder / f"{name}.npz"
+    if not images.exists():
+        made = _made(name, folder)
+        network.write_bytes(serialize(made.model))
+        np.savez(images, calibration=made.calibration, test=made.test, labels=made.labels)
+    with np.load(images) as kept:
+        return Subject(read(network), kept["calibration"], kept["test"], kept["labels"])
+
+
+def _made(name: str, folder: Path) -> Subject:
     if name.startswith("mobilenet"):
         source = load("digits")
         return _subject(_trained(name, source, folder / f"{name}.pt"), source)
+    from benchmarks.support.networks import build
+    from edgeq.models.pretrained import NORMALIZATION
+
     data = Path(os.environ["EDGEQ_DATA"])
     norm = ((0.0,) * 3, (1 / 255,) * 3) if name == "resnet8" else NORMALIZATION
     source = load("cifar10-lossless", data).with_normalization(*norm)

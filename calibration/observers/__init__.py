@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class RangeObserver(Protocol):
-    """Watches one tensor, or several that share a grid."""
+    """Watches one tensor, or several that share a grid.
+
+    One with an attribute ``divisible`` that is true finds the same range however the samples are
+    divided into batches, and is shown smaller ones, which need less memory.
+    """
 
     def update(self, batch: NDArray[np.float32]) -> None:
         """Take in one batch, (samples, ...), finite."""

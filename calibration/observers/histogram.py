@@ -32,6 +32,8 @@ class Histogram:
         width: of a bin; 0 until something other than zero is seen.
     """
 
+    divisible = True
+
     def __init__(self) -> None:
         self.counts = np.zeros(2 * HALF_BINS, np.int64)
         self.width = 0.0

@@ -42,6 +42,7 @@ class MinMaxPercentile:
             )
         self.tail = tail
         self.granularity = granularity
+        self.divisible = granularity == "image"
         self._minima: list[float] = []
         self._maxima: list[float] = []
 
