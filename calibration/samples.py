@@ -28,9 +28,9 @@ def feeds(
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """A batch as the model takes it: an array for each input, by name.
 
-    Whole, or ``at_once``, where the batch of the inputs is open. Where one of them has a fixed batch, in pieces of
-    that size, the last one filled up with repetitions. An input without a batch, such as a state,
-    takes one sample at a time.
+    Whole, or ``at_once``, where the batch of the inputs is open. Where one of them has a fixed
+    batch, in pieces of that size, the last one filled up with repetitions. An input without a
+    batch, such as a state, takes one sample at a time.
 
     Args:
         batch: the samples.

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS = 2048
+_EQUAL = 1e-12  # nats, which rounding makes
+_LEAST = 1e-9  # share of a bin
 
 
 class Entropy(Histogram):
@@ -29,7 +31,10 @@ class Entropy(Histogram):
         low, high = min(low, 0.0), max(high, 0.0)
         if low == high:
             return low, high
-        return min(clips(low, high), key=lambda ends: _divergence(values, counts, ends, 2**bits))
+        weights = counts.astype(np.float64)
+        found = {ends: _divergence(values, weights, ends, 2**bits) for ends in clips(low, high)}
+        least = min(found.values()) + _EQUAL
+        return next(ends for ends in reversed(found) if found[ends] <= least)  # the widest of them
 
     def _without_zeros(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The histogram with as many values at zero as beside it.
@@ -44,23 +49,29 @@ class Entropy(Histogram):
 
 
 def _divergence(
-    values: NDArray[np.float64], counts: NDArray[np.int64], ends: tuple[float, float], groups: int
+    values: NDArray[np.float64], counts: NDArray[np.float64], ends: tuple[float, float], groups: int
 ) -> float:
-    """Of the clipped histogram from the merged one, in nats."""
+    """Of the clipped histogram from the merged one, in nats.
+
+    The merged one is even within a group: its logarithm is taken once for each.
+    """
     low, high = ends
-    first, last = np.searchsorted(values, low), np.searchsorted(values, high, side="right")
+    first, last = values.searchsorted(low), values.searchsorted(high, side="right")
     if first == last:
         return np.inf
     place = ((values[first:last] - low) / (high - low) * _BINS).astype(np.intp)
-    kept = np.bincount(np.minimum(place, _BINS - 1), counts[first:last], _BINS)
-    clipped = kept.copy()
+    kept = np.bincount(place, counts[first:last], _BINS + 1)
+    kept[-2] += kept[-1]  # what lies at the upper end
+    kept = kept[:-1]
+    clipped, filled = kept.copy(), (kept > 0).astype(np.float64)
     clipped[0] += counts[:first].sum()
     clipped[-1] += counts[last:].sum()
-    filled = kept > 0
-    each = np.reshape(kept, (min(groups, _BINS), -1))
-    many = np.maximum(filled.reshape(each.shape).sum(axis=1), 1)
-    merged = np.where(filled, np.repeat(each.sum(axis=1) / many, each.shape[1]), 0.0)
-    where = clipped > 0
-    p, q = clipped[where] / clipped.sum(), merged[where] / merged.sum()
+    size = _BINS // min(groups, _BINS)
+    ones = np.ones(size)  # a product adds short rows up faster than a sum
+    merged, many, shared = (a.reshape(-1, size) @ ones for a in (kept, filled, clipped * filled))
+    q = np.maximum(merged / np.maximum(many, 1.0) / merged.sum(), _LEAST)
+    total = clipped.sum()
+    entropy = np.log(total) - clipped @ np.log(np.maximum(clipped, 1.0)) / total
     # a bin that only clipped values fall into has no share of its own
-    return float(p @ np.log(p / np.maximum(q, 1e-9)))
+    cross = (shared @ np.log(q) + (total - shared.sum()) * np.log(_LEAST)) / total
+    return float(-entropy - cross)

@@ -52,7 +52,7 @@ class Histogram:
         for start in range(0, values.size, _PIECE):
             part = values[start : start + _PIECE]
             if plain:  # scaling by a power of two is exact, and cutting off is rounding down
-                bins = (part * np.float32(1.0 / width)).astype(np.intp)
+                bins = (part * np.float32(1.0 / width)).astype(np.int32)
                 self.counts[HALF_BINS:] += np.bincount(bins, minlength=HALF_BINS)
             else:
                 scaled = np.floor(part.astype(np.float64) / width)

@@ -40,15 +40,15 @@ def test_a_batch_is_computed_in_parts_with_the_same_result(
 ) -> None:
     config = CalibrationConfig(observer)
     whole = serialize(quantize_onnx(net, [images(16)], config))
-    monkeypatch.setattr(observe, "_AT_ONCE", 3 * 3 * 48)
+    monkeypatch.setattr(observe, "_AT_ONCE", 5 * 97)
     assert serialize(quantize_onnx(net, [images(16)], config)) == whole
 
 
-@pytest.mark.parametrize(("observer", "sizes"), [("minmax", {3, 1}), ("moving-average", {16})])
+@pytest.mark.parametrize(("observer", "sizes"), [("minmax", {5, 1}), ("moving-average", {16})])
 def test_only_an_average_of_batches_needs_them_whole(
     observer: str, sizes: set[int], net: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe, "_AT_ONCE", 3 * 3 * 48)
+    monkeypatch.setattr(observe, "_AT_ONCE", 5 * 97)
     seen, made = set(), CalibrationConfig(observer).observer_factory()
 
     class Watching:
