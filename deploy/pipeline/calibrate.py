@@ -75,7 +75,7 @@ class Job:
         outputs: the tensors at which the network is cut; its own outputs by default.
         allow_noise: whether samples without labels may be random noise.
         seed: draws the samples; None takes them evenly spread.
-        skip_broken: leave out samples that cannot be read, and say which.
+        skip_broken: leave out samples that cannot be read or hold NaN, and say which.
         given: what a person typed for the data; empty where they were given as an object.
     """
 

@@ -81,13 +81,13 @@ def looks_at(part: Split) -> dict[str, Look]:
 
 
 def readable(part: Split, where: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of some samples that can be read, each of which is: int64."""
+    """Those of some samples that can be used, each of which is read: int64."""
     kept = []
     for place in where.tolist():
         with suppress(ArtefactError):
-            for samples in part.inputs.values():
-                _ = samples[place : place + 1]
-            kept.append(place)
+            read = [samples[place : place + 1] for samples in part.inputs.values()]
+            if all(each.dtype.kind != "f" or np.isfinite(each).all() for each in read):
+                kept.append(place)
     return np.array(kept, np.int64)
 
 
@@ -166,7 +166,8 @@ def _numbers(samples: Samples, what: str, part: Split) -> Look:
     error = ArtefactError(
         f"{len(odd)} of {len(samples)} of {what} hold NaN or infinity, number {odd[0]} first, "
         "counted from 0",
-        hint="look for its cause in the data, or leave these samples out",
+        hint="look for its cause in the data, or leave these samples out, as edgeq calibrate does "
+        "with --skip-broken",
     )
     return Look(len(samples), tuple(odd), error)
 

@@ -105,6 +105,8 @@ def test_numbers_that_are_none_are_told_with_their_place(
         check(split, RAW)
     assert refused.value.what.startswith(f"2 of 200 of {what} hold")
     check(split.take(np.arange(70)), RAW)
+    assert "--skip-broken" in refused.value.hint
+    assert readable(split, np.arange(68, 73)).tolist() == [68, 69, 71, 72]
 
 
 def labelled(*labels: Any, classes: int = 3, task: str = "top1", **columns: Any) -> DataSource:
