@@ -221,7 +221,10 @@ def command(
     ] = False,
     skip_broken: Annotated[
         bool,
-        typer.Option("--skip-broken", help="Leave out samples that cannot be read or hold NaN, and say which."),
+        typer.Option(
+            "--skip-broken",
+            help="Leave out samples that cannot be read or hold NaN, and say which.",
+        ),
     ] = False,
     explain: Annotated[
         Path | None,
