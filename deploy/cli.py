@@ -67,8 +67,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_MEASURES = {profile, emulate, why, compare, survey, audit, lint, diff, bounds}
-"""The commands whose findings can be kept as a run."""
+_KEPT = {
+    **dict.fromkeys((train, search, export, sweep), ()),
+    **dict.fromkeys((profile, emulate, why, compare, survey, audit, lint, diff, bounds), ()),
+    calibrate: ("--explain",),
+}
+"""The commands whose findings can be kept as a run or a page, and further names of ``--html``."""
 _ISOLATED = {profile, emulate, compare, survey, audit}
 """The commands that open files of other tools in processes of their own."""
 for module in (
@@ -99,7 +103,8 @@ for module in (
     if isinstance(getattr(module, "app", None), typer.Typer):
         app.add_typer(module.app, name=name)
     else:
-        command = with_run(module.command) if module in _MEASURES else module.command
+        kept = module in _KEPT
+        command = with_run(module.command, *_KEPT[module]) if kept else module.command
         app.command(name)(with_isolation(command) if module in _ISOLATED else command)
 
 

@@ -62,6 +62,10 @@ _FLAGS = {
 }
 
 
+FLAGS = frozenset(f"--{name.replace('_', '-')}" for name in _FLAGS)
+"""The names of all flags of preprocessing."""
+
+
 @dataclass(frozen=True, slots=True)
 class AskedPreprocessing:
     """What a person says of it, as typed; None for what is not said.

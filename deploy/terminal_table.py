@@ -1,7 +1,8 @@
-"""A table that fits the terminal: no word is broken and nothing is left out.
+"""A table that fits the terminal: no figure is cut, no word is broken and nothing is left out.
 
-What a narrow terminal has no room for goes below its row, as ``heading: text``. A long name keeps
-its end, which tells it from others.
+Where a narrow terminal has no room, texts go below their row, as ``heading: text``, and columns
+that are left go on in a second table below, which names the rows again. A long name keeps its end,
+which tells it from others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GAP = 3  # columns between cells
-NAME, TEXT = 20, 28  # columns below which a name or a text is not squeezed
+NAME, TEXT = 32, 28  # columns below which a name or a text is not squeezed
 _VERDICTS = ("verdict", "outcome", "severity", "trust", "usable")
 """The headings of columns whose words have a colour where a person looks."""
 _STYLES = {
@@ -51,18 +52,19 @@ class TerminalTable:
         from rich.text import Text
 
         available = options.max_width - 2  # a blank at either edge
-        inside, below = self._split(available)
-        widths = self._widths(inside, available)
-        yield Text()
-        if any(self._columns):
-            head = [self._columns[i] for i in inside]
-            yield from self._lines(console, head, inside, widths, "bold")
-            yield Text(f" {'─' * (sum(widths) + GAP * (len(widths) - 1))}")
-        for row in self._rows:
-            yield from self._lines(console, [row[i] for i in inside], inside, widths)
-            for i in below:
-                if row[i]:
-                    yield from _below(console, self._columns[i], row[i], available)
+        parts, below = self._split(available)
+        for number, inside in enumerate(parts):
+            widths = self._widths(inside, available)
+            yield Text()
+            if any(self._columns):
+                head = [self._columns[i] for i in inside]
+                yield from self._lines(console, head, inside, widths, "bold")
+                yield Text(f" {'─' * (sum(widths) + GAP * (len(widths) - 1))}")
+            for row in self._rows:
+                yield from self._lines(console, [row[i] for i in inside], inside, widths)
+                for i in below if number == 0 else ():
+                    if row[i]:
+                        yield from _below(console, self._columns[i], row[i], available)
         yield Text()
 
     def _style(self, i: int, cell: str) -> str:
@@ -76,26 +78,29 @@ class TerminalTable:
     def _least(self, i: int) -> int:
         """The columns below which a column does not go."""
         cells = [row[i] for row in self._rows]
+        head = _longest_word(self._columns[i])
         if self._right[i]:
-            return max(_longest_word(self._columns[i]), *map(_width, cells), 1)
-        floor = TEXT if i and _is_text(cells) else NAME
-        word = max(map(_longest_word, (self._columns[i], *cells)))
-        return min(self._natural(i), max(_longest_word(self._columns[i]), min(word, floor), floor))
+            return max(head, *map(_width, cells), 1)
+        word = max(map(_longest_word, cells), default=0)
+        if i and _is_text(cells):
+            return min(self._natural(i), max(head, word, TEXT))
+        return min(self._natural(i), max(head, min(word, NAME)))
 
-    def _split(self, available: int) -> tuple[list[int], list[int]]:
-        """The columns of the table, and those that go below the rows: texts, the widest first."""
+    def _split(self, available: int) -> tuple[list[list[int]], list[int]]:
+        """The columns of each table, and those that go below the rows: texts, the widest first."""
         inside = list(range(len(self._columns)))
-        movable = [i for i in inside[1:] if self._columns[i]]
-        movable.sort(
-            key=lambda i: (
-                _is_text([row[i] for row in self._rows]),
-                not self._right[i],
-                self._natural(i),
-            )
-        )
+        movable = [
+            i for i in inside[1:] if self._columns[i] and _is_text([row[i] for row in self._rows])
+        ]
+        movable.sort(key=self._natural)
         while movable and self._total(inside) > available:
             inside.remove(movable.pop())
-        return inside, [i for i in range(len(self._columns)) if i not in inside]
+        parts = [inside[:1]]
+        for i in inside[1:]:
+            if len(parts[-1]) > 1 and self._total([*parts[-1], i]) > available:
+                parts.append(inside[:1])
+            parts[-1].append(i)
+        return parts, [i for i in range(len(self._columns)) if i not in inside]
 
     def _total(self, inside: Sequence[int]) -> int:
         return sum(map(self._least, inside)) + GAP * (len(inside) - 1)
@@ -109,7 +114,10 @@ class TerminalTable:
             more = min(self._natural(i) - widths[i], spare // (len(wanting) - done))
             widths[i] += more
             spare -= more
-        return [min(widths[i], max(available, 1)) for i in inside]
+        over = self._total(inside) - available
+        if over > 0:  # the name gives way, since a figure must not
+            widths[inside[0]] = max(widths[inside[0]] - over, 1)
+        return [widths[i] for i in inside]
 
     def _lines(
         self,
@@ -148,13 +156,19 @@ def _below(console: Console, heading: str, text: str, available: int) -> Iterato
 
 
 def _shorten(cell: str, width: int) -> str:
-    """A name of at most so many columns: its end, after an ellipsis."""
+    """A cell in which a word that has no room keeps its end, after an ellipsis."""
+    if _longest_word(cell) <= width:
+        return cell
+    return " ".join(_end(word, width) for word in cell.split())
+
+
+def _end(word: str, width: int) -> str:
     from rich.cells import cell_len
 
-    if cell_len(cell) <= width or len(cell.split()) > 1:
-        return cell
+    if cell_len(word) <= width:
+        return word
     kept = ""
-    for character in reversed(cell):
+    for character in reversed(word):
         if cell_len(kept) + cell_len(character) >= width:
             break
         kept = character + kept

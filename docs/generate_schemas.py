@@ -115,9 +115,12 @@ def documents() -> dict[str, tuple[Form, ...]]:
             {
                 "path": str,
                 "size_bytes": int,
+                "data": str,
                 "samples": int,
                 "split": str,
+                "scheme": str,
                 "observer": str,
+                "weight_method": str,
                 "methods": list[str],
                 "per_channel": bool,
                 "pair_safe": bool,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.deploy.bounds.run import Bounds
     from edgeq.deploy.diff.run import FileDiff
-    from edgeq.deploy.evaluation.calibrated import Trials
+    from edgeq.deploy.evaluation.calibrated import Outcome, Trials
     from edgeq.deploy.lint.run import LintReport
     from edgeq.deploy.listing import TargetRow
     from edgeq.results import Comparison
@@ -150,7 +150,7 @@ def calibrate(
             how far the result depends on them.
         allow_noise: take samples that look like random noise.
         skip_broken: leave out samples that cannot be read; else the first of them is an error.
-        explain: the page to write, which shows what became of each layer; ends in ``.html``.
+        explain: the page to write, which shows what became of each layer.
         overwrite: replace a file that exists.
 
     Raises:
@@ -161,9 +161,9 @@ def calibrate(
     """
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy.evaluation.calibrated import check_judging, judged, trials_of
-    from edgeq.deploy.explain.page import write_page
     from edgeq.deploy.pipeline import calibrate as pipeline
     from edgeq.deploy.pipeline.shards import gathered
+    from edgeq.deploy.runs.page import check_page
     from edgeq.files import check_output
 
     path = Path(path)
@@ -171,7 +171,7 @@ def calibrate(
         raise OutputError(f"{path} does not end in .onnx", hint="name an .onnx file")
     check_output(path, overwrite=overwrite)
     if explain is not None:
-        check_output(Path(explain), overwrite=overwrite)
+        check_page(Path(explain), overwrite=overwrite)
     chosen = config or CalibrationConfig()
     if device:
         chosen = suited(chosen, find(device))
@@ -186,9 +186,10 @@ def calibrate(
             job, path, overwrite=overwrite, statistics=shards, explain=explain is not None
         )
         outcome = judged(job, path, done, held_back)
-        if explain is not None:
-            write_page(outcome, Path(explain), overwrite=overwrite)
         tried = trials_of(job, trials, held_back) if trials else None
+        if explain is not None:
+            known = find(device) if device else None
+            _explain(outcome, outcome.content(tried, known), Path(explain), overwrite=overwrite)
     return CalibratedFile(
         path,
         done.size_bytes,
@@ -202,6 +203,22 @@ def calibrate(
         done.told,
         tried,
     )
+
+
+def _explain(
+    outcome: Outcome, content: Mapping[str, object], path: Path, *, overwrite: bool
+) -> None:
+    """Write the page of a calibration that kept profiles of its layers."""
+    from edgeq.deploy import console
+    from edgeq.deploy.report.documents import document_of
+    from edgeq.deploy.runs.drawings import layer_drawings
+    from edgeq.deploy.runs.page import write_page
+
+    drawings = layer_drawings(outcome.done.profiles)
+    document = console.document_of("calibrate", content)
+    page = document_of(document, outcome.path.name, drawings=drawings)
+    title = f"Calibration of {outcome.job.path.name}"
+    write_page(path, [] if page is None else [page], title, overwrite=overwrite)
 
 
 def lint(file: str | Path, *, device: str = "") -> LintReport:

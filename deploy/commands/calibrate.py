@@ -1,5 +1,6 @@
 """``edgeq calibrate``: post-training quantisation of a float network."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -226,15 +227,6 @@ def command(
             help="Leave out samples that cannot be read or hold NaN, and say which.",
         ),
     ] = False,
-    explain: Annotated[
-        Path | None,
-        typer.Option(
-            "--explain",
-            metavar="FILE",
-            help="Also write a page of each layer: ranges before and after methods, distributions, "
-            "clipping, sensitivity. It needs no network.",
-        ),
-    ] = None,
     outputs: CutOutputs = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     _methods: Annotated[
@@ -267,7 +259,7 @@ def command(
     from edgeq.targets.devices import find
 
     part = None if shard is None else Shard.parse(shard)
-    _check_places(output, statistics, explain, part is not None, overwrite=overwrite)
+    _check_places(output, statistics, part is not None, overwrite=overwrite)
     base = (
         CalibrationRecipe(CalibrationConfig()) if recipe is None else CalibrationRecipe.read(recipe)
     )
@@ -311,9 +303,7 @@ def command(
         elif output is not None:
             if lost := check_judging(job, held_back, trials):
                 console.note(f"held back: {lost}")
-            outcome = _calibrate(
-                job, output, statistics, advance, held_back, overwrite=overwrite, explain=explain
-            )
+            outcome = _calibrate(job, output, statistics, advance, held_back, overwrite=overwrite)
             tried = trials_of(job, trials, held_back, advance, advance.stage) if trials else None
             _show(outcome, tried, known, as_json=as_json)
 
@@ -321,7 +311,6 @@ def command(
 def _check_places(
     output: Path | None,
     statistics: Path | None,
-    page: Path | None,
     only_a_part: bool,
     *,
     overwrite: bool,
@@ -336,9 +325,9 @@ def _check_places(
     from edgeq.files import check_output
 
     if only_a_part:
-        if statistics is None or output is not None or page is not None:
+        if statistics is None or output is not None:
             raise UsageError(
-                "a shard writes statistics, and no model and no page",
+                "a shard writes statistics, and no model",
                 hint="give --statistics DIR alone; with all shards there, give it with -o/--output "
                 "and without --shard",
             )
@@ -350,11 +339,6 @@ def _check_places(
             f"{output} does not end in .onnx", hint="name an .onnx file with -o/--output"
         )
     check_output(output, overwrite=overwrite)
-    if page is None:
-        return
-    if page.suffix != ".html":
-        raise OutputError(f"{page} does not end in .html", hint="name a page with --explain")
-    check_output(page, overwrite=overwrite)
 
 
 def _measure(
@@ -367,9 +351,9 @@ def _measure(
     console.next_step(
         f"with all {shard.count} shards there, give --statistics {folder} and -o/--output"
     )
-    if as_json:
-        console.write_json("calibrate", {"statistics": str(path), "samples": samples})
-    else:
+    content = {"statistics": str(path), "samples": samples}
+    console.write_json("calibrate", content, printed=as_json)
+    if not as_json:
         console.write(
             f"{path}: {counted(samples, 'sample')} of {job.source.name} seen by "
             f"{job.config.found_by}"
@@ -384,12 +368,10 @@ def _calibrate(
     held_back: int,
     *,
     overwrite: bool,
-    explain: Path | None,
 ) -> "Outcome":
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.calibrated import judged
     from edgeq.deploy.evaluation.plausibility import doubts
-    from edgeq.deploy.explain.page import write_page
     from edgeq.deploy.pipeline.calibrate import calibrate
     from edgeq.deploy.pipeline.shards import gathered
 
@@ -402,14 +384,11 @@ def _calibrate(
         statistics=None if statistics is None else gathered(job, statistics),
         progress=advance,
         tell=console.note,
-        explain=explain is not None,
+        explain=console.is_kept(),
         stage=advance.stage,
     )
     advance.stage("judging")
-    outcome = judged(job, output, done, held_back, advance)
-    if explain is not None:
-        write_page(outcome, explain, overwrite=overwrite)
-    return outcome
+    return judged(job, output, done, held_back, advance)
 
 
 def _show(
@@ -424,28 +403,12 @@ def _show(
         console.next_step(outcome.next_command)
     else:
         console.next_step(*export_command(output, device))
-    if as_json:
-        console.write_json(
-            "calibrate",
-            {
-                "path": str(output),
-                "size_bytes": done.size_bytes,
-                "samples": done.samples,
-                "split": done.split,
-                "observer": job.config.found_by,
-                "methods": list(job.config.methods),
-                "per_channel": job.config.per_channel,
-                "pair_safe": job.config.pair_safe,
-                "device": device,
-                "held_back": outcome.held_back,
-                "not_judged": outcome.not_judged,
-                "collapsed": outcome.collapsed,
-                "layers": done.layers,
-                "told": done.told,
-                "trials": trials,
-            },
-        )
-    else:
+    console.write_json("calibrate", outcome.content(trials, device), printed=as_json)
+    if done.profiles:
+        from edgeq.deploy.runs.drawings import DRAWINGS, layer_drawings
+
+        console.attach(DRAWINGS, json.dumps(layer_drawings(done.profiles)).encode())
+    if not as_json:
         own = done.split == "train"
         console.write(
             f"{output}: {kilobytes(done.size_bytes)} kB, ranges by {job.config.found_by} over "

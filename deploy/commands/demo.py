@@ -37,7 +37,7 @@ def command(
 
     console.note("loading torch, onnxruntime and the targets")
     from edgeq.deploy.demo.run import EPOCHS, run
-    from edgeq.deploy.demo.text import render_text
+    from edgeq.deploy.demo.text import footnote, headline
 
     report = run(
         output,
@@ -51,6 +51,12 @@ def command(
     if as_json:
         console.write_json("demo", {"folder": str(output), "report": report})
         return
-    console.write_rendered(render_text(report))
-    for line in (*report.verdict, f"The page: {(output / 'report.html').absolute()}"):
+    table = headline(report)
+    console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
+    for line in (
+        footnote(report),
+        "",
+        *report.verdict,
+        f"The page: {(output / 'report.html').absolute()}",
+    ):
         console.write(line)

@@ -194,15 +194,15 @@ def command(
                 check=verifier,
             )
     except GateFailed:
-        _show(verifier, as_json=as_json)
+        console.write_json("export", {"files": [], **_verification(verifier)}, printed=as_json)
+        if not as_json:
+            _show_verified(verifier)
         raise
     data = verify or "NAME"
     console.next_step("edgeq", "compare", *(each.path for each in written), "--data", data)
-    if as_json:
-        console.write_json(
-            "export", {"files": [_record(each) for each in written], **_verification(verifier)}
-        )
-    else:
+    content = {"files": [_record(each) for each in written], **_verification(verifier)}
+    console.write_json("export", content, printed=as_json)
+    if not as_json:
         columns = (
             "file",
             "kB",
@@ -224,7 +224,7 @@ def command(
         _show_approximations(written)
         _show_fallback(written)
         _show_saturating(written)
-        _show(verifier, as_json=False)
+        _show_verified(verifier)
 
 
 def _record(each: "ExportedFile") -> dict[str, object]:
@@ -357,13 +357,9 @@ def _verification(verifier: "Verifier | None") -> dict[str, object]:
     return {} if verifier is None else {"verification": verifier.found}
 
 
-def _show(verifier: "Verifier | None", *, as_json: bool) -> None:
-    from edgeq.deploy import console
+def _show_verified(verifier: "Verifier | None") -> None:
     from edgeq.deploy.tables import show_verification
 
-    if as_json:
-        console.write_json("export", {"files": [], **_verification(verifier)})
-        return
     for verification in verifier.found.values() if verifier is not None else ():
         show_verification(verification)
 

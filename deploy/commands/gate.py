@@ -150,6 +150,7 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.gate import run
+    from edgeq.deploy.gate.words import worded
     from edgeq.deploy.inputs import load_data
     from edgeq.errors import UsageError
     from edgeq.targets.isolation import apart
@@ -230,8 +231,8 @@ def command(
         console.next_step("nothing is left to do: it may be merged")
     else:
         told = [each.next_command for each in result.complaints]
-        command = next((each for each in told if each.startswith("edgeq ")), "edgeq gate --json")
-        console.next_step(command)
+        said = next((each for each in told if each.startswith("edgeq ")), "") or told[0]
+        console.next_step(said or worded("edgeq gate --json", asked))
     result.require_passed()
 
 
@@ -378,8 +379,8 @@ def _show_changes(result: "GateResult") -> None:
         (
             each.stage,
             each.metric,
-            "new" if each.before is None else f"{each.before:.6g}",
-            "gone" if each.now is None else f"{each.now:.6g}",
+            "new" if each.before is None else each.told(each.before),
+            "gone" if each.now is None else each.told(each.now),
         )
         for each in result.deltas
     ]

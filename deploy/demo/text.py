@@ -1,129 +1,54 @@
-"""The headline table for a terminal.
-
-One table where it fits, several side by side of the page where it does not.
-"""
+"""The headline table for a terminal; the page has every target and figure."""
 
 from __future__ import annotations
 
-import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report import values
-from edgeq.tabular import counted
+from edgeq.tabular import Table, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from rich.console import Group
-    from rich.table import Table
+    from collections.abc import Sequence
 
     from edgeq.deploy.demo.content import ModelRow, Report
     from edgeq.results import Accuracy
     from edgeq.timing import Latency
 
-WIDTH = 140
-HEAD_WIDTH = 8
-GAP = 2  # spaces between columns
+SHOWN = ("ort-cpu", "tflite")
+"""Targets that a terminal has room for, where they were measured; else the first two."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: the lines of its head, and a cell for each model."""
+def headline(report: Report) -> Table:
+    """Each network: its accuracy, how far rounding moves it, how long it takes and how large it is.
 
-    head: tuple[str, ...]
-    cells: tuple[str, ...]
-
-    @property
-    def width(self) -> int:
-        """Its widest line."""
-        return max(len(line) for line in (*self.head, *self.cells))
-
-
-def render_text(report: Report, *, width: int = WIDTH) -> Group:
-    """The headline table for ``rich``'s console.
-
-    Args:
-        report: what to show.
-        width: characters a line may have. Where the columns need more, they go on in a second table
-            under the first, each with the models' names, so that no number is cut off.
+    All columns but the first hold numbers.
     """
-    from rich.console import Group
-    from rich.text import Text
-
-    names, columns = _names(report), _columns(report)
-    tables = [_table(names, part) for part in pack(names, columns, width)]
-    return Group(
-        *(line for table in tables for line in (table, Text())),
-        Text(_footnote(report), style="dim"),
+    judged, timed = _chosen(report.accuracy_targets), _chosen(report.latency_targets)
+    columns = (
+        "model",
+        *(f"accuracy % {name}" for name in judged),
+        "MSE 4A→32A",
+        "SQNR dB",
+        *(f"p50 ms {name}" for name in timed),
+        *(f"kB {name}" for name in report.formats),
     )
-
-
-def pack(names: Column, columns: Iterable[Column], width: int) -> list[list[Column]]:
-    """Columns in their order, in as many tables of ``width`` characters as they need.
-
-    Each begins with ``names``.
-    """
-    parts: list[list[Column]] = [[]]
-    used = names.width
-    for column in columns:
-        if parts[-1] and used + GAP + column.width > width:
-            parts.append([])
-            used = names.width
-        parts[-1].append(column)
-        used += GAP + column.width
-    return parts
-
-
-def _table(names: Column, columns: Sequence[Column]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in (names, *columns):
-        left = column is names
-        table.add_column(
-            Text("\n".join(column.head)),
-            justify="left" if left else "right",
-            vertical="bottom",
-            no_wrap=True,
+    rows = [
+        (
+            row.name,
+            *(values.percent(values.share(row.accuracy.get(name))) for name in judged),
+            values.general(row.activation_mse),
+            values.decibels(row.sqnr_db),
+            *(_latency(row.latency.get(name)) for name in timed),
+            *(values.kilobytes(row.size_bytes.get(name)) for name in report.formats),
         )
-    for line in zip(names.cells, *(column.cells for column in columns), strict=True):
-        # as Text: square brackets in a name are no markup
-        table.add_row(*(Text(cell) for cell in line))
-    return table
+        for row in report.rows
+    ]
+    return Table(f"Networks on {report.data}", columns, rows)
 
 
-def _names(report: Report) -> Column:
-    return Column(("model",), tuple(row.name for row in report.rows))
-
-
-def _columns(report: Report) -> Iterable[Column]:
-    rows = report.rows
-    yield Column(("params",), tuple(values.count(row.parameters) for row in rows))
-    for target in report.accuracy_targets:
-        yield Column(
-            _head("acc %", target), tuple(_accuracy(row.accuracy.get(target)) for row in rows)
-        )
-    yield Column(("MSE", "4A→32A"), tuple(values.general(row.activation_mse) for row in rows))
-    yield Column(("drift", "SQNR dB"), tuple(values.decibels(row.sqnr_db) for row in rows))
-    for target in report.latency_targets:
-        yield Column(
-            _head("p50 ms", target), tuple(_latency(row.latency.get(target)) for row in rows)
-        )
-    for name in report.formats:
-        yield Column(
-            _head("kB", name), tuple(values.kilobytes(row.size_bytes.get(name)) for row in rows)
-        )
-
-
-def _head(what: str, name: str) -> tuple[str, ...]:
-    return (what, *textwrap.wrap(name, HEAD_WIDTH))
-
-
-def _accuracy(accuracy: Accuracy | None) -> str:
-    return values.percent(values.share(accuracy))
+def _chosen(targets: Sequence[str]) -> Sequence[str]:
+    found = [name for name in SHOWN if name in targets]
+    return found if len(found) == len(SHOWN) else targets[: len(SHOWN)]
 
 
 def _latency(latency: Latency | None) -> str:
@@ -132,8 +57,11 @@ def _latency(latency: Latency | None) -> str:
     return values.milliseconds(latency.p50_ms) + ("" if latency.trustworthy else " ?")
 
 
-def _footnote(report: Report) -> str:
-    widest = max((_half_width(row) for row in report.rows), default=0.0)
+def footnote(report: Report) -> str:
+    """What the figures rest on."""
+    widest = max(
+        (_half_width(accuracy) for row in report.rows for accuracy in _all(row)), default=0.0
+    )
     notes = [f"{report.data}, {counted(report.samples, 'sample')}"]
     if widest:
         notes.append(f"95 % intervals of accuracy reach at most ±{100 * widest:.2f} points")
@@ -142,8 +70,9 @@ def _footnote(report: Report) -> str:
     return "; ".join(notes) + "."
 
 
-def _half_width(row: ModelRow) -> float:
-    return max(
-        (max(a.high - a.fraction, a.fraction - a.low) for a in row.accuracy.values() if a.total),
-        default=0.0,
-    )
+def _all(row: ModelRow) -> Sequence[Accuracy]:
+    return [accuracy for accuracy in row.accuracy.values() if accuracy.total]
+
+
+def _half_width(accuracy: Accuracy) -> float:
+    return max(accuracy.high - accuracy.fraction, accuracy.fraction - accuracy.low)

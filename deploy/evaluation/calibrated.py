@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.pipeline.calibrate import Calibrated, Job
+    from edgeq.device import Device
     from edgeq.results import Comparison, Stage
 
 HELD_BACK = 200
@@ -73,6 +74,30 @@ class Outcome:
                     ["edgeq", "compare", str(self.job.path), str(self.path), "--data", data]
                 )
         return shlex.join(["edgeq", "export", str(self.path), "-o", "exported"])
+
+    def content(self, trials: Trials | None, device: Device | None) -> dict[str, object]:
+        """All of it for JSON, with what was tried on other samples, and what it is for."""
+        job, done = self.job, self.done
+        return {
+            "path": str(self.path),
+            "size_bytes": done.size_bytes,
+            "data": job.source.name,
+            "samples": done.samples,
+            "split": done.split,
+            "scheme": str(job.config.scheme),
+            "observer": job.config.found_by,
+            "weight_method": job.config.weight_method,
+            "methods": list(job.config.methods),
+            "per_channel": job.config.per_channel,
+            "pair_safe": job.config.pair_safe,
+            "device": device,
+            "held_back": self.held_back,
+            "not_judged": self.not_judged,
+            "collapsed": self.collapsed,
+            "layers": done.layers,
+            "told": done.told,
+            "trials": trials,
+        }
 
 
 @dataclass(frozen=True, slots=True)

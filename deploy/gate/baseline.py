@@ -21,7 +21,7 @@ import edgeq
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.outputs.answers import require_accuracy
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
-from edgeq.errors import ArtefactError, UsageError
+from edgeq.errors import ArtefactError, UsageError, first_line
 from edgeq.files import read_bytes, write_json
 from edgeq.machine import fingerprint
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SCHEMA = "edgeq.baseline/4"
 MAX_BYTES = 64 * 2**20
 MAX_SAMPLES = 10_000_000
+MAX_TEXT = 2_000  # characters of a name or value; a path has fewer
 _MAKE = "make it with edgeq gate --update, look at it, and commit it"
 
 
@@ -154,13 +155,15 @@ class Baseline:
         Raises:
             ArtefactError: they are no baseline.
         """
+        hint = "write it again with edgeq gate --update"
         try:
             return _parse(json.loads(content))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ArtefactError(
-                f"{where} is no usable baseline: {error}",
-                hint="write it again with edgeq gate --update",
-            ) from error
+        except KeyError as error:
+            what = f"{where} is no usable baseline: it has no {first_line(error)}"
+            raise ArtefactError(what, hint=hint) from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            what = f"{where} is no usable baseline: {first_line(error)}"
+            raise ArtefactError(what, hint=hint) from error
 
 
 def require_measured(observed: Observed) -> None:
@@ -250,29 +253,37 @@ def _parse(content: Any) -> Baseline:
         raise ValueError(f"it is about {data.samples} samples")
     try:
         stages = {
-            str(name): _entry(entry, data.samples) for name, entry in content["stages"].items()
+            _text(name): _entry(entry, data.samples) for name, entry in content["stages"].items()
         }
     except zlib.error as error:
         raise ValueError(f"a stage's answers are damaged: {error}") from error
-    files = {str(name): _texts(parts) for name, parts in content["files"].items()}
+    files = {_text(name): _texts(parts) for name, parts in content["files"].items()}
     return Baseline(
         data,
-        str(content["metric"]),
+        _text(content["metric"]),
         stages,
         files,
         _texts(content["context"]),
-        str(content["cpu"]),
+        _text(content["cpu"]),
     )
 
 
 def _texts(content: Any) -> dict[str, str]:
-    return {str(name): str(value) for name, value in content.items()}
+    return {_text(name): _text(value) for name, value in content.items()}
+
+
+def _text(content: Any) -> str:
+    """A text that a message may have to name."""
+    text = str(content)
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"a name or value in it has {len(text):,} characters")
+    return text
 
 
 def _entry(content: Any, samples: int) -> Entry:
-    artefact, sha256 = str(content["artefact"]), str(content["sha256"])
+    artefact, sha256 = _text(content["artefact"]), _text(content["sha256"])
     outputs = _unpacked(content["outputs"], "<u4", samples)
-    values = {str(name): float(value) for name, value in content["values"].items()}
+    values = {_text(name): float(value) for name, value in content["values"].items()}
     facts, placement = _texts(content["facts"]), _texts(content["placement"])
     if "score" in content:
         score = float(content["score"])

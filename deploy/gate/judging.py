@@ -100,7 +100,7 @@ def _stages(context: Context) -> Iterator[Finding]:
 def _gone(name: str, value: float) -> Finding:
     """A stage of the baseline that was not run."""
     forget = f"edgeq gate --update --forget '{name}'"
-    why, missing, hint = "", False, f"name its artefact and its target, or forget it: {forget}"
+    why, missing, hint = "", False, f"put it back among the stages, or forget it: {forget}"
     try:
         state = availability(load_target(name.rpartition(" @ ")[2]))
     except EdgeqError as error:
@@ -159,32 +159,39 @@ def expected(
 
     What was not run is never let pass.
     """
-    met: set[int] = set()
     found = []
     for each in findings:
-        place = next(
-            (
-                i
-                for i, one in enumerate(known)
-                if one.rule in (each.rule, each.rule.partition(".")[0])
-                and matches(each.stage, (one.stage,))
-            ),
-            None,
-        )
+        place = next((i for i, one in enumerate(known) if _meets(one, each)), None)
         if place is None or each.outcome not in ("fail", "inconclusive"):
             found.append(each)
             continue
-        met.add(place)
         one = known[place]
         if today > one.until:
-            over = f"; it was expected until {one.until}: {one.reason}"
+            over = (
+                f"; it was expected to fail until {one.until} ({one.reason}), and that day is over"
+            )
             found.append(replace(each, message=each.message + over))
         else:
             told = f"{each.message}; expected until {one.until}: {one.reason}"
             found.append(replace(each, outcome="expected-failure", message=told, reason=one.reason))
-    remarks = [
-        f"line {one.line}: {one.rule} on {one.stage} is expected to fail and does not; delete it"
-        for i, one in enumerate(known)
-        if i not in met
-    ]
-    return found, remarks
+    return found, [said for one in known if (said := _idle(one, findings))]
+
+
+def _meets(one: Expected, finding: Finding) -> bool:
+    """Whether it is about a finding."""
+    return one.rule in (finding.rule, finding.rule.partition(".")[0]) and matches(
+        finding.stage, (one.stage,)
+    )
+
+
+def _idle(one: Expected, findings: Sequence[Finding]) -> str:
+    """What is to be said of an expectation that lets nothing pass; empty where it may yet."""
+    met = [each for each in findings if _meets(one, each)]
+    if not met:
+        return f"line {one.line}: no rule was judged as {one.rule} on {one.stage}; correct it"
+    if all(each.outcome == "pass" for each in met):
+        return (
+            f"line {one.line}: {one.rule} on {one.stage} is expected to fail and does not; delete "
+            "the [[expect]]"
+        )
+    return ""

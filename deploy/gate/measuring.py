@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.audit import audit
-from edgeq.deploy.evaluation.chain import Pair, chain
+from edgeq.deploy.evaluation.chain import Pair, chain, files_of
 from edgeq.deploy.evaluation.compare import compare, shorten
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.profile import profile_each
@@ -160,6 +160,8 @@ def stages_of(config: GateConfig) -> tuple[Pair, ...]:
                 hint="write artefact @ target, such as net.onnx @ ort-cpu",
             )
         targets = (*targets, target)
+    if config.stages:
+        _require_staged(config)
     pairs = chain(config.artefacts, tuple(dict.fromkeys(targets)))
     if not config.stages:
         return pairs
@@ -171,6 +173,18 @@ def stages_of(config: GateConfig) -> tuple[Pair, ...]:
             known = ", ".join(f"{names[pair.artefact]} @ {pair.target}" for pair in pairs)
             raise UsageError(f"{stage!r} is no stage of these artefacts", hint=f"known: {known}")
     return tuple(kept)
+
+
+def _require_staged(config: GateConfig) -> None:
+    """Return where every artefact has a stage: one without any would be judged by nothing."""
+    staged = {stage.rpartition(" @ ")[0] for stage in config.stages}
+    for name in shorten(files_of(config.artefacts)).values():
+        if name not in staged:
+            raise UsageError(
+                f"{name} is among the artefacts, and no stage runs it",
+                hint=f'add a stage such as "{name} @ TARGET", or take it out of the artefacts and '
+                f"out of the baseline: edgeq gate --update --forget '{name} @ *'",
+            )
 
 
 def measure(

@@ -94,21 +94,27 @@ class Delta:
     """How a figure of a stage changed since the baseline.
 
     Attributes:
-        stage: ``artefact @ target``.
+        stage: ``artefact @ target``; a file's name where it is about what is in the file.
         metric: the name of the figure, as in :attr:`StageValues.values`.
         before: in the baseline; None where the stage or the figure is new.
         now: in this run; None where it is gone.
+        share: whether it is a fraction that people read in per cent.
     """
 
     stage: str
     metric: str
     before: float | None
     now: float | None
+    share: bool = False
 
     @property
     def change(self) -> float | None:
         """How much it grew; None where one of the two is not known."""
         return None if self.before is None or self.now is None else self.now - self.before
+
+    def told(self, value: float) -> str:
+        """One of its figures, for people."""
+        return f"{100 * value:.2f} %" if self.share else f"{value:.6g}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -192,9 +198,9 @@ class GateResult(Tabular):
                     each.rule,
                     each.stage,
                     each.outcome,
-                    _figure(each.baseline),
-                    _figure(each.measured),
-                    _figure(each.limit),
+                    _figure(each.baseline, each.unit),
+                    _figure(each.measured, each.unit),
+                    _figure(each.limit, each.unit),
                     each.message,
                 )
                 for each in self.findings
@@ -229,5 +235,5 @@ def _error_of(complaints: Sequence[Finding]) -> EdgeqError:
     return (TargetError if missing else Inconclusive)(what, hint=hint)
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+def _figure(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.6g} {unit}".rstrip()

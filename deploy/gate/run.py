@@ -23,7 +23,14 @@ from edgeq.deploy.gate.measuring import make_artefacts, measure, stages_of
 from edgeq.deploy.gate.reading import rules_changed
 from edgeq.deploy.gate.result import Finding, GateResult, StageValues, outcome_of
 from edgeq.deploy.gate.revision import commit_of, read_at
-from edgeq.deploy.gate.updating import deltas, require_plausible, require_run, updated
+from edgeq.deploy.gate.updating import (
+    deltas,
+    files_changed,
+    require_plausible,
+    require_run,
+    updated,
+)
+from edgeq.deploy.gate.words import in_own_words
 from edgeq.deploy.inputs import load_data
 from edgeq.deploy.lint.run import require_known
 from edgeq.errors import ArtefactError, EdgeqError, UsageError
@@ -43,6 +50,7 @@ _NOT_KEPT = ("latency", "speed_up", "drift", "lint")
 """Rules of whose figures a baseline keeps nothing."""
 
 
+@in_own_words
 def gate(
     config: GateConfig,
     *,
@@ -89,7 +97,7 @@ def gate(
     return _result(
         measured,
         findings,
-        deltas(baseline, now),
+        deltas(baseline, now, measured),
         where,
         config,
         (
@@ -101,6 +109,7 @@ def gate(
     )
 
 
+@in_own_words
 def update(
     config: GateConfig,
     *,
@@ -150,10 +159,10 @@ def update(
     return _result(
         measured,
         None,
-        deltas(before, made),
+        deltas(before, made, measured),
         str(config.baseline),
         config,
-        measured.observed.comparison.remarks,
+        (*measured.observed.comparison.remarks, *files_changed(before, made)),
     )
 
 

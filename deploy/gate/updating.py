@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.config import matches
-from edgeq.deploy.gate.judges.fall import fall_of
+from edgeq.deploy.gate.judges.fall import fall_of, in_its_unit, unit_of
+from edgeq.deploy.gate.judges.files import told
+from edgeq.deploy.gate.numbers import changes
 from edgeq.deploy.gate.result import Delta
 from edgeq.deploy.guessing import like_guessing
 from edgeq.errors import Inconclusive, UsageError
 from edgeq.results import require_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgeq.deploy.gate.baseline import Baseline
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.measuring import Measured
+    from edgeq.deploy.gate.numbers import Change
     from edgeq.results import Failure
+
+_SHARES = {"accuracy", "agreement", "integer_share"}
 
 
 def require_plausible(measured: Measured, classes: int) -> None:
@@ -121,21 +126,58 @@ def _worse(context: Context, chosen: Sequence[str]) -> list[str]:
             continue
         fall = fall_of(context, stage, then)
         if fall is None or fall.amount > allowed:
-            amount = "" if fall is None else f" by {fall.amount:.2f}"
-            found.append(f"{stage.name} is worse{amount} than the baseline's {then.value:.4g}")
+            amount = "" if fall is None else f" by {fall.amount:.2f} {unit_of(stage.score)}"
+            value = in_its_unit(stage.score, then.value)
+            found.append(f"{stage.name} is worse{amount} than the baseline's {value}")
     return found
 
 
-def deltas(before: Baseline | None, now: Baseline) -> tuple[Delta, ...]:
-    """Every figure that is another one, stages that are new or gone too."""
+def deltas(before: Baseline | None, now: Baseline, measured: Measured) -> tuple[Delta, ...]:
+    """Every figure that is another one, stages that are new or gone too; then the files' parts."""
     old = {} if before is None else before.stages
+    shares = _SHARES | {
+        name
+        for stage in measured.observed.comparison.stages
+        if stage.score is not None and stage.score.percent
+        for name in (stage.score.name, *stage.score.further)
+    }
     found = []
     for name in {**old, **now.stages}:
         sides = [each.get(name) for each in (old, now.stages)]
         figures = [{} if entry is None else entry.values for entry in sides]
         found += [
-            Delta(name, metric, figures[0].get(metric), figures[1].get(metric))
+            Delta(name, metric, figures[0].get(metric), figures[1].get(metric), metric in shares)
             for metric in {**figures[0], **figures[1]}
             if figures[0].get(metric) != figures[1].get(metric)
         ]
+    found += [
+        Delta(file, "parts with other numbers", 0.0, float(len(parts)))
+        for file, (_, parts) in _other_files(before, now).items()
+        if parts
+    ]
     return tuple(found)
+
+
+def files_changed(before: Baseline | None, now: Baseline) -> Iterator[str]:
+    """What each file has otherwise than in the baseline, a sentence each."""
+    for file, (then, parts) in _other_files(before, now).items():
+        yield f"{file} is another file: " + (
+            told(parts, then) if parts else "it has other bytes, and the same numbers"
+        )
+
+
+def _other_files(
+    before: Baseline | None, now: Baseline
+) -> dict[str, tuple[Mapping[str, str], list[Change]]]:
+    """Files that both hold and that are others now: what was in it, and what changed."""
+    if before is None:
+        return {}
+    then, new = (
+        {(entry.artefact, entry.sha256) for entry in each.stages.values()} for each in (before, now)
+    )
+    known = {file for file, _ in then}
+    return {
+        file: (before.numbers.get(file, {}), changes(before.numbers.get(file, {}), parts))
+        for file, parts in now.numbers.items()
+        if file in known and any(each[0] == file for each in new - then)
+    }

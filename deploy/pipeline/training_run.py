@@ -177,11 +177,12 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
         _show_score(result, scored, as_json=as_json)
         return
     low, high = wilson(result.test_correct, result.test_total)
+    correct, total = result.test_correct, result.test_total
+    test = {"correct": correct, "total": total, "low": low, "high": high}
+    _write_json(result, test, printed=as_json)
     if as_json:
-        correct, total = result.test_correct, result.test_total
-        _write_json(result, {"correct": correct, "total": total, "low": low, "high": high})
         return
-    share = result.test_correct / result.test_total
+    share = correct / total
     console.write(
         f"{result.recipe.name}: test accuracy {100 * share:.2f} % (95 % interval "
         f"{100 * low:.2f} – {100 * high:.2f}), "
@@ -193,8 +194,8 @@ def show(result: TrainingResult | GraphResult, *, as_json: bool) -> None:
 def _show_score(result: TrainingResult | GraphResult, scored: Score, *, as_json: bool) -> None:
     from edgeq.deploy.report.values import score
 
+    _write_json(result, scored, printed=as_json)
     if as_json:
-        _write_json(result, scored)
         return
     worst = scored.worst()
     at_worst = f", worst {worst[0]} {score(scored, worst[1])}" if worst else ""
@@ -205,7 +206,7 @@ def _show_score(result: TrainingResult | GraphResult, scored: Score, *, as_json:
     )
 
 
-def _write_json(result: TrainingResult | GraphResult, test: object) -> None:
+def _write_json(result: TrainingResult | GraphResult, test: object, *, printed: bool) -> None:
     console.write_json(
         "train",
         {
@@ -217,6 +218,7 @@ def _write_json(result: TrainingResult | GraphResult, test: object) -> None:
             "seconds": result.seconds,
             "history": result.history,
         },
+        printed=printed,
     )
 
 

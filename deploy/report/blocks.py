@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.markup import NOTHING, Content, Markup, element, join
+from edgeq.deploy.report.markup import NOTHING, Content, Markup, breakable, element, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,9 +58,11 @@ def table(
     body = []
     for row in rows[:MOST_ROWS]:
         cells = [
-            element("th", row[n], scope="row")
+            element("th", _broken(row[n]), scope="row")
             if n == 0
-            else element("td", row[n], class_="text" if n < words else None)
+            else element("td", _broken(row[n]), class_="text")
+            if n < words
+            else element("td", row[n])
             for n in full
         ]
         body.append(element("tr", *cells))
@@ -83,6 +85,11 @@ def table(
         role="region",
         aria_label=caption,
     )
+
+
+def _broken(cell: Content) -> Content:
+    """A cell of words, which may be broken after the separators of a name."""
+    return breakable(cell) if isinstance(cell, str) and not isinstance(cell, Markup) else cell
 
 
 def folded(summary: Content, *content: Content, open_: bool = False) -> Markup:

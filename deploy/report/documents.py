@@ -30,7 +30,7 @@ class Document:
 
     Attributes:
         kind: the command: ``compare``, ``profile``.
-        label: what to call it: the folder or file it was read from.
+        label: what to call it: the folder or file it was read from; empty for the one of a page.
         content: the document, as JSON holds it.
         created: when it was made, ISO 8601; empty where it is not known.
         command: the command line that makes it again; empty where it is not known.
@@ -38,6 +38,7 @@ class Document:
         titles: sample to its true class.
         answers: stage to what it answers to samples that changed.
         graphs: artefact to its operators, as :class:`edgeq.deploy.report.graphs.Node`.
+        layers: of a calibration, in their order: ranges and distributions.
         inside: whether it lies in another document, which speaks for it.
     """
 
@@ -50,6 +51,7 @@ class Document:
     titles: Mapping[int, str] = field(default_factory=dict)
     answers: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     graphs: Mapping[str, Sequence[Mapping[str, Json]]] = field(default_factory=dict)
+    layers: Sequence[Mapping[str, Json]] = ()
     inside: bool = False
 
     @property
@@ -59,6 +61,10 @@ class Document:
             self.kind, self.kind
         )
         return mapping(self.content.get(name)) or self.content
+
+    def titled(self, words: str) -> str:
+        """The caption of something that it holds."""
+        return f"{self.label}: {words}" if self.label else f"{words[:1].upper()}{words[1:]}"
 
 
 def read(path: Path) -> list[Document]:
@@ -141,6 +147,7 @@ class _Drawn(TypedDict):
     titles: Mapping[int, str]
     answers: Mapping[str, Mapping[int, str]]
     graphs: Mapping[str, Sequence[Mapping[str, Json]]]
+    layers: Sequence[Mapping[str, Json]]
 
 
 def _drawn(beside: Mapping[str, Json]) -> _Drawn:
@@ -151,6 +158,7 @@ def _drawn(beside: Mapping[str, Json]) -> _Drawn:
             name: _by_sample(said) for name, said in mapping(beside.get("answers")).items()
         },
         "graphs": {name: records(nodes) for name, nodes in mapping(beside.get("graphs")).items()},
+        "layers": records(beside.get("layers")),
     }
 
 
@@ -253,6 +261,8 @@ def figure_name(stages: Sequence[Mapping[str, Json]]) -> str:
 
 def parts(document: Document) -> list[Document]:
     """A document and those that lie in it: a demo holds comparisons and profiles."""
+    if document.kind == "calibrate" and document.content.get("held_back"):
+        return [document, replace(held_back(document), inside=True)]
     if document.kind != "demo":
         return [document]
     report = document.main
@@ -280,6 +290,12 @@ def parts(document: Document) -> list[Document]:
         content = {"profiles": report["profiles"], "machine": report.get("machine")}
         found.append(replace(document, kind="profile", content=content, inside=True))
     return found
+
+
+def held_back(document: Document) -> Document:
+    """The comparison of a float network and the calibrated one that a calibration holds."""
+    comparison: dict[str, Json] = {"comparison": document.content.get("held_back")}
+    return replace(document, kind="compare", content=comparison)
 
 
 def of_kind(documents: Sequence[Document], *kinds: str) -> Iterator[Document]:

@@ -6,12 +6,13 @@ Each document is judged by what it says itself; nothing is measured here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from edgeq.deploy.report import commands
 from edgeq.deploy.report.documents import (
     figure,
     figure_name,
+    held_back,
     mapping,
     number,
     records,
@@ -20,79 +21,20 @@ from edgeq.deploy.report.documents import (
     texts,
     whole,
 )
+from edgeq.deploy.report.made import MADE
 from edgeq.deploy.report.values import decibels, milliseconds
+from edgeq.deploy.report.verdict import ORDER, Verdict
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeq.deploy.report.documents import Document
+    from edgeq.deploy.report.verdict import Headlines
     from edgeq.plain import Json
 
-ORDER = ("bad", "look", "good", "none")
-"""Lights, the most urgent first; what is not judged says nothing about what is."""
 LOW_SQNR_DB = 20.0
 """Below it an output without classes is worth a look: a tenth of the signal is error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Light:
-    """What one document says of one stage.
-
-    Attributes:
-        state: ``good``, ``look``, ``bad`` or ``none``.
-        words: why, in a few words.
-    """
-
-    state: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to do next.
-
-    Attributes:
-        what: a sentence.
-        rank: less is more urgent.
-    """
-
-    what: str
-    rank: int
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What a page says first.
-
-    Attributes:
-        state: the light of the whole.
-        headline: a sentence.
-        sentences: what else is most important.
-        lights: what is said of each stage, in the order they were met.
-        steps: what to do next, the most urgent first.
-        expected: failures that are expected, a line each kind.
-    """
-
-    state: str = "none"
-    headline: str = ""
-    sentences: list[str] = field(default_factory=list)
-    lights: dict[str, list[Light]] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    expected: list[str] = field(default_factory=list)
-
-    def say(self, stage: str, state: str, words: str) -> None:
-        """Add a light."""
-        self.lights.setdefault(stage, []).append(Light(state, words))
-
-    def do(self, what: str, rank: int) -> None:
-        """Add a step, once."""
-        if what and all(step.what != what for step in self.steps):
-            self.steps.append(Step(what, rank))
-
-    def worst(self, stage: str) -> str:
-        """The most urgent light of a stage."""
-        return min((light.state for light in self.lights[stage]), key=ORDER.index)
 
 
 def judge(documents: Sequence[Document]) -> Verdict:
@@ -116,11 +58,7 @@ def judge(documents: Sequence[Document]) -> Verdict:
     return found
 
 
-_Headlines: TypeAlias = "Iterator[tuple[int, str, str]]"
-"""How important, the light, and the sentence."""
-
-
-def _gate(document: Document, found: Verdict) -> _Headlines:
+def _gate(document: Document, found: Verdict) -> Headlines:
     gate = document.main
     outcome = text(gate.get("outcome"))
     findings = records(gate.get("findings"))
@@ -157,7 +95,7 @@ def _gate(document: Document, found: Verdict) -> _Headlines:
 _PASSES = ("pass", "expected-failure")
 
 
-def _why(document: Document, found: Verdict) -> _Headlines:
+def _why(document: Document, found: Verdict) -> Headlines:
     why = document.main
     causes = records(why.get("causes"))
     states = {"WRONG": "bad", "unknown": "look"}
@@ -175,7 +113,14 @@ def _why(document: Document, found: Verdict) -> _Headlines:
         yield 1, "good", "No operator does anything but round as it should"
 
 
-def _compare(document: Document, found: Verdict) -> _Headlines:
+def _calibrate(document: Document, found: Verdict) -> Headlines:
+    """What the integers cost, as a comparison with float tells; and the layer that costs most."""
+    if document.content.get("held_back"):
+        yield from _compare(held_back(document), found)
+    yield from MADE["calibrate"](document, found)
+
+
+def _compare(document: Document, found: Verdict) -> Headlines:
     comparison = document.main
     stages = records(comparison.get("stages"))
     reference = text(comparison.get("reference"))
@@ -206,13 +151,14 @@ def _compare(document: Document, found: Verdict) -> _Headlines:
     on = f"on {counted(samples, 'sample')} of {text(comparison.get('data'))}"
     flipped = max(stages, key=lambda each: whole(each.get("changed")) or 0, default=None)
     if flipped is not None and whole(flipped.get("changed")):
-        first = text(base.get("artefact"))
-        files = dict.fromkeys((first, text(flipped.get("artefact"))))
-        found.do(
-            f"Ask for the cause of the changed answers: edgeq why {' '.join(files)} "
-            f"--data {text(comparison.get('data'))} --target {text(flipped.get('target'))}",
-            2,
+        pair = (base, flipped)
+        command = commands.why(
+            document,
+            [text(each.get("artefact")) for each in pair],
+            [text(each.get("target")) for each in pair],
+            text(comparison.get("data")),
         )
+        found.do("Ask for the cause of the changed answers", 2, command)
     if bad:
         yield (
             2,
@@ -291,7 +237,7 @@ def _failures(failures: Sequence[Mapping[str, Json]], found: Verdict) -> None:
             found.do(f"{stage_name(each)}: {text(each.get('hint'))}", 1)
 
 
-def _survey(document: Document, found: Verdict) -> _Headlines:
+def _survey(document: Document, found: Verdict) -> Headlines:
     survey = document.main
     rows = records(survey.get("rows"))
     against, samples = text(survey.get("reference")), int(number(survey.get("samples")) or 0)
@@ -324,7 +270,7 @@ def _survey(document: Document, found: Verdict) -> _Headlines:
     )
 
 
-def _profile(document: Document, found: Verdict) -> _Headlines:
+def _profile(document: Document, found: Verdict) -> Headlines:
     profiles = records(document.main.get("profiles"))
     measured = [each for each in profiles if text(each.get("kind")) == "measured"]
     for each in profiles:
@@ -371,7 +317,7 @@ def _time_light(name: str, profile: Mapping[str, Json], found: Verdict) -> None:
         found.say(name, "none", "time not to be trusted")
 
 
-def _lint(document: Document, found: Verdict) -> _Headlines:
+def _lint(document: Document, found: Verdict) -> Headlines:
     total = {"error": 0, "warning": 0, "note": 0}
     for report in records(document.main.get("files")):
         findings = records(report.get("findings"))
@@ -391,7 +337,7 @@ def _lint(document: Document, found: Verdict) -> _Headlines:
     yield 4, state, f"Lint: {told or 'nothing found'}"
 
 
-def _bounds(document: Document, found: Verdict) -> _Headlines:
+def _bounds(document: Document, found: Verdict) -> Headlines:
     bounds = document.main
     bits = whole(document.content.get("accumulator_bits"))
     name = text(bounds.get("file"))
@@ -425,16 +371,17 @@ def _bounds(document: Document, found: Verdict) -> _Headlines:
                 yield 1, "bad", f"{stage} is beyond its bound on {counted(beyond, 'sample')}"
 
 
-def _diff(document: Document, found: Verdict) -> _Headlines:
+def _diff(document: Document, found: Verdict) -> Headlines:
     differences = records(document.main.get("differences"))
     if document.content.get("equal"):
         yield 1, "good", "The files hold the same numbers"
     else:
         yield 1, "look", f"The files hold other numbers: {counted(len(differences), 'difference')}"
-        found.do("Ask whether it changes what is computed: edgeq why, with both files", 3)
+        what = "See what that does to the answers, with your data in the place of NAME"
+        found.do(what, 3, text(document.content.get("next")))
 
 
-def _emulate(document: Document, found: Verdict) -> _Headlines:
+def _emulate(document: Document, found: Verdict) -> Headlines:
     emulation = document.main
     counts = mapping(emulation.get("counts"))
     wrong = whole(counts.get("wrong")) or 0
@@ -446,7 +393,7 @@ def _emulate(document: Document, found: Verdict) -> _Headlines:
     yield 1, state, f"{name}: {words}"
 
 
-def _demo(document: Document, found: Verdict) -> _Headlines:
+def _demo(document: Document, found: Verdict) -> Headlines:
     states = texts(document.main.get("states"))
     for rank, line in enumerate(texts(document.main.get("verdict"))):
         name, _, words = line.partition(": ")
@@ -470,4 +417,6 @@ _RULES = {
     "bounds": _bounds,
     "diff": _diff,
     "emulate": _emulate,
+    **MADE,
+    "calibrate": _calibrate,
 }

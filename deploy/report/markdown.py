@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.blocks import SIGNS, WORDS
-from edgeq.deploy.report.findings import ORDER, judge
+from edgeq.deploy.report.findings import judge
 from edgeq.deploy.report.sections.history import subjects_of
+from edgeq.deploy.report.verdict import FIRST_STEPS, ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.deploy.report.documents import Document
+    from edgeq.deploy.report.verdict import Step
 
 _ACTING = "\\`*_{}[]<>()#+!|~&"
 
@@ -34,9 +37,23 @@ def render(documents: Sequence[Document], title: str) -> str:
     if verdict.expected:
         lines += ["", f"Expected: {plain('; '.join(verdict.expected))}"]
     if verdict.steps:
+        first = verdict.steps[:FIRST_STEPS]
         lines += ["", "## Do next", ""]
-        lines += [f"{n}. {plain(step.what)}" for n, step in enumerate(verdict.steps, start=1)]
+        lines += [f"{n}. {_step(step)}" for n, step in enumerate(first, start=1)]
     return "\n".join(lines) + "\n"
+
+
+def _step(step: Step) -> str:
+    command = code(step.command) if step.command else ""
+    return ": ".join(filter(None, (plain(step.what), command)))
+
+
+def code(text: str) -> str:
+    """Text as it is to be typed, on one line: nothing in it is read as Markdown."""
+    told = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", told)), default=0))
+    edge = " " if "`" in told else ""
+    return f"{fence}{edge}{told}{edge}{fence}"
 
 
 def _light(state: str) -> str:

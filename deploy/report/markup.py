@@ -5,12 +5,14 @@ A :class:`Markup` is markup already; anything else that becomes part of a page i
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_SEPARATOR = re.compile(r"((?:[./_:\\@-]|&amp;)+)(?=[^\s./_:\\@-])")
 _VOID = frozenset(("meta", "br", "img", "input", "line", "circle", "rect", "path", "use"))
 
 
@@ -36,6 +38,11 @@ def text(content: Content) -> Markup:
 def join(parts: Iterable[Content], between: str = "") -> Markup:
     """Several parts one after the other."""
     return Markup(escape(between).join(text(part) for part in parts))
+
+
+def breakable(words: str) -> Markup:
+    """Text whose names may go on in the next line after a separator, and nowhere else."""
+    return Markup(_SEPARATOR.sub(r"\1<wbr>", escape(words, quote=False)))
 
 
 def element(tag: str, *content: Content, **attributes: Attribute) -> Markup:

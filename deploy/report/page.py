@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.blocks import folded, light, listed
-from edgeq.deploy.report.findings import ORDER, judge
+from edgeq.deploy.report.findings import judge
 from edgeq.deploy.report.markup import NOTHING, Markup, element, join
 from edgeq.deploy.report.sections import (
     accuracy,
@@ -29,25 +29,29 @@ from edgeq.deploy.report.sections import (
     network,
     tradeoff,
 )
+from edgeq.deploy.report.sections.making import files, layers, training, trials
+from edgeq.deploy.report.verdict import FIRST_STEPS, ORDER
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeq.deploy.report.documents import Document
-    from edgeq.deploy.report.findings import Verdict
+    from edgeq.deploy.report.verdict import Step, Verdict
 
 FIRST_LIGHTS = 4
 """Stages that are seen without opening anything."""
 FIRST_SENTENCES = 2
-FIRST_STEPS = 3
 TITLES = {
     "bad": "Something is wrong",
     "look": "Worth a look",
     "good": "All good",
     "none": "Figures",
 }
-DRAWN = {"compare", "survey", "profile", "gate", "why", "lint", "bounds", "demo"}
+DRAWN = {
+    *("compare", "survey", "profile", "gate", "why", "lint", "bounds", "demo"),
+    *("calibrate", "export", "train", "check", "search", "sweep"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,12 @@ def _sections(
         Section("gate", "Gate", judgements.gate(newest)),
         Section("why", "Causes", judgements.why(newest)),
         Section("networks", "Networks", headline.section(newest)),
+        Section("trained", "Training", training.section(newest)),
+        Section("trials", "Trials", trials.section(newest)),
+        Section("files", "Files", files.section(newest)),
         Section("accuracy", "Accuracy by target", accuracy.section(newest, verdict)),
         Section("history", "Run by run", history.section(subjects)),
+        Section("layers", "Layers", layers.section(newest)),
         Section("drift", "Drift along depth", drift.section(newest)),
         Section("network", "The network", network.section(newest)),
         Section("flipped", "Changed answers", flips.section(newest)),
@@ -207,11 +215,14 @@ def _steps(verdict: Verdict) -> Markup:
     return element(
         "section",
         element("h2", "Do next"),
-        element("ol", *(element("li", step.what) for step in first), class_="steps"),
-        folded(f"{counted(len(rest), 'more step')}", listed(step.what for step in rest))
-        if rest
-        else NOTHING,
+        element("ol", *(element("li", _step(step)) for step in first), class_="steps"),
+        folded(f"{counted(len(rest), 'more step')}", listed(map(_step, rest))) if rest else NOTHING,
     )
+
+
+def _step(step: Step) -> Markup:
+    command = element("code", step.command) if step.command else NOTHING
+    return join([step.what, command], ": " if step.what and command else "")
 
 
 def _asset(name: str) -> str:

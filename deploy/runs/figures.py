@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.errors import UsageError
 from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
@@ -89,8 +90,15 @@ def compare_runs(runs: Sequence[Run]) -> RunComparison:
     """Hold the figures of runs against each other.
 
     Raises:
+        UsageError: they are of different commands, whose figures have nothing to do with another.
         ArtefactError: a document is missing or broken.
     """
+    commands = dict.fromkeys(run.manifest.command for run in runs)
+    if len(commands) > 1:
+        raise UsageError(
+            f"the runs are of different commands: {', '.join(commands)}",
+            hint="compare runs of one command; edgeq report shows others together on a page",
+        )
     all_figures = [dict(figures_of(run.document())) for run in runs]
     names = dict.fromkeys(name for figures in all_figures for name in figures)
     inputs = [{(each.name, each.sha256) for each in run.manifest.inputs} for run in runs]

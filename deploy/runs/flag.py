@@ -16,23 +16,21 @@ _RUN = Annotated[
         "document.",
     ),
 ]
-_HTML = Annotated[
-    Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Write what is found as a page, one file that needs no network; an earlier one is "
-        "replaced.",
-    ),
-]
+_PAGE = "Write what is found as a page, one file that needs no network; an earlier one is replaced."
 
 
-def with_run(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the flags; what cannot be written is refused before any work."""
+def with_run(command: Callable[..., None], *also: str) -> Callable[..., None]:
+    """Give a command the flags; what cannot be written is refused before any work.
+
+    Args:
+        command: the function behind it.
+        also: further names of ``--html``.
+    """
     signature = inspect.signature(command)
+    html_flag = Annotated[Path | None, typer.Option("--html", *also, metavar="FILE", help=_PAGE)]
     flags = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-        for name, kind in (("run", _RUN), ("html", _HTML))
+        for name, kind in (("run", _RUN), ("html", html_flag))
     ]
     others = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

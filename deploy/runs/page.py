@@ -57,7 +57,7 @@ def write_answer(
     drawings = json.loads(files[DRAWINGS]) if DRAWINGS in files else {}
     made = document_of(
         {"machine": record(fingerprint()), **document},
-        path.stem,
+        "",
         created=started.isoformat(timespec="seconds"),
         command=command,
         drawings=drawings,

@@ -91,11 +91,9 @@ def _show(recipe: Recipe | GraphRecipe, found: Sequence[TargetCheck], *, as_json
     from edgeq.deploy import console
     from edgeq.deploy.scheme_check.check import require
 
-    if as_json:
-        console.write_json(
-            "check", {"recipe": recipe, "targets": [_record(checked) for checked in found]}
-        )
-    else:
+    content = {"recipe": recipe, "targets": [_record(checked) for checked in found]}
+    console.write_json("check", content, printed=as_json)
+    if not as_json:
         for checked in found:
             console.write_table(
                 f"{recipe.name} on {checked.target}: {_title(checked)}",

@@ -20,6 +20,11 @@ Parameters = dict[str, "str | int | float | bool"]
 HERE = "here"
 """What stands for the folder of the sweep file in a step."""
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_NEEDED = {
+    "grid": "each parameter with its values, such as seed = [0, 1, 2]",
+    "cell": 'what is done for each of them, such as steps = ["train resnet8 --seed {seed} -o run"]',
+}
+"""The tables that a sweep cannot do without, and what stands in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +164,17 @@ def read_sweep(path: Path) -> Sweep:
         ArtefactError: it is missing or no TOML.
         UsageError: a table or a key is unknown, missing or of another type.
     """
-    content = read_toml(path, "sweep")
+    content = read_toml(path, "sweep file")
     _known(
         "a sweep",
         content,
         ("title", "grid", "repeat", "cell", "figures", "report", "stop", "search", "published"),
     )
+    for name, lines in _NEEDED.items():
+        if name not in content:
+            raise UsageError(
+                f"{path} has no table [{name}]", hint=f"add the line [{name}], and below it {lines}"
+            )
     grid = _grid(content.get("grid"))
     repeat = content.get("repeat", "seed" if "seed" in grid else "")
     check_text("repeat", repeat)
@@ -195,7 +205,11 @@ def read_sweep(path: Path) -> Sweep:
 
 def _table(what: str, content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise UsageError(f"the sweep has no table {what}", hint=f"begin one with a line {what}")
+        name = what.strip("[]")
+        raise UsageError(
+            f"{name} is {content!r}, which is no table",
+            hint=f"write a line [{name}], and its settings below it",
+        )
     return content
 
 

@@ -68,6 +68,11 @@ def channels_named(channels: Sequence[int], most: int = 6) -> str:
     )
 
 
+def with_hint(error: EdgeqError, hint: str) -> EdgeqError:
+    """The same error with another hint."""
+    return _restored(type(error), error.what, hint)
+
+
 def _restored(kind: type[EdgeqError], what: str, hint: str) -> EdgeqError:
     error = kind.__new__(kind)
     EdgeqError.__init__(error, what, hint=hint)

@@ -85,9 +85,9 @@ def compare(
 ) -> None:
     """Show which figures differ between runs.
 
-    Every number of their documents is compared by its place, so runs of one command compare best.
-    It says whether they read the same files and ran on the same processor; times of two machines
-    are not comparable.
+    Every number of their documents is compared by its place; runs of different commands are
+    refused. It says whether they read the same files and ran on the same processor; times of two
+    machines are not comparable.
     """
     from edgeq.deploy import console
     from edgeq.deploy.runs.figures import compare_runs

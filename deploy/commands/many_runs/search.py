@@ -263,9 +263,8 @@ def command(
             progress=advance,
             tell=console.note,
         )
-    if as_json:
-        console.write_json("search", found.content())
-    else:
+    console.write_json("search", found.content(), printed=as_json)
+    if not as_json:
         _show(found, source)
     if not found.trials:
         console.next_step("give the same command with --max-drop 0.5 for the least bytes within it")

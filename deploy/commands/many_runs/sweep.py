@@ -107,9 +107,9 @@ def command(
                 f"stopped; the cells that are done are kept in {folder}",
                 hint="the same command goes on from there",
             ) from None
-    if as_json:
-        console.write_json("sweep", {"folder": folder, "title": sweep.title, "result": found})
-    else:
+    content = {"folder": folder, "title": sweep.title, "result": found}
+    console.write_json("sweep", content, printed=as_json)
+    if not as_json:
         _show(sweep, found, folder)
     if not found.failures:
         console.next_step("with more parameters or seeds in the file, give the same command again")

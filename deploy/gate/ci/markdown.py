@@ -133,8 +133,12 @@ def _finding(each: Finding) -> tuple[str, ...]:
 
 
 def _delta(each: Delta) -> tuple[str, ...]:
-    change = "–" if each.change is None else f"{each.change:+.6g}"
-    figures = [text(figure(value)) for value in (each.before, each.now)]
+    grown = each.change
+    sign = "+" if grown is not None and grown >= 0 else ""
+    change = "–" if grown is None else f"{sign}{each.told(grown)}"
+    figures = [
+        text("–" if value is None else each.told(value)) for value in (each.before, each.now)
+    ]
     return text(each.stage), text(each.metric), *figures, text(change)
 
 

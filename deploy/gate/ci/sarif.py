@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.ci.annotations import fingerprint
-from edgeq.deploy.gate.ci.told import line, paragraphs, place
+from edgeq.deploy.gate.ci.told import line, place, sentences
 from edgeq.deploy.lint.sarif import location, log
 from edgeq.plain import to_plain
 
@@ -48,7 +48,7 @@ def _result(result: GateResult, finding: Finding, index: int) -> dict[str, objec
         "ruleId": line(finding.rule),
         "ruleIndex": index,
         "level": _LEVELS[finding.outcome],
-        "message": {"text": " ".join(paragraphs(finding)) or line(finding.rule)},
+        "message": {"text": sentences(finding) or line(finding.rule)},
         "locations": [location(file, line(finding.stage), start=number)],
         "partialFingerprints": {"edgeqGate/v1": fingerprint(finding)},
         "properties": to_plain(

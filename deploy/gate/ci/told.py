@@ -39,6 +39,11 @@ def paragraphs(finding: Finding) -> list[str]:
     return [line(part) for part in parts if part]
 
 
+def sentences(finding: Finding) -> str:
+    """The same in one line."""
+    return " ".join(f"{part.rstrip('.')}." for part in paragraphs(finding))
+
+
 def message(finding: Finding) -> str:
     """What is the matter, without the stage, which every format tells in a place of its own."""
     return line(finding.message.removeprefix(f"{finding.stage}: "))

@@ -13,7 +13,10 @@ from edgeq.deploy.gate.judges.fall import (
     drop_between,
     fall_of,
     figures,
+    in_its_unit,
+    is_share,
     paired_fall,
+    scaled,
     too_few,
     unit_of,
     value_of,
@@ -80,7 +83,7 @@ def _judged(
             "max_drop",
             stage.name,
             _OUTCOMES[worse],
-            f"{told}; {allowed:g} may be lost"
+            f"{told}; {allowed:g} {unit_of(stage.score)} may be lost"
             + (too_few(needed, fall.samples) if worse is None else ""),
             metric=context.metric,
             samples=ids if worse is not False else (),
@@ -97,7 +100,7 @@ def _judged(
             "equivalent_within",
             stage.name,
             "inconclusive" if alike is None else "pass" if alike else "fail",
-            f"{told}; it {word[alike]} within {margin:g}"
+            f"{told}; it {word[alike]} within {margin:g} {unit_of(stage.score)}"
             + (too_few(needed, fall.samples) if alike is None else ""),
             metric=context.metric,
             samples=() if alike else ids,
@@ -144,6 +147,7 @@ def _at_least(rule: Rule, context: Context) -> Iterator[Finding]:
             interval = wilson(round(value * samples), samples)
         else:
             interval = stage.score.interval or (value, value)
+        factor = 100.0 if is_share(stage.score) else 1.0
         beyond = interval[1] < least if sign > 0 else interval[0] > least
         good = sign * value >= sign * least - 1e-12
         needed = (
@@ -162,11 +166,12 @@ def _at_least(rule: Rule, context: Context) -> Iterator[Finding]:
             "min",
             stage.name,
             "pass" if good else "fail" if beyond else "inconclusive",
-            f"{context.metric} is {value:.4g}, {least:g} is asked for"
+            f"{context.metric} is {in_its_unit(stage.score, value)}, "
+            f"{in_its_unit(stage.score, least)} is asked for"
             + ("" if good or beyond else too_few(needed, samples)),
             metric=context.metric,
-            measured=value,
-            interval=interval,
+            **scaled(stage.score, measured=value, limit=least),
+            interval=(factor * interval[0], factor * interval[1]),
             samples_needed=needed if not beyond else None,
         )
 
@@ -198,7 +203,7 @@ def _worst(rule: Rule, context: Context, setting: str) -> Iterator[Finding]:
             stage.name,
             outcome,
             f"the worst {noun}, {name}, lost {fall.amount:.2f} points on "
-            f"{counted(fall.samples, 'sample')}; {allowed:g} may be lost"
+            f"{counted(fall.samples, 'sample')}; {allowed:g} points may be lost"
             + (too_few(needed, fall.samples) if outcome == "inconclusive" else ""),
             metric=f"{context.metric} of {noun} {name}",
             **figures(
@@ -255,12 +260,11 @@ def metric(rule: Rule, context: Context) -> Iterator[Finding]:
                 "max_drop",
                 stage.name,
                 "pass" if within(fall, allowed) else "fail",
-                f"{name} was {before:.4g} and is {now:.4g}: worse by {fall:.2f}, "
-                f"{allowed:g} are allowed",
+                f"{name} was {in_its_unit(stage.score, before)} and is "
+                f"{in_its_unit(stage.score, now)}: worse by {fall:.2f} {unit_of(stage.score)}, "
+                f"{allowed:g} {unit_of(stage.score)} are allowed",
                 metric=name,
-                measured=now,
-                baseline=before,
-                unit=unit_of(stage.score),
+                **scaled(stage.score, measured=now, baseline=before),
             )
         if least is not None:
             yield finding(
@@ -268,8 +272,8 @@ def metric(rule: Rule, context: Context) -> Iterator[Finding]:
                 "min",
                 stage.name,
                 "pass" if now >= least else "fail",
-                f"{name} is {now:.4g}, {least:g} is asked for",
+                f"{name} is {in_its_unit(stage.score, now)}, "
+                f"{in_its_unit(stage.score, least)} is asked for",
                 metric=name,
-                measured=now,
-                baseline=before,
+                **scaled(stage.score, measured=now, baseline=before, limit=least),
             )

@@ -59,7 +59,9 @@ def agreement(rule: Rule, context: Context) -> Iterator[Finding]:
             "pass" if good else "fail" if p <= levels.alpha else "inconclusive",
             f"{100 * stage.agreement:.2f} % of the answers are those of {comparison.reference}, "
             f"{100 * least:g} % are asked for",
-            measured=stage.agreement,
+            measured=100 * stage.agreement,
+            limit=100 * least,
+            unit="%",
             samples=() if good else stage.flipped,
             samples_needed=needed,
         )

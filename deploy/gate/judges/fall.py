@@ -169,7 +169,7 @@ def figures(
         allowed: how much worse it may be; the limit is the figure of then less that.
         score: what was measured; None for accuracy.
     """
-    percent = score is None or score.percent
+    percent = is_share(score)
     sign = 1 if score is None or score.higher_is_better else -1
     step = sign * (1.0 if percent else abs(then) / 100)
     scale = 100.0 if percent else 1.0
@@ -192,7 +192,27 @@ def value_of(context: Context, stage: Stage) -> float:
 
 def unit_of(score: Score | None) -> str:
     """Of the amount of a fall."""
-    return "points" if score is None or score.percent else "%"
+    return "points" if is_share(score) else "%"
+
+
+def is_share(score: Score | None) -> bool:
+    """Whether a figure is a fraction that people read in per cent; an accuracy is one."""
+    return score is None or score.percent
+
+
+def in_its_unit(score: Score | None, value: float) -> str:
+    """A figure for a sentence."""
+    if is_share(score):
+        return f"{100 * value:.2f} %"
+    return f"{value:.4g} {score.unit if score is not None else ''}".rstrip()
+
+
+def scaled(score: Score | None, **figures: float | None) -> dict[str, Any]:
+    """Fields of a finding in the unit of the figure, with that unit."""
+    factor = 100.0 if is_share(score) else 1.0
+    unit = "%" if is_share(score) else score.unit if score is not None else ""
+    told = {name: None if value is None else factor * value for name, value in figures.items()}
+    return {**told, "unit": unit}
 
 
 def too_few(needed: int | None, samples: int) -> str:

@@ -63,7 +63,8 @@ def _gap(rule: Rule, context: Context, stage: Stage, first: Stage) -> Iterator[F
             "max",
             stage.name,
             "inconclusive" if worse is None else "fail" if worse else "pass",
-            f"it is {now.amount:.2f} below {first.name}, {most:g} is allowed"
+            f"it is {now.amount:.2f} {unit_of(stage.score)} below {first.name}, {most:g} "
+            f"{unit_of(stage.score)} are allowed"
             + (too_few(needed, now.samples) if worse is None else ""),
             metric="gap to float",
             measured=now.amount,
@@ -111,11 +112,13 @@ def _growth(
         "max_growth",
         stage.name,
         "pass" if good else "fail" if sure else "inconclusive",
-        f"its gap to {first.name} was {before:.2f} and is {now.amount:.2f}; it may grow by "
-        f"{growth:g}" + ("" if good or sure else "; too few samples tell"),
+        f"its gap to {first.name} was {before:.2f} and is {now.amount:.2f} "
+        f"{unit_of(stage.score)}; it may grow by {growth:g}"
+        + ("" if good or sure else "; too few samples tell"),
         metric="gap to float",
         measured=now.amount,
         baseline=before,
-        interval=interval,
+        limit=before + growth,
+        interval=None if interval is None else (before + interval[0], before + interval[1]),
         unit=unit_of(stage.score),
     )

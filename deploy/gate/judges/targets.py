@@ -107,6 +107,7 @@ def integer_share(rule: Rule, context: Context) -> Iterator[Finding]:
         placed = context.measured.placements[stage.name]
         floats = [name for name, where in placed.items() if where.startswith("float")]
         entry = context.baseline.stages.get(stage.name)
+        then = None if entry is None else entry.values.get("integer_share")
         good = share >= least
         pair = context.measured.pairs[stage.name]
         yield finding(
@@ -116,8 +117,10 @@ def integer_share(rule: Rule, context: Context) -> Iterator[Finding]:
             "pass" if good else "fail",
             f"{100 * share:.2f} % of the MACs are in integers, {100 * least:g} % are asked for"
             + (f"; in float are {', '.join(floats[:_NAMED])}" if floats and not good else ""),
-            measured=share,
-            baseline=None if entry is None else entry.values.get("integer_share"),
+            measured=100 * share,
+            baseline=None if then is None else 100 * then,
+            limit=100 * least,
+            unit="%",
             next_command="" if good else f"edgeq audit {pair.artefact} --target {pair.target}",
         )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeq.deploy.report.documents import Document
-    from edgeq.deploy.report.findings import Verdict
+    from edgeq.deploy.report.verdict import Verdict
     from edgeq.plain import Json
 
 
@@ -75,8 +75,10 @@ def _chart(stages: Sequence[Mapping[str, Json]], document: Document, verdict: Ve
     )
     return several(
         figure(
-            f"{document.label}: {title} on {counted(samples, 'sample')} of "
-            f"{text(document.main.get('data'))}, with 95 % intervals",
+            document.titled(
+                f"{title} on {counted(samples, 'sample')} of {text(document.main.get('data'))}, "
+                "with 95 % intervals"
+            ),
             lambda width: intervals_chart(width, rows, x_title=title),
             behind,
             words=words,

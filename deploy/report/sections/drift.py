@@ -45,9 +45,9 @@ def _comparison(document: Document) -> Markup:
         return NOTHING
     layered = [hop for hop in hops if records(hop.get("tensors"))]
     return several(
-        _figure(document.label, layered) if layered else NOTHING,
+        _figure(document, layered) if layered else NOTHING,
         table(
-            f"{document.label}: what each step of the chain adds at the network's output",
+            document.titled("what each step of the chain adds at the network's output"),
             ("from", "to", "because of", *_HEADINGS, *further_headings("report"), "off by LSB"),
             [
                 (
@@ -112,7 +112,7 @@ def noise(drift: Mapping[str, Json]) -> float:
     return 0.0 if sqnr != sqnr else 100 * float(10 ** (-sqnr / 20))
 
 
-def _figure(label: str, hops: Sequence[Mapping[str, Json]]) -> Markup:
+def _figure(document: Document, hops: Sequence[Mapping[str, Json]]) -> Markup:
     ranked = sorted(hops, key=lambda hop: -max(map(noise, records(hop.get("tensors")))))
     shown = [hop for hop in hops if hop in ranked[:MOST_LINES]]
     names = list(
@@ -148,17 +148,17 @@ def _figure(label: str, hops: Sequence[Mapping[str, Json]]) -> Markup:
         key=lambda each: each[1],
     )
     behind = table(
-        f"{label}: SQNR of each layer in dB, by the step of the chain",
+        document.titled("SQNR of each layer in dB, by the step of the chain"),
         ("layer", *(text(hop.get("stage")) for hop in hops)),
         [(name, *(_at(hop, name) for hop in hops)) for name in names],
     )
     if not drawn:
         return several(
-            paragraph(f"{label}: every layer is equal at every step."),
+            paragraph(document.titled("every layer is equal at every step.")),
             folded("The same in numbers", behind),
         )
     return figure(
-        f"{label}: error that each step adds, layer by layer, as a share of the signal",
+        document.titled("error that each step adds, layer by layer, as a share of the signal"),
         lambda width: lines_chart(
             width,
             drawn,

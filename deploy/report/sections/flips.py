@@ -52,7 +52,7 @@ def _stage(stage: Mapping[str, Json], document: Document) -> Markup:
     reference = document.answers.get(text(document.main.get("reference")), {})
     mine = document.answers.get(name, {})
     number = whole(stage.get("changed")) or len(ids)
-    head = element("h3", f"{document.label}: {name} changed {counted(number, 'answer')}")
+    head = element("h3", document.titled(f"{counted(number, 'answer')} changed by {name}"))
     cards = [
         element(
             "figure",

@@ -22,7 +22,7 @@ def section(documents: Sequence[Document]) -> Markup:
     return join(
         join(
             [
-                element("h3", f"{document.label}: {document.kind}"),
+                element("h3", document.titled(document.kind)),
                 _fields(document.content, document.kind, 0),
             ]
         )

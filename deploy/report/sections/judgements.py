@@ -42,17 +42,17 @@ def _gate(document: Document) -> Markup:
     others = [each for each in findings if text(each.get("outcome")) != "pass"]
     deltas = records(document.main.get("deltas"))
     return several(
-        _rules(f"{document.label}: rules that are not kept", others) if others else NOTHING,
+        _rules(document.titled("rules that are not kept"), others) if others else NOTHING,
         folded(
             f"{counted(len(kept), 'rule')} kept",
-            _rules(f"{document.label}: rules that are kept", kept),
+            _rules(document.titled("rules that are kept"), kept),
         )
         if kept
         else NOTHING,
         folded(
             f"{counted(len(deltas), 'figure')} changed since the baseline",
             table(
-                f"{document.label}: changes since the baseline",
+                document.titled("changes since the baseline"),
                 ("stage", "figure", "before", "now"),
                 [
                     (
@@ -110,7 +110,7 @@ def _why(document: Document) -> Markup:
     return several(
         *(_cause(cause) for cause in causes),
         table(
-            f"{document.label}: the verdict on each stage",
+            document.titled("the verdict on each stage"),
             ("stage", "verdict", "judged by", "lost", "gained", "dB a block"),
             [
                 (
@@ -215,12 +215,9 @@ def bounds(documents: Sequence[Document]) -> Markup:
 def _bounds(document: Document) -> Markup:
     sums = records(document.main.get("sums"))
     return several(
-        *(
-            _certificate(each, document.label)
-            for each in records(document.main.get("certificates"))
-        ),
+        *(_certificate(each, document) for each in records(document.main.get("certificates"))),
         table(
-            f"{document.label}: the least accumulator in which no sum of a layer overflows",
+            document.titled("the least accumulator in which no sum of a layer overflows"),
             ("layer", "type", "bits", "least sum", "largest sum", "channels", "dead"),
             [
                 (
@@ -241,7 +238,7 @@ def _bounds(document: Document) -> Markup:
     )
 
 
-def _certificate(certificate: Mapping[str, Json], label: str) -> Markup:
+def _certificate(certificate: Mapping[str, Json], document: Document) -> Markup:
     tensors = records(certificate.get("tensors"))
     names = [text(each.get("tensor")) for each in tensors]
     lines = [
@@ -249,8 +246,9 @@ def _certificate(certificate: Mapping[str, Json], label: str) -> Markup:
         for place, (key, name) in enumerate((("bound", "bound"), ("measured", "measured")))
     ]
     drawn = [line for line in lines if any(y > 0 for _, y in line.points)]
+    reference = text(certificate.get("reference"))
     behind = table(
-        f"{label}: distance of each tensor from {text(certificate.get('reference'))}, in LSB",
+        document.titled(f"distance of each tensor from {reference}, in LSB"),
         ("tensor", "type", "bound", "measured", "bound, l2", "measured, l2"),
         [
             (
@@ -268,7 +266,7 @@ def _certificate(certificate: Mapping[str, Json], label: str) -> Markup:
     if not drawn:
         return behind
     return figure(
-        f"{label}: how far each tensor can be from {text(certificate.get('reference'))}, and is",
+        document.titled(f"how far each tensor can be from {reference}, and is"),
         lambda width: lines_chart(
             width, drawn, x_title="layer, from the input on", y_title="LSB", log=True, x_names=names
         ),

@@ -64,11 +64,11 @@ def _profiles(document: Document) -> Markup:
     good = [each for each in profiles if trusted(each)]
     others = [each for each in profiles if not trusted(each)]
     return several(
-        _figure(document.label, good) if good else NOTHING,
-        _processor_figure(document.label, others),
+        _figure(document, good) if good else NOTHING,
+        _processor_figure(document, others),
         folded(
             f"{len(others)} more: simulated, estimated, or not to be trusted",
-            _untrusted(f"{document.label}: times that are not drawn", others),
+            _untrusted(document.titled("times that are not drawn"), others),
         )
         if others
         else NOTHING,
@@ -98,7 +98,7 @@ def _untrusted(title: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
     )
 
 
-def _figure(label: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
+def _figure(document: Document, profiles: Sequence[Mapping[str, Json]]) -> Markup:
     rows = []
     for each in sorted(profiles, key=lambda one: _ms(one, "p50_ms")):
         p50 = _ms(each, "p50_ms")
@@ -113,14 +113,14 @@ def _figure(label: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
             )
         )
     return figure(
-        f"{label}: time of one run; the mark is the median, the bar from the fastest to p90",
+        document.titled("time of one run; the mark is the median, the bar from the fastest to p90"),
         lambda width: intervals_chart(width, rows, x_title="ms"),
-        _table(f"{label}: trustworthy times", profiles),
+        _table(document.titled("trustworthy times"), profiles),
         words="Median time of one run: " + "; ".join(f"{row.name} {row.shown}" for row in rows),
     )
 
 
-def _processor_figure(label: str, profiles: Sequence[Mapping[str, Json]]) -> Markup:
+def _processor_figure(document: Document, profiles: Sequence[Mapping[str, Json]]) -> Markup:
     """Processor time where the clock cannot be trusted: what a busy machine still tells."""
     known = sorted(
         (took, stage_name(each))
@@ -132,7 +132,7 @@ def _processor_figure(label: str, profiles: Sequence[Mapping[str, Json]]) -> Mar
     rows = [
         Interval(name, took, took, took, "none", f"{milliseconds(took)} ms") for took, name in known
     ]
-    title = f"{label}: processor time of one run, where the clock is not to be trusted"
+    title = document.titled("processor time of one run, where the clock is not to be trusted")
     return figure(
         title,
         lambda width: intervals_chart(width, rows, x_title="ms of all processors together"),

@@ -36,7 +36,7 @@ def section(documents: Sequence[Document]) -> Markup:
                 ("document", "command", "made", "edgeq"),
                 [
                     (
-                        document.label,
+                        document.label or "this page",
                         document.kind,
                         document.created or MISSING,
                         text(document.content.get("edgeq_version")),

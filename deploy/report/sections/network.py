@@ -60,7 +60,7 @@ def _comparison(document: Document) -> Markup:
     against = text(document.main.get("reference"))
     return several(
         paragraph(
-            f"{document.label}: the error of each layer against {against}, by the signal."
+            document.titled(f"the error of each layer against {against}, by the signal.")
             + (" Both drawings move together." if len(drawn) > 1 else "")
         ),
         _key(),
@@ -113,7 +113,7 @@ def _graph(
             *items,
             class_="network",
             tabindex=0,
-            aria_label=f"Operators of {name}, from input to output ({document.label})",
+            aria_label=document.titled(f"operators of {name}, from input to output"),
         ),
     )
 

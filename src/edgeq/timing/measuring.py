@@ -144,7 +144,7 @@ def measure_openings(
                 if isinstance(sessions[name], SelfTimed)
             )
     around = watch.seen(elsewhere / 1e9)
-    return {name: one.summary(around) for name, one in taken.items()}
+    return {name: one.summary(around, alone=len(taken) == 1) for name, one in taken.items()}
 
 
 def _take_turns(
@@ -256,7 +256,7 @@ class _Taken:
         """Whether it was timed for long enough."""
         return self.runs >= min_runs and self.took_ns >= seconds * 1e9
 
-    def summary(self, around: Surroundings) -> Latency:
+    def summary(self, around: Surroundings, *, alone: bool) -> Latency:
         """What all blocks come to."""
         took_ms = np.concatenate(self.blocks) / 1e6
         p50, p90, p95, p99 = (float(q) for q in np.quantile(took_ms, [0.5, 0.9, 0.95, 0.99]))
@@ -276,6 +276,7 @@ class _Taken:
             # of several threads nothing tells how long each of them waited
             waiting=max(1 - spent / float(took_ms.sum()), 0.0) if known and spent else None,
             around=around,
+            alone=alone,
         )
         return Latency(
             runs=len(took_ms),

@@ -32,7 +32,7 @@ class Trust:
     Attributes:
         clock: whether the percentiles do.
         processor_time: whether the processor time does; False where it is not known.
-        ratios: whether ratios to what was timed in turns with it do.
+        ratios: whether ratios to what was timed in turns with it do; False where nothing was.
         why: why the percentiles do not; empty where they do.
         advice: what to do about it; empty where nothing has to be done.
     """
@@ -45,10 +45,12 @@ class Trust:
 
     @property
     def word(self) -> str:
-        """For a table: ``yes``, ``ratios`` or ``no``."""
+        """For a table: ``yes``, ``ratios``, ``processor`` or ``no``."""
         if self.clock:
             return "yes"
-        return "ratios" if self.ratios else "no"
+        if self.ratios:
+            return "ratios"
+        return "processor" if self.processor_time else "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Observed:
         waiting: the share of the time in which it waited for a processor; None where that cannot be
             told.
         around: what else went on.
+        alone: whether nothing was timed in turns with it.
     """
 
     runs: int
@@ -75,6 +78,7 @@ class Observed:
     processor_drift: float | None = None
     waiting: float | None = None
     around: Surroundings = field(default_factory=Surroundings)
+    alone: bool = False
 
 
 def judge(seen: Observed) -> Trust:
@@ -90,7 +94,7 @@ def judge(seen: Observed) -> Trust:
     return Trust(
         clock=not against,
         processor_time=steady,
-        ratios=seen.rounds >= MIN_PAIRS,
+        ratios=seen.rounds >= MIN_PAIRS and not seen.alone,
         why="; ".join(why for why, _ in against),
         advice="; ".join(dict.fromkeys(advice for _, advice in against)),
     )

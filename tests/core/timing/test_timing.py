@@ -197,9 +197,12 @@ def test_a_machine_that_slows_down_is_seen() -> None:
 def test_a_busy_machine_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Watch, "seen", lambda *_: Surroundings(others=0.9))
     clock = Clock()
-    found = measure({"a": Fake(clock, 1.0)}, seconds=1, clock=clock, processor_clock=clock)["a"]
+    both = {"a": Fake(clock, 1.0), "b": Fake(clock, 2.0)}
+    found = measure(both, seconds=1, clock=clock, processor_clock=clock)["a"]
     assert "90% of the processors" in found.why
     assert found.trust.ratios
+    alone = measure({"a": both["a"]}, seconds=1, clock=clock, processor_clock=clock)["a"]
+    assert not alone.trust.ratios, "there is nothing that it has a ratio to"
 
 
 def test_a_warm_up_lasts_until_runs_are_alike() -> None:

@@ -60,7 +60,7 @@ def test_a_drop_fails_with_all_that_is_needed_to_understand_it(
     captured = capsys.readouterr()
     assert (
         "net.onnx @ ort-cpu: lost 25.00 points of accuracy, 95.00 % in the baseline, 70.00 % now "
-        "(10 samples lost, 0 gained, p = 0.002); 2.5 may be lost" in captured.err
+        "(10 samples lost, 0 gained, p = 0.002); 2.5 points may be lost" in captured.err
     )
     assert "cause: the file has other bytes" in captured.out
     assert "next: edgeq why " in captured.out
@@ -101,11 +101,11 @@ def test_an_update_shows_what_it_changes_and_accepts_no_loss_in_silence(
 ) -> None:
     before = accepted.read_bytes()
     assert run([*map(str, gate(9, "--update"))]) == 3
-    assert "is worse by 17.50 than the baseline's 0.95" in capsys.readouterr().err
+    assert "is worse by 17.50 points than the baseline's 95.00 %" in capsys.readouterr().err
     assert accepted.read_bytes() == before
     assert run([*map(str, gate(9, "--update", "--accept-worse"))]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"net.onnx @ ort-cpu +accuracy +0.95 +0.775", told)
+    assert re.search(r"net.onnx @ ort-cpu +accuracy +95.00 % +77.50 %", told)
     assert run([*map(str, gate(9))]) == 0
     assert [path.name for path in accepted.parent.iterdir() if path.name.startswith(".")] == []
 

@@ -32,7 +32,9 @@ def test_changed_answers_are_worth_a_look_and_ask_for_the_cause() -> None:
     assert found.state == "look"
     assert "3 of 6 stages answer otherwise" in found.headline
     assert "most on net.tflite @ tflite: 9 of 2,000 answers changed" in found.headline
-    assert "edgeq why net.onnx net.tflite --data cifar10 --target tflite" in found.steps[0].what
+    assert (
+        "edgeq why net.onnx net.tflite --data cifar10 --target torch,tflite" in found.steps[0].what
+    )
 
 
 def test_a_loss_beyond_chance_is_wrong() -> None:
@@ -78,7 +80,7 @@ def test_the_gate_speaks_first(outcome: str, state: str, headline: str) -> None:
     gate = made("gate", "g", {"outcome": outcome, "findings": findings})
     found = judge([compared(), gate])
     assert found.headline == headline
-    assert found.steps[0].what == "edgeq diff a b"
+    assert found.steps[0].command == "edgeq diff a b"
     assert state == "bad" or found.state in (state, "look")
 
 

@@ -12,7 +12,7 @@ def test_it_says_what_the_first_screen_says() -> None:
     assert lines[0] == "# run"
     assert lines[2] == "**✕ wrong: The gate failed on 2 of 4 checks: 1 weight differs**"
     assert any(line.startswith("| ✕ wrong | net.tflite @ tflite | ") for line in lines)
-    assert "1. edgeq diff a b" in lines
+    assert "1. `edgeq diff a b`" in lines
     assert lines[-1].startswith(f"{len(lines) - lines.index('## Do next') - 2}. ")
 
 

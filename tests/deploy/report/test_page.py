@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.plain import Json
 
 HOSTILE = "</script><script>alert(1)</script><img src=http://example.org/x onerror=alert(2)>\"'"
-VOID = {"meta", "br", "img", "input"}
+VOID = {"meta", "br", "wbr", "img", "input"}
 
 
 class Page(HTMLParser):

@@ -34,7 +34,7 @@ def test_changed_samples_are_pictures_with_all_three_names() -> None:
     drawn = flips.section(every_kind())
     assert drawn.count(f'src="{PICTURE}"') >= 2
     assert "<span>is cat</span><span>was cat</span><span>now dog</span>" in drawn
-    assert "net.tflite @ tflite changed 9 answers" in drawn
+    assert "9 answers changed by net.tflite @ tflite" in drawn
 
 
 def test_without_pictures_the_samples_are_listed() -> None:

@@ -1,1 +1,0 @@
-"""The page of ``edgeq calibrate --explain``: what became of each layer, and why."""

@@ -1,0 +1,67 @@
+"""Command lines that a page gives to type: with the files and the data of the command behind it."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import pairwise, takewhile, zip_longest
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from edgeq.deploy.preprocessing import FLAGS
+from edgeq.deploy.report.documents import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeq.deploy.report.documents import Document
+
+_ABOUT_SAMPLES = {
+    *("--data", "--data-dir", "--split", "--limit", "--model"),
+    *("--task", "--task-option", "--threads"),
+    *FLAGS,
+}
+"""Flags that mean the same to each command that runs files on samples."""
+
+
+def why(document: Document, artefacts: Sequence[str], targets: Sequence[str], data: str) -> str:
+    """``edgeq why`` of some stages, as it can be typed where the document's command was.
+
+    Args:
+        document: that holds the stages.
+        artefacts: their names.
+        targets: theirs.
+        data: what the document calls the data, where no command line is known.
+    """
+    after = _words(text(document.content.get("next")))
+    words = _words(document.command) or after
+    flags = list(_flags(words))
+    if "--data" not in flags:
+        flags += ["--data", data]
+    names = list(dict.fromkeys(artefacts))
+    found = [_path(name, words) for name in names]
+    if not all(found) and after[:2] == ["edgeq", "why"]:
+        found = list(takewhile(lambda word: not word.startswith("-"), after[2:]))
+    files = [path or name for path, name in zip_longest(found, names[: len(found)], fillvalue="")]
+    asked = ",".join(dict.fromkeys(targets))
+    return shlex.join(["edgeq", "why", *files, *flags, "--target", asked])
+
+
+def _path(name: str, words: Sequence[str]) -> str:
+    """The word that names a file; a file has as much of its path as tells it from the others."""
+    parts = PurePath(name).parts
+    return next((word for word in words if PurePath(word).parts[-len(parts) :] == parts), "")
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a sentence with an apostrophe in the place of a command
+        return []
+
+
+def _flags(words: Sequence[str]) -> Iterator[str]:
+    """The flags about samples, each with its value."""
+    for word, value in pairwise((*words, "")):
+        name, equals, _ = word.partition("=")
+        if name in _ABOUT_SAMPLES:
+            yield from (word,) if equals else (word, value)
