@@ -1,8 +1,8 @@
 """A table that fits the terminal: no figure is cut, no word is broken and nothing is left out.
 
-Where a narrow terminal has no room, texts go below their row, as ``heading: text``, and columns
-that are left go on in a second table below, which names the rows again. A long name keeps its end,
-which tells it from others.
+Where a narrow terminal has no room, texts go below their row, as ``heading: text``, and so does a
+single column that is left; several go on in a second table below, which names the rows again. A
+long name keeps its end, which tells it from others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.text import Text
 
-GAP = 3  # columns between cells
+GAP, NARROW_GAP = 3, 2  # columns between cells, where there is room and where there is not
 NAME, TEXT = 32, 28  # columns below which a name or a text is not squeezed
 _VERDICTS = ("verdict", "outcome", "severity", "trust", "usable")
 """The headings of columns whose words have a colour where a person looks."""
@@ -46,12 +46,14 @@ class TerminalTable:
         self._columns = [columns[i] for i in kept]
         self._rows = [[row[i] for i in kept] for row in rows]
         self._right = [columns[i] in numbers for i in kept]
+        self._gap = GAP
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the table."""
         from rich.text import Text
 
         available = options.max_width - 2  # a blank at either edge
+        self._gap = GAP if self._total(range(len(self._columns))) <= available else NARROW_GAP
         parts, below = self._split(available)
         for number, inside in enumerate(parts):
             widths = self._widths(inside, available)
@@ -59,7 +61,7 @@ class TerminalTable:
             if any(self._columns):
                 head = [self._columns[i] for i in inside]
                 yield from self._lines(console, head, inside, widths, "bold")
-                yield Text(f" {'─' * (sum(widths) + GAP * (len(widths) - 1))}")
+                yield Text(f" {'─' * (sum(widths) + self._gap * (len(widths) - 1))}")
             for row in self._rows:
                 yield from self._lines(console, [row[i] for i in inside], inside, widths)
                 for i in below if number == 0 else ():
@@ -100,10 +102,13 @@ class TerminalTable:
             if len(parts[-1]) > 1 and self._total([*parts[-1], i]) > available:
                 parts.append(inside[:1])
             parts[-1].append(i)
-        return parts, [i for i in range(len(self._columns)) if i not in inside]
+        below = [i for i in range(len(self._columns)) if i not in inside]
+        if len(parts) == 2 and len(parts[1]) == 2 and self._columns[parts[1][1]]:
+            below = sorted([*below, parts.pop()[1]])
+        return parts, below
 
     def _total(self, inside: Sequence[int]) -> int:
-        return sum(map(self._least, inside)) + GAP * (len(inside) - 1)
+        return sum(map(self._least, inside)) + self._gap * (len(inside) - 1)
 
     def _widths(self, inside: Sequence[int], available: int) -> list[int]:
         """What each column gets: its least, and a fair part of the room that is left."""
@@ -142,7 +147,7 @@ class TerminalTable:
                 part = lines[number] if number < len(lines) else Text()
                 part.rstrip()
                 part.align("right" if self._right[i] else "left", width)
-                line.append(" " * GAP if place else "").append_text(part)
+                line.append(" " * self._gap if place else "").append_text(part)
             yield line
 
 

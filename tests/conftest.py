@@ -5,9 +5,13 @@ from __future__ import annotations
 import gc
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Where readline is loaded, processes of pytest-xdist inherit a width that nobody asked for.
 os.environ.pop("COLUMNS", None)
@@ -44,3 +48,12 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("EDGEQ_DATA names no folder of real data")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_fit() -> Iterator[None]:
+    """Look at every table of every command that any test has printed, at 80 columns too."""
+    from tests.support.checks.tables import watched
+
+    with pytest.MonkeyPatch.context() as monkeypatch, watched(monkeypatch):
+        yield

@@ -41,7 +41,7 @@ def in_own_words(
     """Have what a gate tells to do next, and the hints of its errors, worded for who asked."""
 
     @wraps(judged)
-    def wrapped(config: GateConfig, *args: Given.args, **named: Given.kwargs) -> GateResult:
+    def wrapped(config: GateConfig, /, *args: Given.args, **named: Given.kwargs) -> GateResult:
         try:
             result = judged(config, *args, **named)
         except EdgeqError as error:

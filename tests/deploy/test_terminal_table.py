@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-
-from edgeq.deploy.terminal_table import TerminalTable
+from tests.support.checks.tables import check_table, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +24,10 @@ def rendered(
     numbers: Sequence[str] = (),
     width: int = 80,
 ) -> str:
-    file = io.StringIO()
-    Console(file=file, width=width).print(TerminalTable(columns, rows, numbers))
-    return file.getvalue()
+    return laid_out(columns, rows, numbers, width)
 
 
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(WORD, NUMBER, SENTENCE, NUMBER, SENTENCE), min_size=1, max_size=4),
     width=st.integers(40, 200),
@@ -40,10 +36,7 @@ def test_every_word_is_whole_and_no_line_is_too_long(
     rows: list[tuple[str, ...]], width: int
 ) -> None:
     columns = ("name", "kB", "why it is", "p50 ms", "hint")
-    text = rendered(columns, rows, ("kB", "p50 ms"), width)
-    assert max(map(len, text.splitlines())) <= width
-    told = set(re.findall(r"[a-z0-9]+", text))
-    assert {word for row in rows for cell in row for word in cell.split()} <= told
+    check_table(columns, rows, ("kB", "p50 ms"), width)
 
 
 def test_what_has_no_room_goes_below_its_row() -> None:
@@ -53,6 +46,22 @@ def test_what_has_no_room_goes_below_its_row() -> None:
     assert "    why: a b c a b c a b c a b c a b c a b c a b c a b c a b c" in lines
     assert "why" not in lines[1]
     assert all(heading in lines[1] for heading in columns[:6])
+
+
+def test_figures_that_have_no_room_go_on_below_with_the_names_again() -> None:
+    columns = ("model", *(f"accuracy % target-{n}" for n in range(9)))
+    rows = [(name, *(f"9{n}.0{n}" for n in range(9))) for name in ("plain-4W4A", "stable-4W4A")]
+    text = rendered(columns, rows, columns[1:])
+    check_table(columns, rows, columns[1:])
+    assert text.count("stable-4W4A") == 2
+    assert "…" not in text
+
+
+def test_a_single_column_that_is_left_goes_below_its_row() -> None:
+    columns = ("a file", *(f"figure-{n}" for n in range(5)), "transposes")
+    rows = [("exported/net.tflite", *("1,234" for _ in range(5)), "3 of 14, 1.2 kB")]
+    lines = [line.rstrip() for line in rendered(columns, rows, columns[1:]).splitlines()]
+    assert "    transposes: 3 of 14, 1.2 kB" in lines
 
 
 @pytest.mark.parametrize("width", [20, 40])

@@ -34,7 +34,7 @@ FRAMEWORKS = {
     "onnxscript",
     "torch",
 }
-HEAVY = FRAMEWORKS | {"jinja2", "numpy", "PIL"}
+HEAVY = FRAMEWORKS | {"numpy", "PIL"}
 REPORT = (
     "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in "
     "sys.modules})), file=sys.stderr)"

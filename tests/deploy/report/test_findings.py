@@ -33,7 +33,8 @@ def test_changed_answers_are_worth_a_look_and_ask_for_the_cause() -> None:
     assert "3 of 6 stages answer otherwise" in found.headline
     assert "most on net.tflite @ tflite: 9 of 2,000 answers changed" in found.headline
     assert (
-        "edgeq why net.onnx net.tflite --data cifar10 --target torch,tflite" in found.steps[0].what
+        "edgeq why net.onnx net.tflite --data cifar10 --target torch,tflite"
+        in found.steps[0].command
     )
 
 

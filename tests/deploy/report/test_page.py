@@ -81,6 +81,7 @@ def hostile_documents() -> list[Document]:
                 HOSTILE,
                 HOSTILE,
                 pictures=document.pictures,
+                layers=hostile(json.loads(json.dumps(document.layers))),
                 titles=dict.fromkeys(document.titles, HOSTILE),
                 answers={name: dict.fromkeys(v, HOSTILE) for name, v in document.answers.items()},
             )
@@ -94,8 +95,8 @@ def test_every_part_is_there_and_in_the_contents() -> None:
     links = [link["href"] for link in page.named("a")][1:]
     assert links == [
         f"#{key}"
-        for key in ("gate", "why", "accuracy", "drift", "network", "flipped", "tradeoff", "latency",
-                    "bounds", "lint", "more", "repeat")
+        for key in ("gate", "why", "trained", "trials", "files", "accuracy", "layers", "drift",
+                    "network", "flipped", "tradeoff", "latency", "bounds", "lint", "more", "repeat")
     ]  # fmt: skip
     assert {f"#{part.get('id')}" for part in page.named("section")} >= set(links)
     assert "a title" in page.text

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import typer.main
 from tests.support.models import lint_models, onnx_models
+from tests.support.models.onnx_models import four_layers
 from tests.support.report.documents import comparison, made
 from tests.support.runtimes import fake_targets
 
+import edgeq
 from edgeq.data import Split, load
-from edgeq.deploy.cli import run
+from edgeq.deploy.cli import app, run
 from edgeq.deploy.report.graphs import graph
 from edgeq.deploy.report.pictures import pictures
 from edgeq.deploy.runs.page import check_page, write_page
@@ -42,6 +45,40 @@ def test_a_command_writes_its_page(
     assert f"edgeq compare {tmp_path}" in html
     assert "<dt>processor</dt>" in html
     assert f"the page is {page}" in capsys.readouterr().err
+
+
+def test_a_calibration_and_an_export_write_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, made = four_layers(tmp_path / "float.onnx"), tmp_path / "made.onnx"
+    page, run_folder = tmp_path / "made.html", tmp_path / "run"
+    asked = ["calibrate", str(network), "--data", "digits", "--samples", "16", "-o", str(made)]
+    more = ["--held-back", "20", "--method", "equalize", "--explain", str(page)]
+    assert run([*asked, *more, "--run", str(run_folder)]) == 0
+    html = page.read_text("utf-8")
+    assert html.count('class="pair"') == 4
+    assert "<dd>equalize</dd>" in html
+    assert "Accuracy by target" in html
+    assert run(["report", str(run_folder), "-o", str(tmp_path / "report.html")]) == 0
+    assert (tmp_path / "report.html").read_text("utf-8").count('class="pair"') == 4
+    assert run(["export", str(made), "--to", "tflite", "-o", str(tmp_path / "out"),
+                "--html", str(page)]) == 0  # fmt: skip
+    assert "Numbers that were read back" in page.read_text("utf-8")
+    assert "the page is" in capsys.readouterr().err
+    edgeq.calibrate(network, "digits", tmp_path / "b.onnx", samples=16, held_back=0, explain=page,
+                    overwrite=True)  # fmt: skip
+    assert page.read_text("utf-8").count('class="pair"') == 4
+
+
+def test_every_command_with_a_result_to_read_has_a_page() -> None:
+    commands: Any = typer.main.get_command(app)
+    with_page = {
+        name
+        for name, command in commands.commands.items()
+        if any("--html" in parameter.opts for parameter in command.params)
+    }
+    listings = {"targets", "operators", "models", "data", "runs"}
+    assert with_page == set(commands.commands) - listings - {"demo", "report", "gate"}
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_any_work(

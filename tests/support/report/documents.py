@@ -195,6 +195,13 @@ def finding(rule: str, outcome: str, message: str, **more: Any) -> dict[str, Any
 
 def every_kind() -> list[Document]:
     """A document of each command that has a drawing of its own, and one that has none."""
+    from tests.support.report.making import makers
+
+    return [*measured(), *makers()]
+
+
+def measured() -> list[Document]:
+    """Those of the commands that measure something, and one that has no drawing."""
     stages = [stage(f"net.onnx @ {target}", 1840, 0) for target in ("ort-cpu-ref", "ort-cpu")]
     return [
         made(
