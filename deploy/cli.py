@@ -163,7 +163,10 @@ def _attempt(arguments: Sequence[str], state: RootFlags) -> EdgeqError | None:
         command = typer.main.get_command(app)
         if names.COMPLETING in os.environ:
             names.complete(command)
-        code = command.main(list(arguments), prog_name="edgeq", standalone_mode=False, obj=state)
+        with console.warnings_told():
+            code = command.main(
+                list(arguments), prog_name="edgeq", standalone_mode=False, obj=state
+            )
     except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  whatever escapes is a bug of ours, and a user deserves better than a traceback
         error = _as_error(raised)
         if state.debug and not isinstance(error, Interrupted):

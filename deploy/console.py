@@ -15,13 +15,14 @@ import re
 import shlex
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from edgeq.brief import brief
-from edgeq.errors import OutputError
+from edgeq.errors import EdgeqWarning, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,32 @@ def note(text: str) -> None:
         left_out = len(text) - 2 * half
         text = f"{text[:half]}\n  ... {left_out:,} characters are left out ...\n{text[-half:]}"
     _emit(sys.stderr, f"{printable(text)}\n")
+
+
+def first_process() -> bool:
+    """Whether this process is the one that speaks for all that a launcher has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """While it holds, each warning of edgeq is a note, once."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", EdgeqWarning)
+        plain = warnings.showwarning
+
+        def show_warning(
+            message: Warning | str, category: type[Warning], *place: Any, **more: Any
+        ) -> None:
+            if not issubclass(category, EdgeqWarning):
+                plain(message, category, *place, **more)
+            elif str(message) not in told and first_process():
+                told.add(str(message))
+                note(f"edgeq: {message}")
+
+        warnings.showwarning = show_warning
+        yield
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from edgeq.deploy.pipeline.export import canonical, require_parity
+from edgeq.deploy.pipeline.export import canonical, dynamic, require_parity
 from edgeq.errors import OutputError, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_output, write_bytes
@@ -84,7 +84,8 @@ def export(
     exporter = EXPORTERS.load(_format(path))
     with _hints_for_python(path):
         check_output(path, overwrite=overwrite)
-    exported = exporter.export(_canonical(model, example), options or ExportOptions())
+    options, found = options or ExportOptions(), _canonical(model, example)
+    exported = exporter.export(dynamic(found) if options.dynamic else found, options)
     require_parity([(path, exported.parity)])
     with _hints_for_python(path):
         write_bytes(path, exported.content, overwrite=overwrite)

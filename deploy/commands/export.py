@@ -97,6 +97,14 @@ def command(
             help="Keep what TFLite has no integer form for in float, and say what share that is.",
         ),
     ] = False,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic",
+            help="Of a float network, write int8 weights and float activations, which are put on "
+            "grids of 8 bits as it runs; needs no data.",
+        ),
+    ] = False,
     name: Annotated[
         str | None,
         typer.Option(
@@ -159,6 +167,7 @@ def command(
         ),
         requantize=requantize,
         allow_float=allow_float,
+        dynamic=dynamic,
     )
     formats = to or ([] if targets else default_formats())
     given = [] if source is None else [source]
@@ -177,10 +186,11 @@ def command(
         ):
             if verifier is not None:
                 verifier.progress = advance
-            if is_float(only(files)):
+            if not dynamic and is_float(only(files)):
                 console.note(
                     f"{only(files)} is a float network: nothing in it is quantised, and nothing "
-                    "will be in what is written; edgeq calibrate quantises it"
+                    "will be in what is written; edgeq calibrate quantises it, and --dynamic its "
+                    "weights"
                 )
             written = export(
                 only(files),

@@ -16,7 +16,7 @@ from edgeq.deploy.options import (
     UserModel,
     with_options,
 )
-from edgeq.deploy.pipeline.training_run import first_process, tell
+from edgeq.deploy.pipeline.training_run import tell
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.deploy.scheme_check import options as quant
 from edgeq.errors import UsageError
@@ -302,6 +302,6 @@ def command(given: TrainOptions) -> None:
         threads=given.threads,
         cpu=given.cpu,
     )
-    if first_process():
+    if console.first_process():
         show(result, as_json=given.as_json)
         console.next_step("edgeq", "export", result.folder, "-o", "exported")

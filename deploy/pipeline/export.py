@@ -244,6 +244,22 @@ def require_parity(files: Sequence[tuple[Path, ParityReport]]) -> None:
         )
 
 
+def dynamic(model: ir.Model) -> ir.Model:
+    """A float model with the weights of its layers in integers.
+
+    Raises:
+        UsageError: it is quantised already.
+    """
+    from edgeq.calibration.weight_methods.weights_only import weights_only
+
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
+        raise UsageError(
+            "the model is quantised already, and dynamic quantisation begins with a float one",
+            hint="name the float model, or leave --dynamic out",
+        )
+    return weights_only(model)
+
+
 def _models(source: Path, jobs: Sequence[_Job], outputs: Sequence[str]) -> list[ir.Model]:
     """What each file is made from.
 
@@ -254,7 +270,8 @@ def _models(source: Path, jobs: Sequence[_Job], outputs: Sequence[str]) -> list[
 
         if holds_graph(source):
             return [canonical(source, dense=job.format != "onnx", outputs=outputs) for job in jobs]
-    return [canonical(source, outputs=outputs)] * len(jobs)
+    model = canonical(source, outputs=outputs)
+    return [dynamic(model) if jobs[0].options.dynamic else model] * len(jobs)
 
 
 def _jobs(

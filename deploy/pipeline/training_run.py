@@ -5,14 +5,11 @@ With a bar or a line an epoch, a log if asked for, and the result told once.
 
 from __future__ import annotations
 
-import os
 import sys
-import warnings
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeq.deploy import console
-from edgeq.errors import FunctionChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,10 +46,10 @@ def run_images(
     from edgeq.training.run.loop import train
     from edgeq.training.run.run_folder import LAST
 
-    with tracked(log if first_process() else None, recipe, output) as report_epoch:
+    with tracked(log if console.first_process() else None, recipe, output) as report_epoch:
         tell(f"reading {recipe.data}")
         source = training_data(recipe, data_dir, preprocess, output / LAST if resume else None)
-        with _progress(recipe.name, _figure_of(source)) as report, _changes_told():
+        with _progress(recipe.name, _figure_of(source)) as report:
             result = train(
                 recipe,
                 source,
@@ -122,14 +119,9 @@ def _tell_guessing(result: TrainingResult | GraphResult, classes: int) -> None:
         )
 
 
-def first_process() -> bool:
-    """Whether this process is the one that speaks for all that a launcher has started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def tell(doing: str) -> None:
     """Say what is done now, once for all processes of a launcher."""
-    if first_process():
+    if console.first_process():
         console.note(doing)
 
 
@@ -147,7 +139,7 @@ def _progress(
     """
     with (
         console.progress(name)
-        if first_process()
+        if console.first_process()
         else nullcontext(lambda _done, _total: None) as advance
     ):
         quiet = console.animated(sys.stderr)
@@ -220,22 +212,3 @@ def _write_json(result: TrainingResult | GraphResult, test: object, *, printed: 
         },
         printed=printed,
     )
-
-
-@contextmanager
-def _changes_told() -> Iterator[None]:
-    """While it holds, a note on the console for a scheme that changes what a network computes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", FunctionChanged)
-        plain = warnings.showwarning
-
-        def show_warning(
-            message: Warning | str, category: type[Warning], *place: Any, **more: Any
-        ) -> None:
-            if not issubclass(category, FunctionChanged):
-                plain(message, category, *place, **more)
-            elif first_process():
-                console.note(f"edgeq: {message}")
-
-        warnings.showwarning = show_warning
-        yield

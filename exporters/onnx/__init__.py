@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.exporter import Exported
 from edgeq.exporters.onnx.dialects import in_dialect
+from edgeq.exporters.onnx.dynamic import export_dynamic
 from edgeq.exporters.onnx.int2 import widen_two_bits
 from edgeq.exporters.onnx.int4 import store_int4
 from edgeq.exporters.onnx.parity import compare_models
@@ -37,6 +38,8 @@ class OnnxExporter:
             ArtefactError: the dialect has no exact form for something in the model, names it; its
                 opset has no int4; or a Softmax overflows in ONNX Runtime's integer kernel.
         """
+        if options.dynamic:
+            return export_dynamic(model)
         plain = with_zero_points(model)
         widen_two_bits(plain)
         spelled, saturating = in_dialect(

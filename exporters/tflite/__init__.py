@@ -43,7 +43,7 @@ class TfliteExporter:
         from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.reader import read_qdq
 
-        if is_float(model):
+        if options.dynamic or is_float(model):
             return export_float(model, options)
         legal = legalize(read_qdq(model, float_fallback=True), approximate=options.requantize)
         graph = in_one_width(legal.graph)

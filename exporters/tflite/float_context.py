@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, RELU, RELU6, LoweringContext, Op, aligned
+from edgeq.exporters.tflite.file.builder import StoredGrid
 from edgeq.exporters.tflite.file.layouts import stored_shape
+from edgeq.exporters.tflite.storage import int8_weights
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant, QdqTensor
 
@@ -98,6 +100,25 @@ class FloatContext(LoweringContext):
             else NO_ACTIVATION,
         )
         self.place(op.output, index, layout)
+
+
+class HybridContext(FloatContext):
+    """A float context whose layers have integer weights, as TFLite's hybrid kernels read them."""
+
+    # ruff: noqa: D102  # as in the integer context
+
+    def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
+        if constant.params is None:
+            return super().weights(op, constant, channel_axis)
+        return int8_weights(op, constant, channel_axis)
+
+    def add_weights(
+        self, constant: QdqConstant, values: NDArray[np.generic], axis: int, *, packed: bool = False
+    ) -> int:
+        if constant.params is None:
+            return super().add_weights(constant, values, axis)
+        grid = StoredGrid.of(constant.params.scale, axis=axis)
+        return self.builder.constant(constant.name, np.ascontiguousarray(values), grid)
 
 
 class FallbackContext(FloatContext):

@@ -9,7 +9,7 @@ that one set of lowering functions writes both. BatchNorm must be folded before.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,23 +17,27 @@ from edgeq.errors import ArtefactError, shown
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.file.builder import Builder
-from edgeq.exporters.tflite.float_context import FloatContext
-from edgeq.exporters.tflite.parity import opened, stored_floats, transposes_in
+from edgeq.exporters.tflite.float_context import FloatContext, HybridContext
+from edgeq.exporters.tflite.parity import numbers_in, opened, stored_floats, transposes_in
 from edgeq.exporters.tflite.writer import finish, lower_all, outer_layout
+from edgeq.formats.tflite_file import axes_in
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
 from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
-from edgeq.qdq.nodes import bounds_of, constant_of, in_order, kind_of, title
+from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, in_order, kind_of, title
 from edgeq.qdq.op_traits import traits_of
 from edgeq.qdq.picks import PICK
 from edgeq.qdq.shapes import Shapes, is_open
 from edgeq.quant import QuantParams
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgeq.exporter import ExportOptions
+    from edgeq.exporters.parity import TensorNumbers
     from edgeq.exporters.tflite.context import LoweringContext
     from edgeq.exporters.tflite.file.layouts import Layout
     from edgeq.qdq.ir import Activation, Operand
@@ -48,7 +52,7 @@ def is_float(model: ir.Model) -> bool:
 
 
 def export_float(model: ir.Model, options: ExportOptions) -> Exported:
-    """Write a float model.
+    """Write a float model, or one with nothing but its weights in integers.
 
     Its inputs and outputs are float32, images in the order of ``options.io_layout``.
 
@@ -58,7 +62,8 @@ def export_float(model: ir.Model, options: ExportOptions) -> Exported:
     """
     graph = _view(model)
     channels = channel_axes(graph)
-    context = FloatContext(Builder(graph.dynamic_batch), {}, channels)
+    kind = HybridContext if options.dynamic else FloatContext
+    context = kind(Builder(graph.dynamic_batch), {}, channels)
     layouts = {
         tensor.name: outer_layout(tensor, channels, options.io_layout)
         for tensor in graph.tensors().values()
@@ -71,7 +76,8 @@ def export_float(model: ir.Model, options: ExportOptions) -> Exported:
     outputs = [context.read(output.tensor, layouts[output.tensor.name]) for output in graph.outputs]
     written = finish(graph, context, inputs, outputs, options, "float32")
     file = opened(written.content)
-    parity = _parity(graph, stored_floats(file))
+    integers = numbers_in(file, axes_in(written.content)) if options.dynamic else {}
+    parity = _parity(graph, stored_floats(file), integers)
     return Exported(
         written.content,
         parity,
@@ -95,6 +101,8 @@ def _view(model: ir.Model) -> QdqGraph:
     }
     ops: list[QdqOp] = []
     for node in in_order(model.graph):
+        if node.op_type == "DequantizeLinear" and constant_of(node.inputs[0]) is not None:
+            continue
         if node.op_type in ("Constant", "Identity", "Dropout") or (
             node.op_type in ("Relu", "Clip") and _fused(node)
         ):
@@ -143,7 +151,11 @@ def _op(node: ir.Node, tensors: dict[ir.Value, QdqTensor], shapes: Shapes) -> Qd
 def _operand(value: ir.Value, tensors: dict[ir.Value, QdqTensor]) -> Operand:
     if value in tensors:
         return tensors[value]
-    constant = constant_of(value)
+    constant, maker = constant_of(value), value.producer()
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        stored = constant_of(maker.inputs[0])
+        if stored is not None:
+            return QdqConstant(value.name or "constant", stored, grid_of(maker))
     if constant is None:
         raise ArtefactError(
             f"nothing computes the value {value.name!r}",
@@ -183,10 +195,14 @@ def _activation(node: ir.Node) -> Activation:
     return found[bounds]
 
 
-def _parity(graph: QdqGraph, found: dict[str, NDArray[np.float32]]) -> ParityReport:
+def _parity(
+    graph: QdqGraph,
+    found: Mapping[str, NDArray[np.float32]],
+    integers: Mapping[str, TensorNumbers],
+) -> ParityReport:
     """Every weight and bias of the model against the file's, bit for bit."""
     counts = {1: 0, 2: 0}
-    different = []
+    scales, different = 0, []
     for op in graph.ops:
         for position in (1, 2):
             constant = op.inputs[position] if len(op.inputs) > position else None
@@ -194,13 +210,22 @@ def _parity(graph: QdqGraph, found: dict[str, NDArray[np.float32]]) -> ParityRep
                 constant, QdqConstant
             ):
                 continue
-            values = constant.values.astype(np.float32)
+            key = f"{op.output.name}/{position}"
+            written: NDArray[Any] | None = found.get(key)
+            values: NDArray[Any] = constant.dequantized()
+            if constant.params is not None:
+                stored, values = integers.get(key), constant.centered()
+                written = None if stored is None else stored.centered
+                scales += constant.params.scale.size
+                if stored is None or not np.array_equal(
+                    np.atleast_1d(constant.params.scale), stored.scale
+                ):
+                    different.append(f"{constant.name}: its scales differ from the file's")
             transposed = position == 1 and (
                 op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
             )
             expected = values.T if transposed else values
             counts[position] += expected.size
-            written = found.get(f"{op.output.name}/{position}")
             if written is None or not np.array_equal(written, expected.reshape(written.shape)):
                 different.append(f"{constant.name}: differs from the file")
-    return ParityReport(counts[1], counts[2], 0, 0, tuple(different))
+    return ParityReport(counts[1], counts[2], scales, 0, tuple(different))

@@ -52,9 +52,9 @@ class VectorsExporter:
         from edgeq.exporters.vectors.layers import record
         from edgeq.exporters.vectors.readme import readme
 
-        if is_float(model):
+        if options.dynamic or is_float(model):
             raise ArtefactError(
-                "the model is in float, so it has no integers to record",
+                "the model's activations are in float, so it has no integers to record",
                 hint="quantise it first, as edgeq calibrate does",
             )
         written = tflite.export(model, replace(options, io_type="int8"))

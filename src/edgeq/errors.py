@@ -171,13 +171,21 @@ class Interrupted(EdgeqError):
         super().__init__(what, hint=hint)
 
 
-class FunctionChanged(UserWarning):
-    """A scheme changes what a trained network computes, and not by few bits only.
-
-    It says by how much, and what to give instead.
-    """
+class EdgeqWarning(UserWarning):
+    """Something that a person may not expect; it says what, then what to do about it."""
 
     def __init__(self, what: str, *, hint: str) -> None:
         super().__init__(f"{what}\n  hint: {hint}")
         self.what = what
         self.hint = hint
+
+
+class FunctionChanged(EdgeqWarning):
+    """A scheme changes what a trained network computes, and not by few bits only.
+
+    It says by how much, and what to give instead.
+    """
+
+
+class SamplesReduced(EdgeqWarning):
+    """Files of samples hold more than is read of them, such as transparency or further frames."""

@@ -44,6 +44,8 @@ class ExportOptions:
             refusing the model.
         requantize: approximate and list what the format cannot express exactly, instead of refusing
             the model.
+        dynamic: write a float network with int8 weights, whose activations are put on grids as it
+            runs.
         dialect: the dialect of one ONNX runtime; it also chooses the activation dtype.
     """
 
@@ -53,6 +55,7 @@ class ExportOptions:
     weight_storage: WeightStorage = "int8"
     requantize: bool = False
     allow_float: bool = False
+    dynamic: bool = False
     dialect: Dialect | None = None
 
 

@@ -52,7 +52,7 @@ def _cells(row: "DatasetInfo") -> tuple[str, ...]:
 
 def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
     from edgeq.data import GRAPHS
-    from edgeq.data.checks import doubts, listed, sizes_told
+    from edgeq.data.checks import doubts, left_out_told, listed, sizes_told
     from edgeq.deploy import console
     from edgeq.deploy.inputs import load_data
 
@@ -62,7 +62,7 @@ def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
     source = load_data(name, data_dir)
     splits = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
     looks = _looks(source)
-    odd = list(doubts(source))
+    odd = [*doubts(source), *(told for part, each in looks for told in left_out_told(part, each))]
     if all(look.error is None for _, look in looks):
         console.next_step("edgeq", "compare", "FILE", "--data", name)
     if as_json:

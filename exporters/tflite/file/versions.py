@@ -71,6 +71,13 @@ _WITH_INT16: Mapping[int, int] = {
 }
 """Operators with kernels for int16 activations."""
 
+_HYBRID: Mapping[int, int] = {
+    Op.CONV_2D: 5,
+    Op.DEPTHWISE_CONV_2D: 6,
+    Op.FULLY_CONNECTED: FULLY_CONNECTED_PER_CHANNEL,
+}
+"""Operators whose kernels read float activations beside int8 weights of a scale a channel."""
+
 _FIRST_INT8_RUNTIME = "1.14.0"
 RUNTIME_OF_VERSION: Mapping[tuple[int, int], str] = {
     (Op.ADD, 3): "2.4.0",
@@ -80,9 +87,11 @@ RUNTIME_OF_VERSION: Mapping[tuple[int, int], str] = {
     (Op.CAST, 3): "2.8.0",
     (Op.CONCATENATION, 3): "2.3.0",
     (Op.CONV_2D, 4): "2.3.0",
+    (Op.CONV_2D, 5): "2.4.0",
     (Op.CONV_2D, 6): "2.9.0",
     (Op.CONV_2D, 7): "2.11.0",
     (Op.DEPTHWISE_CONV_2D, 5): "2.3.0",
+    (Op.DEPTHWISE_CONV_2D, 6): "2.3.0",
     (Op.DEPTHWISE_CONV_2D, 7): "2.11.0",
     (Op.DEQUANTIZE, 3): "1.15.0",
     (Op.FULLY_CONNECTED, 5): "2.0.0",
@@ -127,7 +136,7 @@ RUNTIME_OF_VERSION: Mapping[tuple[int, int], str] = {
 def least_version(builtin: int, types: Iterable[int]) -> int:
     """The min version of an operator that reads or writes tensors of these types.
 
-    It is 1 where only int8 and float are among them.
+    It is 1 where only int8, or only float, is among them.
 
     Raises:
         ArtefactError: no kernel does.
@@ -135,6 +144,8 @@ def least_version(builtin: int, types: Iterable[int]) -> int:
     present = set(types)
     if schema.TensorType.INT4 in present:
         return _WITH_INT4_WEIGHTS[builtin]
+    if {schema.TensorType.FLOAT32, schema.TensorType.INT8} <= present and builtin in _HYBRID:
+        return _HYBRID[builtin]
     if schema.TensorType.INT16 not in present:
         return 1
     if builtin not in _WITH_INT16:

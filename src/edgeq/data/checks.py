@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from edgeq.data.batching import CHUNK, parts_of
 from edgeq.data.preprocessing import TO_ONE_SIZE
 from edgeq.data.samples import Files, Subset
-from edgeq.errors import ArtefactError, UsageError
+from edgeq.errors import ArtefactError, SamplesReduced, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.data.preprocessing import Preprocessing
-    from edgeq.data.samples import Samples
+    from edgeq.data.samples import LeftOut, Samples
     from edgeq.data.source import DataSource, Split
 
 NAMED = 8  # samples that a message names
@@ -34,16 +35,20 @@ class Look:
         broken: the names or numbers of those that cannot be used.
         error: about the first of them; None where all can be used.
         sizes: how many have each size, and which is the first, where they may differ.
+        left_out: of how many files something is not read, and which is the first.
+        folder: of the files; empty where they are none.
     """
 
     count: int
     broken: tuple[str, ...] = ()
     error: ArtefactError | None = None
     sizes: Mapping[tuple[int, ...], tuple[int, str]] = field(default_factory=dict)
+    left_out: Mapping[LeftOut, tuple[int, str]] = field(default_factory=dict)
+    folder: str = ""
 
 
 def check(part: Split, preprocessing: Preprocessing) -> None:
-    """Refuse samples that would end the work on them later.
+    """Refuse samples that would end the work on them later, and tell what is not read of files.
 
     Args:
         part: the samples that are to be used.
@@ -52,10 +57,17 @@ def check(part: Split, preprocessing: Preprocessing) -> None:
     Raises:
         ArtefactError: files are broken, or numbers are NaN or infinite; names the first of them.
         UsageError: the samples differ in size, and nothing brings them to one.
+
+    Warns:
+        SamplesReduced: files hold more than is read of them.
     """
     for look in looks_at(part).values():
         if look.error is not None:
             raise look.error
+        for what, hint in look.left_out:
+            warnings.warn(
+                SamplesReduced(f"files in {look.folder} hold {what}", hint=hint), stacklevel=2
+            )
         fed: dict[tuple[int, ...], str] = {}
         for size, (_, first) in look.sizes.items():
             fed.setdefault(_as_fed(size, preprocessing), f"{first} is {_told(size)}")
@@ -115,23 +127,28 @@ def _behind(samples: Samples) -> tuple[Samples, NDArray[np.int64]]:
 def _files(files: Files, places: NDArray[np.int64]) -> Look:
     broken: list[str] = []
     first, sizes = None, dict[tuple[int, ...], tuple[int, str]]()
+    left_out: dict[LeftOut, tuple[int, str]] = {}
     for place in places.tolist():
         path = str(files.folder / str(files.paths[place]))
         try:
-            size = files.look(place)[:2]
+            seen = files.look(place)
         except ArtefactError as error:
             first = first or error
             broken.append(str(files.paths[place]))
             continue
+        size = seen.size[:2]
         count, where = sizes.get(size, (0, path))
         sizes[size] = count + 1, where
+        for each in seen.left_out:
+            count, where = left_out.get(each, (0, str(files.paths[place])))
+            left_out[each] = count + 1, where
     if first is not None and len(broken) > 1:
         first = ArtefactError(
             f"{len(broken)} of {len(places)} files in {files.folder} cannot be read: "
             f"{listed(broken)}; the first: {first.what}",
             hint=first.hint,
         )
-    return Look(len(places), tuple(broken), first, sizes)
+    return Look(len(places), tuple(broken), first, sizes, left_out, str(files.folder))
 
 
 def _as_fed(size: tuple[int, ...], preprocessing: Preprocessing) -> tuple[int, ...]:
@@ -153,6 +170,12 @@ def sizes_told(look: Look) -> str:
         for size, (count, _) in many
     ]
     return listed(named, 3)
+
+
+def left_out_told(part: str, look: Look) -> Iterator[str]:
+    """What is not read of the files of a part, a sentence each."""
+    for each, (count, first) in look.left_out.items():
+        yield f"{count:,} of {look.count:,} files in {part} hold {each.what}; first {first}"
 
 
 def _numbers(samples: Samples, what: str, part: Split) -> Look:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
 
@@ -92,6 +92,30 @@ def ragged(items: list[NDArray[Any]]) -> NDArray[np.object_]:
     return found
 
 
+class LeftOut(NamedTuple):
+    """Something that files hold and that is not read.
+
+    Attributes:
+        what: in words that end a sentence: ``transparency, which is left out``.
+        hint: what to do where it counts.
+    """
+
+    what: str
+    hint: str
+
+
+class Seen(NamedTuple):
+    """What a look at a file tells of its sample.
+
+    Attributes:
+        size: its dimensions.
+        left_out: what the file holds besides, and is not read.
+    """
+
+    size: tuple[int, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Files(ABC):
     """Samples in files of their own, of shapes that may differ.
@@ -122,8 +146,8 @@ class Files(ABC):
         return [self.folder / self.paths[int(i)] for i in np.arange(len(self.paths))[where]]
 
     @abstractmethod
-    def look(self, place: int) -> tuple[int, ...]:
-        """The dimensions of a sample, of which no more is read than tells whether it is whole.
+    def look(self, place: int) -> Seen:
+        """What a sample is, of which no more is read than tells whether it is whole.
 
         Raises:
             ArtefactError: the file is missing or broken.

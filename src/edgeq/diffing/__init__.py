@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.diffing.align import align
 from edgeq.diffing.grids import grid_differences, handover_differences
-from edgeq.diffing.layers import layer_differences
+from edgeq.diffing.layers import layer_differences, taps
 from edgeq.diffing.records import Difference
 from edgeq.linting.model import LintActivation
 
@@ -49,7 +49,7 @@ def diff(before: LintModel, after: LintModel) -> ModelDiff:
         before.layers,
         after.layers,
         name=lambda layer: layer.node,
-        shape=lambda layer: None if layer.weights is None else layer.weights.shape,
+        shape=taps,
         what="layer",
     )
     grids = align(

@@ -33,11 +33,36 @@ def as_convolution(layer: LintLayer) -> LintLayer:
     return replace(layer, weights=np.ascontiguousarray(turned))
 
 
+def taps(layer: LintLayer) -> tuple[int, ...] | None:
+    """(out, in / groups, ...) without axes of one tap, which formats write or leave out."""
+    if layer.weights is None:
+        return None
+    channels, kernel = layer.weights.shape[:2], layer.weights.shape[2:]
+    return (*channels, *(size for size in kernel if size > 1))
+
+
+def _of_one_rank(before: LintLayer, after: LintLayer) -> tuple[LintLayer, LintLayer]:
+    """Two layers with as many axes, where one is on a line and the other on an image of it."""
+    if before.weights is None or after.weights is None:
+        return before, after
+    if before.weights.ndim == after.weights.ndim:
+        return before, after
+    shapes = taps(before), taps(after)
+    first, second = (
+        replace(layer, weights=weights.reshape(shape or weights.shape))
+        for layer, weights, shape in zip(
+            (before, after), (before.weights, after.weights), shapes, strict=True
+        )
+    )
+    return first, second
+
+
 def layer_differences(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
     """How the weights, the bias and their scales of a layer differ."""
     where = before.node
     if (before.op_type in TRANSPOSED) != (after.op_type in TRANSPOSED):
         before, after = as_convolution(before), as_convolution(after)
+    before, after = _of_one_rank(before, after)
     if (before.weights is None) != (after.weights is None):
         forms = ["in float" if layer.weights is None else "quantised" for layer in (before, after)]
         yield Difference("number format", where, f"weights {forms[0]} became {forms[1]}")

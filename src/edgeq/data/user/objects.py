@@ -6,6 +6,7 @@ They are known by what they can do; neither package is imported.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from edgeq.data.source import DataSource, Split
 from edgeq.data.statistics import measure
 from edgeq.data.user.arrays import LABELS, of_arrays
 from edgeq.data.user.assemble import PARTS, assemble
-from edgeq.errors import ArtefactError, UsageError
+from edgeq.data.user.images import is_image, left_out, mode_of, pixels_of
+from edgeq.errors import ArtefactError, SamplesReduced, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +37,7 @@ CONTRACT = (
 )
 _WORDS = {"train": "training"}
 _LABELS = ("label", *(name for name in LABELS if name != "label"), "fine_label")
+_PROBED = 8  # images that tell whether all are grey
 _INPUTS = ("image", "img", "images", "pixel_values", "audio", "inputs", "input", "x")
 
 
@@ -148,20 +151,25 @@ def _of_items(part: Any, where: str) -> Split:
     columns, label = _columns_of(_item(part, 0, where), where)
     shapes: dict[str, set[object]] = {column: set() for column in columns}
     eight_bits, labels = dict.fromkeys(columns, True), []
+    modes: dict[str, set[str]] = {column: set() for column in columns}
     for index in range(len(part)):
         item = _item(part, index, where)
         for column in columns:
             sample = _sample_of(item, column, where)
+            if is_image(sample):
+                modes[column].add(sample.mode)
             array = _array(sample, where)
             eight_bits[column] = eight_bits[column] and _is_eight_bits(array)
-            shapes[column].add((array.shape, array.dtype, _is_tensor(sample)))
+            size = array.shape[:2] if is_image(sample) else array.shape
+            shapes[column].add((size, array.dtype, _is_tensor(sample)))
         if isinstance(item, Mapping):
             labels.append(item.get(label))
         else:
             labels.append(item[1] if _is_pair(item) else None)
     inputs = {}
     for column in columns:
-        samples = Items(part, where, (), _OBJECTS, eight_bits[column], column)
+        mode = mode_of(modes[column]) if modes[column] else ""
+        samples = Items(part, where, (), _OBJECTS, eight_bits[column], column, mode=mode)
         first = samples[:1][0]
         if len(shapes[column]) == 1:
             samples = replace(samples, sample=first.shape, dtype=first.dtype)
@@ -226,6 +234,7 @@ class Items:
         eight_bits: whether tensors of 0..1 are images of eight bits, as ``ToTensor`` makes.
         column: which part of an item is the sample, by its name; empty for a pair's first.
         are_images: whether each is a picture of eight bits.
+        mode: whether Pillow's images are read in grey or in colour; empty for each as it is.
     """
 
     part: Any
@@ -235,6 +244,7 @@ class Items:
     eight_bits: bool
     column: str = ""
     are_images: bool = False
+    mode: str = ""
 
     __repr__ = brief
 
@@ -250,7 +260,7 @@ class Items:
         found = []
         for index in np.arange(len(self.part))[where]:
             item = _sample_of(_item(self.part, int(index), self.where), self.column, self.where)
-            sample = _sample(item, self.where, eight_bits=self.eight_bits)
+            sample = _sample(item, self.where, eight_bits=self.eight_bits, mode=self.mode)
             if self.dtype != object and (sample.shape, sample.dtype) != (self.sample, self.dtype):
                 raise UsageError(
                     f"sample {index} of {self.where} is {sample.dtype} of {sample.shape}, and was "
@@ -279,7 +289,11 @@ def _of_columns(part: Any, where: str) -> tuple[Split, tuple[str, ...]]:
             hint=f"call the column of samples {_INPUTS[0]}, with rename_column for example",
         )
     first = head[column]
-    inputs = Items(part, where, (), _OBJECTS, _is_eight_bits(_array(first, where)), column)
+    places = np.linspace(0, len(part) - 1, _PROBED if is_image(first) else 0).astype(int)
+    probed = [_item(part, int(place), where)[column] for place in places]
+    mode = mode_of(each.mode for each in probed if is_image(each)) if probed else ""
+    eight_bits = _is_eight_bits(_array(first, where))
+    inputs = Items(part, where, (), _OBJECTS, eight_bits, column, mode=mode)
     ends = inputs[np.array([0, len(part) - 1])]
     # photographs and recordings may differ anywhere; numbers in columns do not
     files = hasattr(first, "convert") or isinstance(first, Mapping)
@@ -354,8 +368,12 @@ def _array(value: Any, where: str) -> NDArray[Any]:
     return array
 
 
-def _sample(value: Any, where: str, *, eight_bits: bool) -> NDArray[Any]:
+def _sample(value: Any, where: str, *, eight_bits: bool, mode: str = "") -> NDArray[Any]:
     """An image as (height, width, channels) of uint8, sound as (samples,), others as they are."""
+    if mode and is_image(value):
+        for what, hint in left_out(value, mode):
+            warnings.warn(SamplesReduced(f"{where} holds {what}", hint=hint), stacklevel=2)
+        return pixels_of(value, mode)
     array = _array(value, where)
     if array.dtype.kind == "f" and eight_bits and _is_tensor(value) and array.ndim == 3:
         array = np.rint(array * 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data.samples import Files, ragged
+from edgeq.data.samples import Files, LeftOut, Seen, ragged
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".wav",)
+CHANNELS = LeftOut(
+    "several channels, of which the mean is read",
+    "where one of them counts alone, write it as a file of its own",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +56,7 @@ class WavFiles(Files):
             found.append(sound)
         return ragged(found)
 
-    def look(self, place: int) -> tuple[int, ...]:
+    def look(self, place: int) -> Seen:
         """(samples,), as the head of the file says.
 
         Raises:
@@ -61,7 +65,8 @@ class WavFiles(Files):
         path = self.folder / self.paths[place]
         with _opened(path) as file:
             self._check_rate(path, file.getframerate())
-            return (file.getnframes(),)
+            left_out = (CHANNELS,) if file.getnchannels() > 1 else ()
+            return Seen((file.getnframes(),), left_out)
 
     def _check_rate(self, path: Path, rate: int) -> None:
         if rate != self.rate:

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from edgeq.data import DataSource, load
 from edgeq.data.user.objects import from_object
-from edgeq.errors import UsageError
+from edgeq.errors import SamplesReduced, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +119,20 @@ def test_columns_of_pictures_with_classes_and_more() -> None:
     assert source.test.class_labels.tolist() == [1, 0, 1]
     assert source.test.columns["camera"].tolist() == ["a", "b", "a"]
     assert [image.shape for image in source.test.images[:]] == [(4, 4, 3), (6, 6, 3), (8, 8, 3)]
+
+
+@pytest.mark.parametrize("kind", ["columns", "items"])
+def test_pictures_of_several_modes_are_of_one_form(kind: str) -> None:
+    colour = Image.fromarray(RNG.integers(0, 256, (4, 4, 3), np.uint8))
+    images = [colour.convert("L"), colour, colour.convert("P"), colour.convert("CMYK")]
+    wanted = [np.asarray(each.convert("RGB")) for each in images]
+    what = Table(image=images, label=[0] * 4) if kind == "columns" else [(i, 0) for i in images]
+    assert [each.tolist() for each in made(what).test.images[:]] == [w.tolist() for w in wanted]
+    see_through = Image.new("RGBA", (4, 4), (1, 2, 3, 4))
+    source = made(Table(image=[see_through] * 2, label=[0, 1]) if kind == "columns" else
+                  [(see_through, 0)] * 2)  # fmt: skip
+    with pytest.warns(SamplesReduced, match="transparency"):
+        assert source.test.images[1:][0][0, 0].tolist() == [1, 2, 3]
 
 
 def test_the_only_column_beside_the_labels_holds_the_samples() -> None:
