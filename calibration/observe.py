@@ -141,6 +141,19 @@ def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:
         _compare(given, rewritten, fed)
 
 
+def tensors_of(
+    model: ir.Model, batch: Batch, tensors: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Some tensors on a batch, (samples, ...).
+
+    Raises:
+        ArtefactError: the samples do not fit, or the model cannot be run.
+    """
+    session = session_of(_with_outputs(model, tensors))
+    made = [run(session, tensors, fed) for fed in feeds(batch, tuple(model.graph.inputs))]
+    return {name: np.concatenate([each[name] for each in made]) for name in tensors}
+
+
 def extremes(
     model: ir.Model, batch: Batch, tensors: Sequence[str]
 ) -> dict[str, tuple[float, float]]:

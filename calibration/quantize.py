@@ -52,7 +52,7 @@ from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_pro
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.normal_form.turning import shuffles_as_blocks
 from edgeq.calibration.normal_form.unrolling.recurrent import unroll
-from edgeq.calibration.observe import check_rewritten, extremes, observe, output_sqnr
+from edgeq.calibration.observe import check_rewritten, extremes, observe, output_sqnr, tensors_of
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.samples import Kept, WholePixels, feeds
 from edgeq.calibration.statistics import Origin, Statistics
@@ -225,11 +225,15 @@ def prepared(
     passes.RemoveUnusedNodesPass()(quantized)
     changing: dict[str, IntegerMethod] = {}
     for name, method in config.made_methods().items():
-        if method.stage == "float":
-            before = _state(quantized.graph)
-            tell(f"{name}: {method.apply(draft)}{_unchanged(before, quantized.graph)}")
-        else:
+        if method.stage == "integers":
             changing[name] = method
+            continue
+        before = _state(quantized.graph)
+        if method.stage == "float":
+            told = method.apply(draft)
+        else:
+            told = method.apply(draft, partial(tensors_of, quantized, first[0]))
+        tell(f"{name}: {told}{_unchanged(before, quantized.graph)}")
     classified = classify(quantized.graph)
     for batch in first:
         check_rewritten(model, quantized, batch)

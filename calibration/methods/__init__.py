@@ -1,7 +1,8 @@
 """Methods of post-training quantisation beyond ranges and rounding to nearest.
 
 One method a file, by entry point in ``edgeq.ptq_methods``. A *float method* rewrites the float
-network before anything is quantised, and leaves its function as it is. An *integer method* changes
+network before anything is quantised, and leaves its function as it is; a *measuring method* does so
+by what its tensors are on samples. An *integer method* changes
 the integers of weights and biases afterwards, on the grids that were chosen, so that the layers of
 the quantised network answer more like those of the float one.
 """
@@ -13,10 +14,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from edgeq.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
     from edgeq.calibration.normal_form.draft import Draft
+
+    Tensors = Callable[[Sequence[str]], Mapping[str, NDArray[np.float32]]]
 
 
 class FloatMethod(Protocol):
@@ -29,6 +35,24 @@ class FloatMethod(Protocol):
 
         Returns:
             What was done, for people: ``"equalised 12 pairs of layers"``.
+        """
+        ...
+
+
+class MeasuringMethod(Protocol):
+    """Rewrites the float network by what its tensors are on samples."""
+
+    stage: ClassVar[Literal["measured"]]
+
+    def apply(self, draft: Draft, tensors: Tensors) -> str:
+        """Rewrite the canonical float graph in place.
+
+        Args:
+            draft: the graph.
+            tensors: gives tensors of it by name on the first samples, (samples, ...).
+
+        Returns:
+            What was done, for people.
         """
         ...
 
@@ -50,7 +74,7 @@ class IntegerMethod(Protocol):
         ...
 
 
-Method = FloatMethod | IntegerMethod
+Method = FloatMethod | MeasuringMethod | IntegerMethod
 
 METHODS: Registry[Callable[[], Method]] = Registry("ptq method")
 """What makes a method, by the name that a user types."""

@@ -97,7 +97,7 @@ def float_pairs(graph: ir.Graph, extra: frozenset[str] = frozenset()) -> list[Fl
 
     found = []
     for node in graph:
-        way = _way_to(node, _HOMOGENEOUS | extra) if _may_change(node) else None
+        way = _way_to(node, _HOMOGENEOUS | extra) if may_change(node) else None
         if way is None:
             continue
         pair = FloatPair(layer(way[0]), layer(node), way[1:])
@@ -120,7 +120,7 @@ def _way_to(second: ir.Node, passed: frozenset[str]) -> tuple[ir.Node, ...] | No
     while value is not None:
         layer = private_layer(value)
         if layer is not None:
-            return (layer, *reversed(between)) if _may_change(layer) else None
+            return (layer, *reversed(between)) if may_change(layer) else None
         node = value.producer()
         if node is None or node.domain or node.op_type not in passed:
             return None
@@ -131,7 +131,7 @@ def _way_to(second: ir.Node, passed: frozenset[str]) -> tuple[ir.Node, ...] | No
     return None
 
 
-def _may_change(node: ir.Node) -> bool:
+def may_change(node: ir.Node) -> bool:
     """Whether it is a layer whose constants nobody else reads."""
     if node.domain or node.op_type not in ("Conv", "Gemm"):
         return False

@@ -87,9 +87,10 @@ class ImageFiles(Files):
         path = self.folder / self.paths[place]
         try:
             with Image.open(path, formats=_FORMATS) as image:
-                besides = tuple(left_out(image, self.mode))
+                deep = _is_deep(image)
+                besides = () if deep else tuple(left_out(image, self.mode))
                 size, end = (image.height, image.width), _ENDS.get(image.format or "")
-                if not _is_deep(image) and end is not None and end in _tail(path):
+                if not deep and end is not None and end in _tail(path):
                     return Seen((*size, 1 if self.mode == "L" else 3), besides)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise _broken(path, error) from error
@@ -121,12 +122,13 @@ def left_out(image: Image, mode: str) -> Iterator[LeftOut]:
     """What an image holds besides the pixels that are read of it."""
     if image.format in _IN_SERIES and getattr(image, "n_frames", 1) > 1:
         yield FRAMES
-    told = image.format != "PNG" or "exif" in image.info  # else all of it would be decoded
+    # Pillow turns a TIFF, and would decode a PNG to look for EXIF data behind the pixels
+    told = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
     if told and image.getexif().get(_ORIENTATION, 1) not in _UPRIGHT:
         yield ROTATION
     if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         yield TRANSPARENCY
-    coloured = mode == "L" and image.mode not in _GREY and not _is_deep(image)
+    coloured = mode == "L" and image.mode not in _GREY
     if coloured and np.ptp(np.asarray(image.convert("RGB")), axis=2).any():
         yield COLOUR
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
 RGB = Image.fromarray(PIXELS)
 GREY = Image.fromarray(PIXELS[..., 0])
+PALETTE = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8), "P")
+PALETTE.putpalette(PIXELS.tobytes())
 HALF = np.full((8, 8, 1), 128, np.uint8)
 
 
@@ -70,7 +72,7 @@ def read(folder: Path, content: bytes, name: str = "a.png") -> NDArray[np.uint8]
         (RGB, "TIFF", PIXELS),
         (GREY, "PNG", PIXELS[..., :1]),
         (GREY.point(lambda level: 255 * (level > 127), "1"), "PNG", 255 * (PIXELS[..., :1] > 127)),
-        (RGB.quantize(256), "PNG", PIXELS),  # 64 pixels: no colour is lost
+        (PALETTE, "PNG", PIXELS),
         (RGB.convert("CMYK"), "TIFF", np.asarray(RGB.convert("CMYK").convert("RGB"))),
         (Image.fromarray(np.concatenate([PIXELS, HALF | 255], 2)), "PNG", PIXELS),
     ],
@@ -88,15 +90,14 @@ def test_every_form_has_the_right_pixels(
     ("content", "wanted", "what"),
     [
         (written(Image.fromarray(np.concatenate([PIXELS, HALF], 2)), "PNG"), PIXELS, "transp"),
-        (written(RGB.quantize(256), "PNG", transparency=3), PIXELS, "transparency"),
+        (written(PALETTE, "PNG", transparency=3), PIXELS, "transparency"),
         (written(RGB, "PNG", transparency=tuple(PIXELS[0, 0].tolist())), PIXELS, "transparency"),
         (written(RGB, "PNG", exif=turned()), PIXELS, "a rotation in their EXIF data"),
-        (written(RGB, "TIFF", exif=turned()), PIXELS, "a rotation in their EXIF data"),
-        (written(GREY, "GIF", save_all=True, append_images=[GREY.rotate(90)]), PIXELS[..., :1],
-         "several frames, of which the first is read"),
+        (written(GREY, "GIF", save_all=True, append_images=[GREY.rotate(90)]),
+         PIXELS[..., [0, 0, 0]], "several frames, of which the first is read"),
         (written(RGB, "PNG", save_all=True, append_images=[RGB.rotate(90)]), PIXELS, "frames"),
     ],
-    ids=["alpha", "palette", "one colour", "png turned", "tiff turned", "gif", "apng"],
+    ids=["alpha", "palette", "one colour", "turned", "gif", "apng"],
 )  # fmt: skip
 def test_what_is_not_read_is_said(
     content: bytes, wanted: NDArray[np.uint8], what: str, tmp_path: Path
@@ -122,11 +123,6 @@ def test_more_than_eight_bits_a_channel_are_refused(content: bytes, tmp_path: Pa
         read(tmp_path, content)
 
 
-def test_what_has_no_colours_of_a_screen_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="cannot be read as an image: conversion from LAB"):
-        read(tmp_path, written(Image.new("LAB", (4, 4)), "TIFF"))
-
-
 def test_a_colour_image_among_grey_ones_is_said(tmp_path: Path) -> None:
     for number in range(30):
         (RGB if number == 1 else GREY).save(tmp_path / f"{number:02}.png")
@@ -138,15 +134,14 @@ def test_a_colour_image_among_grey_ones_is_said(tmp_path: Path) -> None:
 def test_edgeq_data_counts_them_and_names_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for part in ("train", "test"):
-        folder = tmp_path / "photos" / part / "cat"
-        folder.mkdir(parents=True)
-        for name in ("1.png", "2.png"):
-            RGB.save(folder / name, exif=turned())
+    folder = tmp_path / "photos" / "cat"
+    folder.mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        RGB.save(folder / name, exif=turned())
     assert run(["data", str(tmp_path / "photos")]) == 0
     said = capsys.readouterr().err
-    assert "2 of 2 files in train hold a rotation" in said
-    assert "first train/cat/1.png" in said
+    assert "2 of 2 files in test hold a rotation" in said
+    assert "first cat/1.png" in said
 
 
 def test_a_warning_is_one_note(capsys: pytest.CaptureFixture[str]) -> None:

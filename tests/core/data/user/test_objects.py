@@ -128,11 +128,10 @@ def test_pictures_of_several_modes_are_of_one_form(kind: str) -> None:
     wanted = [np.asarray(each.convert("RGB")) for each in images]
     what = Table(image=images, label=[0] * 4) if kind == "columns" else [(i, 0) for i in images]
     assert [each.tolist() for each in made(what).test.images[:]] == [w.tolist() for w in wanted]
-    see_through = Image.new("RGBA", (4, 4), (1, 2, 3, 4))
-    source = made(Table(image=[see_through] * 2, label=[0, 1]) if kind == "columns" else
-                  [(see_through, 0)] * 2)  # fmt: skip
+    clear = Image.new("RGBA", (4, 4), (1, 2, 3, 4))
+    what = Table(image=[clear] * 2, label=[0, 1]) if kind == "columns" else [(clear, 0)] * 3
     with pytest.warns(SamplesReduced, match="transparency"):
-        assert source.test.images[1:][0][0, 0].tolist() == [1, 2, 3]
+        assert made(what).test.images[1:][0][0, 0].tolist() == [1, 2, 3]
 
 
 def test_the_only_column_beside_the_labels_holds_the_samples() -> None:
