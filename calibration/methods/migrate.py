@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from edgeq.calibration._nodes import argument, name_of, output, shape_of
+from edgeq.calibration._nodes import is_helper, name_of, output, shape_of
 from edgeq.calibration.methods.parts.channel_uses import along, channels_of, uses_of
 from edgeq.calibration.methods.parts.float_pairs import FloatLayer, may_change
 from edgeq.errors import UsageError
@@ -29,10 +29,10 @@ class AttentionMigration:
     models* (2023), Eq. 4: channel j of what a layer reads is divided by
     ``s_j = max|X_j|^strength / max|W_j|^(1 - strength)``, and the layer's weights are multiplied by
     it. Between the values of attention and the projection behind it no operator mixes channels, so
-    the factor goes into the layer that makes the values. Queries and keys meet channel by channel:
-    one is divided by ``s_j = max|Q_j|^strength / max|K_j|^(1 - strength)`` and the other multiplied
-    by it. The factor of a LayerNorm is part of the weights behind it already. The function of the
-    float network stays.
+    X are the values, and the factor goes into the layer that makes them. Queries and keys meet
+    channel by channel: one is divided by ``s_j = max|Q_j|^strength / max|K_j|^(1 - strength)`` and
+    the other multiplied by it. The factor of a LayerNorm is part of the weights behind it already.
+    The function of the float network stays.
 
     Args:
         strength: 0 to 1, how much of the activations' range goes into the weights.
@@ -54,21 +54,18 @@ class AttentionMigration:
         """Scale the layers of all attention in place."""
         layers: dict[ir.Node, FloatLayer] = {}
         found = list(_meetings(draft.graph))
-        made = {output(layer) for meeting in found for layer in meeting.layers if layer is not None}
-        read = {meeting.reads for meeting in found if meeting.reads is not None}
-        seen = tensors([name_of(value) for value in (*made, *read)]) if found else {}
+        made = {name_of(output(layer)) for meeting in found for layer in meeting.layers}
+        seen = tensors(sorted(made)) if found else {}
         for meeting in found:
             for layer in meeting.layers:
                 layers.setdefault(layer, FloatLayer(layer))
-            if meeting.reads is None:
-                self._queries(meeting, layers, seen)
-            else:
-                self._values(meeting, layers, seen[name_of(meeting.reads)])
+            scale = self._values if meeting.projects else self._queries
+            scale(meeting, layers, seen)
         for each in layers.values():
             each.write(draft)
-        queries = sum(meeting.reads is None for meeting in found)
+        values = sum(meeting.projects for meeting in found)
         return (
-            f"migrated {queries} products of queries and keys and {len(found) - queries} "
+            f"migrated {len(found) - values} products of queries and keys and {values} "
             "projections of values"
         )
 
@@ -92,12 +89,13 @@ class AttentionMigration:
         self,
         meeting: _Meeting,
         layers: Mapping[ir.Node, FloatLayer],
-        read: NDArray[np.float32],
+        seen: Mapping[str, NDArray[np.float32]],
     ) -> None:
         first, second = (layers[layer] for layer in meeting.layers)
         behind = second.by_input()
         weights = np.abs(behind).reshape(len(behind), -1).max(axis=1)
-        factor = self._factor(_magnitudes(read), weights)
+        made = _magnitudes(seen[name_of(output(first.node))])[meeting.channels[0]]
+        factor = self._factor(made, weights)
         _divide(first, meeting.channels[0], factor)
         behind *= factor.reshape(-1, *[1] * (behind.ndim - 1))
 
@@ -118,25 +116,25 @@ class _Meeting(NamedTuple):
     Attributes:
         layers: queries and keys, or values and the projection behind.
         channels: of each layer those that meet, (pairs,).
-        reads: what the projection reads; None for queries and keys.
+        projects: whether the second is a projection of values; else they are queries and keys.
     """
 
     layers: tuple[ir.Node, ir.Node]
     channels: tuple[Channels, Channels]
-    reads: ir.Value | None
+    projects: bool
 
 
 def _meetings(graph: ir.Graph) -> Iterator[_Meeting]:
     """Every place of attention where a factor can move, each channel of a layer once."""
     uses: dict[tuple[ir.Node, int], tuple[ir.Node, Channels]] = {}
     for layer in graph:
-        channels = channels_of(layer) if may_change(layer) else None
+        channels = channels_of(layer) if may_change(layer) and not is_helper(layer) else None
         if channels is None:
             continue
         found = list(uses_of(output(layer), channels))
         for use in found:
             if use.reader is not None and _alone(use, found):
-                uses[use.reader, use.index] = layer, use.channels
+                uses[use.reader, use.operand] = layer, use.channels
     for node in graph:
         if node.op_type != "MatMul" or node.domain:
             continue
@@ -161,7 +159,7 @@ def _scores(
         return
     pairs = mine.reshape(-1), its.reshape(-1)
     if all(len(np.unique(each)) == len(each) for each in pairs):
-        yield _Meeting((queries[0], keys[0]), pairs, None)
+        yield _Meeting((queries[0], keys[0]), pairs, projects=False)
 
 
 def _projection(product: ir.Node, values: tuple[ir.Node, Channels]) -> Iterator[_Meeting]:
@@ -173,16 +171,15 @@ def _projection(product: ir.Node, values: tuple[ir.Node, Channels]) -> Iterator[
     sizes = (*channels.shape[:-2], rows, channels.shape[-1])
     found = list(uses_of(output(product), np.broadcast_to(each[..., None, :], sizes)))
     reader = found[0].reader if len(found) == 1 else None
-    if reader is None or found[0].index or not may_change(reader):
+    if reader is None or found[0].operand or not may_change(reader):
         return
     read = np.moveaxis(found[0].channels, 1, -1)
     columns = read.reshape(-1, read.shape[-1])
-    reads = argument(reader, 0)
     unique = len(np.unique(columns[0])) == columns.shape[1]
     second = FloatLayer(reader)
     fits = columns.shape[1] == len(second.by_input()) and not second.is_depthwise
-    if reads is not None and fits and unique and (columns == columns[0]).all():
-        yield _Meeting((layer, reader), (columns[0], np.arange(columns.shape[1])), reads)
+    if fits and unique and (columns == columns[0]).all():
+        yield _Meeting((layer, reader), (columns[0], np.arange(columns.shape[1])), projects=True)
 
 
 def _magnitudes(tensor: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -84,8 +84,8 @@ def export(
     exporter = EXPORTERS.load(_format(path))
     with _hints_for_python(path):
         check_output(path, overwrite=overwrite)
-    options, found = options or ExportOptions(), _canonical(model, example)
-    exported = exporter.export(dynamic(found) if options.dynamic else found, options)
+    options = options or ExportOptions()
+    exported = exporter.export(dynamic(_canonical(model, example), options), options)
     require_parity([(path, exported.parity)])
     with _hints_for_python(path):
         write_bytes(path, exported.content, overwrite=overwrite)

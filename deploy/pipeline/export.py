@@ -244,14 +244,21 @@ def require_parity(files: Sequence[tuple[Path, ParityReport]]) -> None:
         )
 
 
-def dynamic(model: ir.Model) -> ir.Model:
-    """A float model with the weights of its layers in integers.
+def dynamic(model: ir.Model, options: ExportOptions) -> ir.Model:
+    """A float model with the weights of its layers in integers, where that is asked for.
 
     Raises:
-        UsageError: it is quantised already.
+        UsageError: it is quantised already, or the options ask for something else, too.
     """
+    if not options.dynamic:
+        return model
     from edgeq.calibration.weight_methods.weights_only import weights_only
 
+    if options.weight_storage == "int4" or options.dialect is not None:
+        raise UsageError(
+            "dynamic quantisation has one form: int8 weights, for every runtime",
+            hint="leave out int4 weights and --for",
+        )
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         raise UsageError(
             "the model is quantised already, and dynamic quantisation begins with a float one",
@@ -269,9 +276,14 @@ def _models(source: Path, jobs: Sequence[_Job], outputs: Sequence[str]) -> list[
         from edgeq.training.graph.description import holds_graph
 
         if holds_graph(source):
+            if any(job.options.dynamic for job in jobs):
+                raise UsageError(
+                    "graph networks are not quantised dynamically", hint="leave --dynamic out"
+                )
             return [canonical(source, dense=job.format != "onnx", outputs=outputs) for job in jobs]
     model = canonical(source, outputs=outputs)
-    return [dynamic(model) if jobs[0].options.dynamic else model] * len(jobs)
+    chosen = next((job for job in jobs if job.options.dialect is not None), jobs[0])
+    return [dynamic(model, chosen.options)] * len(jobs)
 
 
 def _jobs(

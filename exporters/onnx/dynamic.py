@@ -63,8 +63,9 @@ def _is_layer(node: ir.Node) -> bool:
 def _dequantizer(node: ir.Node) -> ir.Node | None:
     """What gives a layer its weights, where they are integers."""
     maker = None if node.inputs[1] is None else node.inputs[1].producer()
-    found = maker is not None and maker.op_type == "DequantizeLinear"
-    return maker if found and constant_of(maker.inputs[0]) is not None else None
+    if maker is None or maker.op_type != "DequantizeLinear":
+        return None
+    return maker if constant_of(maker.inputs[0]) is not None else None
 
 
 def _weights_of(node: ir.Node) -> _Weights:

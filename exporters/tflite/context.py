@@ -70,6 +70,9 @@ class LoweringContext:
     is_float: ClassVar[bool] = False
     """Whether what it writes is float32."""
 
+    is_hybrid: ClassVar[bool] = False
+    """Whether layers read float32 beside integer weights."""
+
     builder: Builder
     storages: dict[str, Storage]
     channels: Mapping[str, int]

@@ -107,6 +107,8 @@ class HybridContext(FloatContext):
 
     # ruff: noqa: D102  # as in the integer context
 
+    is_hybrid: ClassVar[bool] = True
+
     def weights(self, op: QdqOp, constant: QdqConstant, channel_axis: int) -> NDArray[np.generic]:
         if constant.params is None:
             return super().weights(op, constant, channel_axis)

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edgeq.calibration._nodes import argument, constant, integer, ints, number, output, shape_of
+from edgeq.calibration._nodes import (
+    argument,
+    constant,
+    integer,
+    ints,
+    is_helper,
+    number,
+    output,
+    shape_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +33,12 @@ class Use(NamedTuple):
 
     Attributes:
         reader: the operator; None for an output of the graph.
-        index: which input of it they are.
+        operand: which input of it they are.
         channels: which channel each number of one sample is, in the shape that is read.
     """
 
     reader: ir.Node | None
-    index: int
+    operand: int
     channels: Channels
 
 
@@ -62,7 +71,7 @@ def channels_of(layer: ir.Node) -> Channels | None:
 
 def along(channels: Channels, axis: int) -> Channels | None:
     """The channels by all axes but one, along which they have to be the same; else None."""
-    first = channels.take(0, axis)
+    first: Channels = np.take(channels, 0, axis)
     return first if (channels == np.expand_dims(first, axis)).all() else None
 
 
@@ -72,6 +81,8 @@ def _moved(node: ir.Node, index: int, channels: Channels) -> list[tuple[ir.Value
     shape = _of_one(made)
     if node.domain or shape is None:
         return None
+    if node.op_type == "Conv":
+        return [(made, channels)] if index == 0 and _is_one_factor(node) else None
     if node.op_type in ("Mul", "Div"):
         others = [number(each) for each in node.inputs if each is not node.inputs[index]]
         one = bool(others) and others[0] is not None and shape == channels.shape
@@ -96,6 +107,18 @@ def _moved(node: ir.Node, index: int, channels: Channels) -> list[tuple[ir.Value
     if picked is None:
         return None
     return [(made, channels.take(picked.astype(np.int64), integer(node, "axis", 0)))]
+
+
+def _is_one_factor(node: ir.Node) -> bool:
+    """Whether it is what a rewrite made of a product with one number: depthwise, of one tap."""
+    weight = constant(node.inputs[1]) if is_helper(node) else None
+    bias = constant(argument(node, 2))
+    return (
+        weight is not None
+        and weight.size == len(weight) == integer(node, "group", 1)
+        and bool((weight == weight.reshape(-1)[0]).all())
+        and (bias is None or not bias.any())
+    )
 
 
 def _sliced(node: ir.Node, channels: Channels) -> list[tuple[ir.Value, Channels]] | None:

@@ -51,6 +51,8 @@ def _lower(op: QdqOp, context: LoweringContext, output_axis: int) -> None:
     index = context.read(source, onnx_order(len(source.shape)))
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = rank > 2
+    # of a hybrid kernel: as XNNPACK's and the convolutions' do, and ONNX's dynamic quantisation
+    options.asymmetricQuantizeInputs = context.is_hybrid
     with context.writing(op, onnx_order(rank), fuses_relu=True) as (target, activation):
         options.fusedActivationFunction = activation
         version = (
