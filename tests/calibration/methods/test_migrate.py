@@ -38,7 +38,7 @@ def network(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[Pre
     with torch.no_grad():
         for name, weight in module.named_parameters():
             if weight.ndim == 2 and "head" not in name:
-                weight *= 2.0 ** torch.randint(-2, 3, (len(weight), 1))
+                weight.mul_(torch.exp2(torch.randint(-2, 3, (len(weight), 1))))
     data: Any = io.BytesIO()
     torch.onnx.export(
         module, (torch.zeros(1, *shape),), data, dynamo=False, opset_version=17, input_names=["x"]
