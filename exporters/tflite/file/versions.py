@@ -76,7 +76,7 @@ _HYBRID: Mapping[int, int] = {
     Op.DEPTHWISE_CONV_2D: 6,
     Op.FULLY_CONNECTED: FULLY_CONNECTED_PER_CHANNEL,
 }
-"""Operators whose kernels read float activations beside int8 weights of a scale a channel."""
+"""Operators whose kernels read float activations beside int8 weights, by channel."""
 
 _FIRST_INT8_RUNTIME = "1.14.0"
 RUNTIME_OF_VERSION: Mapping[tuple[int, int], str] = {

@@ -104,7 +104,7 @@ class LeftOut(NamedTuple):
     hint: str
 
 
-class Seen(NamedTuple):
+class LookedAt(NamedTuple):
     """What a look at a file tells of its sample.
 
     Attributes:
@@ -146,7 +146,7 @@ class Files(ABC):
         return [self.folder / self.paths[int(i)] for i in np.arange(len(self.paths))[where]]
 
     @abstractmethod
-    def look(self, place: int) -> Seen:
+    def look(self, place: int) -> LookedAt:
         """What a sample is, of which no more is read than tells whether it is whole.
 
         Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data.samples import Files, LeftOut, Seen, ragged
+from edgeq.data.samples import Files, LeftOut, LookedAt, ragged
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ImageFiles(Files):
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         return ragged([_decode(path, self.mode) for path in self.at(where)])
 
-    def look(self, place: int) -> Seen:
+    def look(self, place: int) -> LookedAt:
         """(height, width, channels); an image whose end is missing is decoded.
 
         Raises:
@@ -91,10 +91,10 @@ class ImageFiles(Files):
                 besides = () if deep else tuple(left_out(image, self.mode))
                 size, end = (image.height, image.width), _ENDS.get(image.format or "")
                 if not deep and end is not None and end in _tail(path):
-                    return Seen((*size, 1 if self.mode == "L" else 3), besides)
+                    return LookedAt((*size, 1 if self.mode == "L" else 3), besides)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise _broken(path, error) from error
-        return Seen(_decode(path, self.mode).shape, besides)
+        return LookedAt(_decode(path, self.mode).shape, besides)
 
 
 def is_image_file(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data.samples import Files, LeftOut, Seen, ragged
+from edgeq.data.samples import Files, LeftOut, LookedAt, ragged
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class WavFiles(Files):
             found.append(sound)
         return ragged(found)
 
-    def look(self, place: int) -> Seen:
+    def look(self, place: int) -> LookedAt:
         """(samples,), as the head of the file says.
 
         Raises:
@@ -66,7 +66,7 @@ class WavFiles(Files):
         with _opened(path) as file:
             self._check_rate(path, file.getframerate())
             left_out = (CHANNELS,) if file.getnchannels() > 1 else ()
-            return Seen((file.getnframes(),), left_out)
+            return LookedAt((file.getnframes(),), left_out)
 
     def _check_rate(self, path: Path, rate: int) -> None:
         if rate != self.rate:
