@@ -350,6 +350,16 @@ class OrtSession(SampleSession):
         values = self._run([tensor.value for tensor in self._readable]) if self._readable else []
         return {tensor.name: value for tensor, value in zip(self._readable, values, strict=True)}
 
+    def compute_and_inspect(
+        self, sample: Sequence[NDArray[np.generic]]
+    ) -> tuple[list[NDArray[np.generic]], Mapping[str, NDArray[np.generic]]]:
+        """The outputs and the readable tensors for one sample, in one run."""
+        self.set_sample(sample)
+        names = dict.fromkeys([*self._exits, *(tensor.value for tensor in self._readable)])
+        values = dict(zip(names, self._run(list(names)), strict=True))
+        shown = {tensor.name: values[tensor.value] for tensor in self._readable}
+        return [values[name] for name in self._exits], shown
+
     def _run(self, names: Sequence[str]) -> list[NDArray[np.generic]]:
         try:
             return cast("list[NDArray[np.generic]]", self._session.run(names, self._feed))

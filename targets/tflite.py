@@ -325,6 +325,13 @@ class TfliteSession(SampleSession):
             for name, detail in self._shown.items()
         }
 
+    def compute_and_inspect(
+        self, sample: Sequence[NDArray[np.generic]]
+    ) -> tuple[list[NDArray[np.generic]], Mapping[str, NDArray[np.generic]]]:
+        """The outputs and the readable tensors for one sample, in one run."""
+        shown = self.inspect(sample)
+        return [self.get_output(index) for index in range(len(self.outputs))], shown
+
     def close(self) -> None:
         """Free the session."""
         del self._interpreter

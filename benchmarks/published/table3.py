@@ -31,7 +31,7 @@ from edgeq.machine import fingerprint
 from edgeq.models.published import PUBLISHED
 from edgeq.training.graph.checkpoint import load_network
 from edgeq.training.graph.loop import features, train_graph
-from edgeq.training.graph.quantization import graph_activation_error
+from edgeq.training.graph.quantization import degree_errors, graph_activation_error
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
 from edgeq.training.run.run_folder import BEST
 
@@ -99,6 +99,7 @@ def main() -> None:
             _train(name, arguments.folder, arguments.seeds or SETTINGS[name].seeds)
     runs = _finished(arguments.folder)
     print("\n".join(_lines([run for run in runs if run.data in names])))
+    print("\n".join(_degrees(arguments.folder, names)))
 
 
 def _train(name: str, folder: Path, seeds: int) -> None:
@@ -176,6 +177,24 @@ def _rounding_error(data: GraphData, result: GraphResult) -> tuple[float | None,
     labels, test = torch.from_numpy(data.labels), torch.from_numpy(data.test)
     error = graph_activation_error(network, features(data), graph, labels, test)
     return error.mse, error.accuracy_unrounded
+
+
+def _degrees(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """The rounding error by the degree of nodes, of each network at 4W/4A and seed 0."""
+    yield "| data | network | degree | nodes | MSE 4A → 32A | SQNR, dB |"
+    yield "|---|---|---|---|---|---|"
+    for name in names:
+        for told, kind in (("non-symmetric", "free"), ("symmetric", "symmetric")):
+            path = folder / name / f"{kind}-4W4A-0" / BEST
+            if not path.exists():
+                continue
+            network, graph, _ = load_network(path)
+            for each in degree_errors(network, features(load_graph(name)), graph):
+                ends = f"{each.low} to {each.high}" if each.low < each.high else str(each.low)
+                yield (
+                    f"| {name} | {told} | {ends} | {each.nodes:,} | {each.mse:.2e} "
+                    f"| {each.sqnr_db:.1f} |"
+                )
 
 
 def _contents(folder: Path) -> list[Any]:

@@ -16,6 +16,7 @@ from edgeq.deploy.evaluation import emulation
 from edgeq.deploy.evaluation import profile as profiling
 from edgeq.deploy.evaluation import survey as surveying
 from edgeq.deploy.evaluation.chain import chain
+from edgeq.deploy.evaluation.depth.growth import compare_by_depth
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 from edgeq.deploy.evaluation.stage_runner import select
@@ -52,6 +53,7 @@ def compare(
     task_options: Mapping[str, str] | None = None,
     threads: int = 1,
     tensors: bool = True,
+    growth: bool = False,
 ) -> Comparison:
     """Run files and networks on runtimes over the same samples, and find where they part.
 
@@ -67,6 +69,8 @@ def compare(
         task_options: of the task.
         threads: the most threads a runtime may use.
         tensors: whether to compare the tensors inside too.
+        growth: whether to tell how errors grow from block to block; then the first quantised file
+            also runs with its activations cut off at the ends of their grids and not rounded.
 
     Returns:
         Accuracy of each stage, and drift from each to the next. A stage that failed is in
@@ -79,7 +83,8 @@ def compare(
     """
     source = data_for(files, data)
     with as_files(files, source) as paths, apart():
-        return comparing.compare(
+        run = compare_by_depth if growth else comparing.compare
+        return run(
             chain(paths, targets),
             source,
             split=split,

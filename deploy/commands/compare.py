@@ -75,6 +75,14 @@ def command(
             help="Compare the tensors inside too, on the first 200 samples at most.",
         ),
     ] = True,
+    growth: Annotated[
+        bool,
+        typer.Option(
+            "--growth",
+            help="Tell how errors grow from block to block, of rounding activations and of each "
+            "stage.",
+        ),
+    ] = False,
     threads: Threads = 1,
     user_model: UserModel = None,
     _tasks: Annotated[
@@ -97,11 +105,20 @@ def command(
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare, shorten
+    from edgeq.deploy.evaluation.depth.growth import compare_by_depth
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.runs.drawings import DRAWINGS, drawings
+    from edgeq.errors import UsageError
     from edgeq.results import require_all
 
+    if growth and reference is not None:
+        raise UsageError(
+            "--growth has a reference of its own: that of the first quantised file",
+            hint="leave --reference out, and name that file first",
+        )
+    if growth and not tensors:
+        raise UsageError("--growth needs the tensors inside", hint="leave --no-tensors out")
     fed = [*artefacts, *([] if reference is None else [reference])]
     source = load_data(data, data_dir, preprocess, fed)
     with (
@@ -109,17 +126,29 @@ def command(
         console.progress("comparing") as advance,
     ):
         pairs = chain(files, target)
-        observed = compare(
-            pairs,
-            source,
-            split=split,
-            limit=limit,
-            reference=chain([reference])[0] if reference is not None else None,
-            threads=threads,
-            tensors=tensors,
-            task=AskedTask.parse(task, task_option),
-            progress=advance,
-        )
+        asked = AskedTask.parse(task, task_option)
+        if growth:
+            observed = compare_by_depth(
+                pairs,
+                source,
+                split=split,
+                limit=limit,
+                threads=threads,
+                task=asked,
+                progress=advance,
+            )
+        else:
+            observed = compare(
+                pairs,
+                source,
+                split=split,
+                limit=limit,
+                reference=chain([reference])[0] if reference is not None else None,
+                threads=threads,
+                tensors=tensors,
+                task=asked,
+                progress=advance,
+            )
         found = observed.comparison
         if console.is_kept():
             names = shorten(
@@ -176,8 +205,61 @@ def _show(found: "Comparison", split: str) -> None:
             console.note(f"{hop.stage}: no tensors inside are compared: {hop.without_tensors}")
     _show_outputs(found.hops)
     show_saturation(found.saturating)
+    _show_growth(found)
     for hop in found.hops:
         _show_tensors(hop)
+
+
+def _show_growth(found: "Comparison") -> None:
+    """What a block costs of each stage, and the error at the end of each block."""
+    from edgeq.deploy import console
+    from edgeq.deploy.report.values import decibels, general, short
+
+    known = [each for each in found.growth if each.blocks]
+    if not known:
+        return
+    numbers = ("dB a block", "95 % interval", "first dB", "last dB", "MSE", "RMSE")
+    console.write_table(
+        f"How the error grows over {len(known[0].blocks)} blocks, against {known[0].source}",
+        ("stage", *numbers),
+        [
+            (
+                each.stage,
+                "" if each.rate is None else f"{each.rate.rate_db:+.2f}",
+                "" if each.rate is None else f"{each.rate.low_db:+.2f} to {each.rate.high_db:+.2f}",
+                decibels(each.blocks[0].sqnr_db),
+                decibels(each.blocks[-1].sqnr_db),
+                general(each.mse),
+                general(each.rmse),
+            )
+            for each in known
+        ],
+        numbers=numbers,
+    )
+    stages = [f"RMSE, {each.stage}" for each in known]
+    ends = [{drift.tensor: drift for drift in each.blocks} for each in known]
+    rows = [
+        (
+            str(number),
+            short(name),
+            *(_end_of_block(blocks[name]) if name in blocks else "" for blocks in ends),
+        )
+        for number, name in enumerate(dict.fromkeys(n for at in ends for n in at), start=1)
+    ]
+    console.write_table(
+        "Error at the end of each block, in brackets the integers that differ",
+        ("block", "ends with", *stages),
+        rows,
+        numbers=("block", *stages),
+    )
+
+
+def _end_of_block(drift: "Drift") -> str:
+    from edgeq.deploy.report.values import general
+
+    values = sum(drift.lsb.values())
+    differ = f" ({100 * (1 - drift.lsb.get(0, 0) / values):.2g} %)" if values else ""
+    return f"{general(drift.rmse)}{differ}"
 
 
 def _show_outputs(hops: "Sequence[Hop]") -> None:

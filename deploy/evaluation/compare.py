@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation
+    from edgeq.target import Batch
 
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
@@ -85,6 +86,23 @@ class Observed:
         return right
 
 
+class Watcher(Protocol):
+    """Who looks at the tensors of all samples while stages are compared."""
+
+    def begin(self, opened: Sequence[Opened], stack: ExitStack) -> None:
+        """Take note of the stages; where some failed, again without those.
+
+        Args:
+            opened: the stages.
+            stack: closes what has to be closed at the end.
+        """
+        ...
+
+    def see(self, batch: Batch, seen: Sequence[StageOutput]) -> None:
+        """Look at a batch and at what each stage computed of it."""
+        ...
+
+
 def compare(
     stages: Sequence[Pair],
     source: DataSource,
@@ -96,6 +114,7 @@ def compare(
     tensors: bool = True,
     task: AskedTask | None = None,
     resamples: int = 0,
+    watcher: Watcher | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Observed:
     """Run artefacts on targets over the same samples and compare what comes out.
@@ -114,6 +133,7 @@ def compare(
             matched by name and shape.
         task: what the answers are judged by; None for the task of the data.
         resamples: how many times the samples are drawn again for the spread of a task's score.
+        watcher: is shown the tensors inside, of all samples.
         progress: called with the samples done and the samples in all.
 
     Raises:
@@ -131,17 +151,22 @@ def compare(
     while True:
         try:
             with ExitStack() as stack:
-                opened = open_all(left.pairs, stack, threads=threads, tensors=tensors)
+                inside = tensors or watcher is not None
+                opened = open_all(left.pairs, stack, threads=threads, tensors=inside)
+                if watcher is not None:
+                    watcher.begin(opened, stack)
                 judge = Judge(task or AskedTask(), source, part, len(opened), resamples)
                 run = _Run(opened, names, source, judge, inside=tensors)
-                for seen in observe(
+                for batch, seen in observe(
                     opened,
                     part,
                     source,
-                    tensor_samples=TENSOR_SAMPLES if tensors else 0,
+                    tensor_samples=len(part) if watcher else TENSOR_SAMPLES if tensors else 0,
                     tell=run.guesses.append,
                 ):
                     run.add(seen)
+                    if watcher is not None:
+                        watcher.see(batch, seen)
                     progress(run.samples, len(part))
                 return run.finish(
                     EvaluationData.of(source, split, part), part, left.failures, threads
@@ -182,8 +207,8 @@ def _changed(stages: Sequence[Stage]) -> Iterator[str]:
 class _HopMeter:
     """The drift from one stage to another, over all batches."""
 
-    def __init__(self, source: int, stage: int) -> None:
-        self.source, self.stage = source, stage
+    def __init__(self, source: int, stage: int, *, inside: bool) -> None:
+        self.source, self.stage, self.inside = source, stage, inside
         self.output = DriftMeter("output")
         self.outputs: dict[str, DriftMeter] = {}
         self.tensors: dict[str, DriftMeter] | None = None
@@ -200,7 +225,7 @@ class _HopMeter:
                 meter = self.outputs.setdefault(name, DriftMeter(name, depth))
                 one, other = before.matched[name], after.matched[name]
                 meter.update(one.reshape(len(one), -1), other.reshape(len(other), -1))
-        if before.tensors is None or after.tensors is None:
+        if not self.inside or before.tensors is None or after.tensors is None:
             return
         if self.tensors is None:
             common = [
@@ -237,9 +262,10 @@ class _Run:
     ) -> None:
         self.inside = inside
         self.opened, self.names, self.source, self.judge = opened, names, source, judge
-        self.hops = [_HopMeter(i, i + 1) for i in range(len(opened) - 1)]
+        self.hops = [_HopMeter(i, i + 1, inside=inside) for i in range(len(opened) - 1)]
         self.from_first = [
-            self.hops[i - 1] if i == 1 else _HopMeter(0, i) for i in range(1, len(opened))
+            self.hops[i - 1] if i == 1 else _HopMeter(0, i, inside=inside)
+            for i in range(1, len(opened))
         ]
         self.answering: list[Answering] = []
         self.answers = [Gathered() for _ in opened]

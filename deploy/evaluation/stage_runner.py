@@ -18,6 +18,7 @@ from edgeq.deploy.evaluation.failures import Failing
 from edgeq.deploy.evaluation.outputs.matching import Match, match
 from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
 from edgeq.errors import ArtefactError, UnknownName, UsageError
+from edgeq.target import ShowingSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.chain import Pair
-    from edgeq.quant import QuantizedTensor
-    from edgeq.target import Batch, Session
-
-    Tensors = Mapping[str, QuantizedTensor | NDArray[np.float32]]
+    from edgeq.target import Answers, Batch, Session, Shown
 
 BATCH = 8  # samples whose inner tensors are held at once, for every stage
 SPLITS = ("train", "validation", "test")
@@ -66,7 +64,7 @@ class StageOutput:
 
     output: NDArray[np.float32]
     outputs: Mapping[str, NDArray[np.float32]]
-    tensors: Tensors | None
+    tensors: Shown | None
     matched: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     __repr__ = brief
@@ -101,7 +99,7 @@ def observe(
     *,
     tensor_samples: int,
     tell: Callable[[str], None] = lambda _guess: None,
-) -> Iterator[list[StageOutput]]:
+) -> Iterator[tuple[Batch, list[StageOutput]]]:
     """Feed a split through all stages, a batch at a time.
 
     Args:
@@ -112,7 +110,7 @@ def observe(
         tell: called with what was guessed about which output is which.
 
     Yields:
-        What each stage computed, in the order given.
+        A batch, and what each stage computed of it, in the order given.
 
     Raises:
         ArtefactError: two stages answer with what cannot be matched value by value.
@@ -126,10 +124,8 @@ def observe(
             matches = _matches(opened, seen)
             for line in _doubtful(opened, seen[0], matches):
                 tell(line)
-        yield [
-            _as_first(one, found, opened[0].session.output.name)
-            for one, found in zip(seen, matches, strict=True)
-        ]
+        main = opened[0].session.output.name
+        yield images, [_as_first(*each, main) for each in zip(seen, matches, strict=True)]
         done += samples_in(images)
 
 
@@ -203,12 +199,16 @@ def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOu
     seen = []
     for stage in opened:
         with failing.noted(stage.pair):
-            outputs = stage.session.run_all(images)
-            first = outputs[stage.session.output.name]
-            seen.append(StageOutput(first, outputs, _inner(stage, images) if read else None))
+            outputs, tensors = _computed(stage, images, read=read)
+            seen.append(StageOutput(outputs[stage.session.output.name], outputs, tensors))
     failing.stop()
     return seen
 
 
-def _inner(stage: Opened, images: Batch) -> Tensors | None:
-    return stage.session.tensors(images) if stage.intermediates else None
+def _computed(stage: Opened, images: Batch, *, read: bool) -> tuple[Answers, Shown | None]:
+    session = stage.session
+    if not read or not stage.intermediates:
+        return session.run_all(images), None
+    if isinstance(session, ShowingSession):
+        return session.run_and_show(images)
+    return session.run_all(images), session.tensors(images)

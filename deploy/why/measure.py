@@ -100,10 +100,11 @@ class OperatorMeter:
         self.signal += _squares(found.seen)
         if not rounded:
             self._count_read(found, error.size)
-        if not error.any():
+        noise = _squares(error)
+        if not noise:
             self.lsb.update(error)
             return None
-        self.noise += _squares(error)
+        self.noise += noise
         if not rounded:
             self._count_clipped(found, error)
             return None
@@ -185,8 +186,10 @@ class OperatorMeter:
         if params is None or params.axis is not None:
             return
         zero = int(params.zero_point)
-        beyond = (found.seen < params.qmin - zero - 0.5) | (found.seen > params.qmax - zero + 0.5)
-        self.clipped += _squares(error[beyond])
+        low, high = params.qmin - zero - 0.5, params.qmax - zero + 0.5
+        if found.seen.min() < low or found.seen.max() > high:
+            beyond = (found.seen < low) | (found.seen > high)
+            self.clipped += _squares(error[beyond])
 
 
 @dataclass(slots=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
 
 from edgeq.data.batching import fed, samples_in
 from edgeq.deploy.diff.run import diff
 from edgeq.deploy.evaluation.chain import load_target, replay_target
-from edgeq.deploy.evaluation.compare import Observed, compare
+from edgeq.deploy.evaluation.compare import Observed, compare, shorten
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence
-from edgeq.deploy.why.exposing import ExposedSession, exposed
+from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
 from edgeq.deploy.why.measure import StageMeter, by_names_of
 from edgeq.deploy.why.origin.differences import origin_of
@@ -29,24 +29,26 @@ from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import ExitStack
     from pathlib import Path
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.diff.run import FileDiff
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.deploy.why.evidence import Place
+    from edgeq.deploy.why.exposing import ExposedSession
     from edgeq.deploy.why.origin.differences import Origin
     from edgeq.deploy.why.records import Cause, OperatorError
     from edgeq.deploy.why.stages import Judged
     from edgeq.diffing.replay import Recorded, ReplaySession
     from edgeq.quant import QuantParams
-    from edgeq.target import Session
+    from edgeq.target import Batch, Shown
+    from edgeq.targets.emulator.session import EmulatorSession
 
 _FEW = 4
-BATCH = 16
-"""Samples whose inner tensors are held at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +97,7 @@ def why(
     """
     rounded, part = is_quantized(stages), select(source, split, limit)
     pairs = with_reference(stages, rounded)
-    total = 2 * len(part)
+    watcher = _Watcher(source, part, threads, rounded)
     observed = compare(
         pairs,
         source,
@@ -104,30 +106,32 @@ def why(
         threads=threads,
         tensors=False,
         task=task,
-        progress=lambda done, _: progress(done, total),
+        watcher=watcher,
+        progress=progress,
     )
-    left = _left(pairs, observed)
-    chain = judged(list(left.values()), rounded)
-    run = _Chain(chain, source, part, threads)
-    run.measure(lambda done: progress(len(part) + done, total))
-    return run.finish(observed, {pair: name for name, pair in left.items()})
+    names = shorten([pair.artefact for pair in pairs])
+    return watcher.chain.finish(
+        observed, {pair: f"{names[pair.artefact]} @ {pair.target}" for pair in pairs}
+    )
 
 
-def _left(pairs: Sequence[Pair], observed: Observed) -> dict[str, Pair]:
-    """The stages that ran, by name."""
-    ran = {stage.name for stage in observed.comparison.stages}
-    names = {
-        f"{name} @ {pair.target}": pair
-        for pair in pairs
-        for name in [_shown_as(pair.artefact, pairs)]
-    }
-    return {name: pair for name, pair in names.items() if name in ran}
+@dataclass(slots=True)
+class _Watcher:
+    """Judges the operators while the stages answer; see :class:`Watcher` of ``compare``."""
 
+    source: DataSource
+    part: Split
+    threads: int
+    rounded: Mapping[Pair, bool]
+    chain: _Chain = field(init=False)
 
-def _shown_as(path: Path, pairs: Sequence[Pair]) -> str:
-    from edgeq.deploy.evaluation.compare import shorten
+    def begin(self, opened: Sequence[Opened], stack: ExitStack) -> None:
+        pairs = judged([each.pair for each in opened], self.rounded)
+        self.chain = _Chain(pairs, self.source, self.part, self.threads)
+        self.chain.begin(opened, stack)
 
-    return shorten([pair.artefact for pair in pairs])[path]
+    def see(self, batch: Batch, seen: Sequence[StageOutput]) -> None:
+        self.chain.see(batch, [each.tensors or {} for each in seen])
 
 
 class _Chain:
@@ -138,6 +142,10 @@ class _Chain:
     ) -> None:
         self.stages, self.source, self.part, self.threads = stages, source, part, threads
         self.meters: dict[Pair, StageMeter] = {}
+        self.program: ReplaySession | None = None
+        self.counting: dict[Pair, EmulatorSession] = {}
+        self.exposed: dict[Pair, ExposedSession] = {}
+        self.done = 0
         self.places: dict[str, Place] = {}
         self.remarks: list[str] = []
         self.overflows: dict[Pair, Mapping[str, Any]] = {}
@@ -151,43 +159,49 @@ class _Chain:
         )
         self.file: Path | None = next(files, None)
 
-    def measure(self, progress: Callable[[int], None]) -> None:
-        """Feed all samples through all stages, and judge each operator."""
-        with ExitStack() as stack:
-            program = self._program()
-            if self.file is None:
-                return
-            self.places = self._places(program)
-            self.origin = self._origin()
-            if program is None:
-                return
-            self.grids = {
-                each.tensor: each.params for each in program.operators if each.params is not None
-            }
-            sessions = self._sessions(stack)
-            self.meters = {pair: StageMeter() for pair in sessions}
-            done = 0
-            for images, _ in fed(self.part, self.source, BATCH):
-                recorded = {
-                    pair: self._by_names(program, pair, session.tensors(images))
-                    for pair, session in sessions.items()
-                }
-                for stage in self.stages:
-                    if stage.pair not in recorded:
-                        continue
-                    meter = self.meters[stage.pair]
-                    meter.samples += samples_in(images)
-                    if not self._is_itself(stage):
-                        meter.add(program, images, recorded[stage.pair], done)
-                    if stage.against is not None and stage.against in recorded:
-                        before = recorded[stage.against]
-                        meter.accumulate(program, before, recorded[stage.pair])
-                done += samples_in(images)
-                progress(done)
-            for pair, session in sessions.items():
-                if load_target(pair.target).capabilities.replays:
-                    reports = session.layers()  # type: ignore[union-attr]
-                    self.overflows[pair] = {each.work.name: each.stats for each in reports}
+    def begin(self, opened: Sequence[Opened], stack: ExitStack) -> None:
+        """Read the files, and see to it that every stage shows its tensors."""
+        if self.file is None:
+            return
+        self.program = self._program()
+        self.places = self._places(self.program)
+        self.origin = self._origin()
+        if self.program is None:
+            return
+        self.grids = {
+            each.tensor: each.params for each in self.program.operators if each.params is not None
+        }
+        self._expose(opened, stack)
+
+    def see(self, batch: Batch, seen: Sequence[Shown]) -> None:
+        """Judge each operator of a batch.
+
+        Args:
+            batch: the samples.
+            seen: the tensors of each stage; none where it does not show them by itself.
+        """
+        if self.program is None:
+            return
+        recorded = {
+            stage.pair: self._by_names(self.program, stage.pair, shown)
+            for stage, shown in zip(self.stages, seen, strict=True)
+            if stage.pair in self.meters
+            for shown in [
+                self.exposed[stage.pair].tensors(batch) if stage.pair in self.exposed else shown
+            ]
+        }
+        for stage in self.stages:
+            if stage.pair not in recorded:
+                continue
+            meter = self.meters[stage.pair]
+            meter.samples += samples_in(batch)
+            if not self._is_itself(stage):
+                meter.add(self.program, batch, recorded[stage.pair], self.done)
+            if stage.against is not None and stage.against in recorded:
+                meter.accumulate(self.program, recorded[stage.against], recorded[stage.pair])
+        self.done += samples_in(batch)
+        for pair, session in self.counting.items():
+            self.overflows[pair] = {each.work.name: each.stats for each in session.layers()}
 
     def _program(self) -> ReplaySession | None:
         """The first quantised file, opened where its operators can be given numbers."""
@@ -243,24 +257,29 @@ class _Chain:
         capabilities = load_target(stage.pair.target).capabilities
         return stage.pair.artefact == self.file and capabilities.reference
 
-    def _sessions(self, stack: ExitStack) -> dict[Pair, Session | ExposedSession]:
-        found: dict[Pair, Session | ExposedSession] = {}
+    def _expose(self, opened: Sequence[Opened], stack: ExitStack) -> None:
+        """Begin the meters of stages that show their tensors, by themselves or in other files."""
         few = next(images for images, _ in fed(self.part, self.source, _FEW))
-        for stage in self.stages:
+        for stage, each in zip(self.stages, opened, strict=True):
             path, target = stage.pair.artefact, load_target(stage.pair.target)
-            if target.capabilities.intermediates:
-                session = target.open(path, threads=self.threads, intermediates=True)
-                found[stage.pair] = stack.enter_context(session)
-                if session.tensors(few):
-                    continue
-            if stage.quantized:
-                try:
-                    found[stage.pair] = exposed(target, path, few, stack, threads=self.threads)
-                except EdgeqError as error:
-                    self.remarks.append(
-                        f"{stage.pair.target} shows no tensors of {path.name}: {error.what}"
+            if each.intermediates and each.session.tensors(few):
+                self.meters[stage.pair] = StageMeter()
+                if target.capabilities.replays:
+                    self.counting[stage.pair] = cast("EmulatorSession", each.session)
+            elif stage.quantized:
+                with self._remarked(f"{stage.pair.target} shows no tensors of {path.name}"):
+                    self.exposed[stage.pair] = exposed(
+                        target, path, few, stack, threads=self.threads
                     )
-        return found
+                    self.meters[stage.pair] = StageMeter()
+
+    @contextmanager
+    def _remarked(self, what: str) -> Iterator[None]:
+        """Go on where something cannot be done, and say why."""
+        try:
+            yield
+        except EdgeqError as error:
+            self.remarks.append(f"{what}: {error.what}")
 
     # ---- what it means -------------------------------------------------------------------------
 

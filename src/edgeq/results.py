@@ -14,6 +14,7 @@ from edgeq.tabular import Table, Tabular, counted, share
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeq.metrics.growth import Growth
     from edgeq.qdq.ort_x86.saturation import PairSums
     from edgeq.timing import Latency
     from edgeq.timing.details import OperatorTime, StartUp
@@ -196,6 +197,28 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
+class DepthGrowth:
+    """How far a stage is from another one at the end of each block.
+
+    Attributes:
+        source: name of the stage taken as true.
+        stage: name of the stage compared with it.
+        rate: what a block costs of the SQNR, with its interval; None where fewer than three blocks
+            have an error.
+        mse: the mean squared error of all blocks together, in squared real units.
+        rmse: its root, in real units.
+        blocks: the drift of the tensor at the end of each, in the graph's order.
+    """
+
+    source: str
+    stage: str
+    rate: Growth | None
+    mse: float
+    rmse: float
+    blocks: tuple[Drift, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A stage that was to run and could not.
 
@@ -319,6 +342,7 @@ class Comparison(Tabular):
         failures: stages that could not run; they are in none of the above.
         remarks: what a reader of the accuracies has to know, a sentence each.
         saturating: stages whose sums are or may be wrong because pairs of products saturate.
+        growth: how the error of each stage grows with depth, where it was asked for.
     """
 
     data: str
@@ -330,6 +354,7 @@ class Comparison(Tabular):
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
     saturating: tuple[PairSaturation, ...] = ()
+    growth: tuple[DepthGrowth, ...] = ()
 
     def table(self) -> Table:
         """Accuracy of each stage, and the drift of the hop before it."""

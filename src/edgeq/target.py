@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 Batch: TypeAlias = "NDArray[np.float32] | Mapping[str, NDArray[np.float32]]"
 """Samples, (samples, *sample shape); by the name of the input where there are several."""
 
+Answers: TypeAlias = "Mapping[str, NDArray[np.float32]]"
+"""What a batch is answered with, by the name of the output."""
+Shown: TypeAlias = "Mapping[str, QuantizedTensor | NDArray[np.float32]]"
+"""Tensors inside a graph, by name."""
+
 LatencyKind = Literal["measured", "simulated", "estimated"]
 SaturatingPairs = Literal["never", "across", "within"]
 
@@ -214,6 +219,15 @@ class Session(Protocol):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class ShowingSession(Protocol):
+    """A session that answers and shows its tensors in one run."""
+
+    def run_and_show(self, batch: Batch) -> tuple[Answers, Shown]:
+        """What :meth:`Session.run_all` and :meth:`Session.tensors` give for a batch."""
+        ...
 
 
 @runtime_checkable

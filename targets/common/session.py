@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.quant import QuantParams
-    from edgeq.target import Batch, TensorSpec
+    from edgeq.target import Answers, Batch, Shown, TensorSpec
 
 
 class SampleSession(ABC):
@@ -84,13 +84,23 @@ class SampleSession(ABC):
         found = self._computed(batch, self.outputs)
         return {spec.name: values for spec, values in zip(self.outputs, found, strict=True)}
 
+    def run_and_show(self, batch: Batch) -> tuple[Answers, Shown]:
+        """Both in one run; see :meth:`edgeq.target.ShowingSession.run_and_show`."""
+        self._require_readable()
+        found = [self.compute_and_inspect(sample) for sample in self._samples(batch)]
+        answers = _left([one for one, _ in found], self.outputs)
+        named = {spec.name: values for spec, values in zip(self.outputs, answers, strict=True)}
+        return named, self._joined([shown for _, shown in found])
+
+    def compute_and_inspect(
+        self, sample: Sequence[NDArray[np.generic]]
+    ) -> tuple[list[NDArray[np.generic]], Mapping[str, NDArray[np.generic]]]:
+        """The outputs and the readable tensors for one sample; in one run where a runtime can."""
+        return self._compute(sample, len(self.outputs)), self.inspect(sample)
+
     def _computed(self, batch: Batch, specs: Sequence[TensorSpec]) -> list[NDArray[np.float32]]:
         """The first so many outputs for a batch."""
-        found = [self._compute(sample, len(specs)) for sample in self._samples(batch)]
-        return [
-            leave(join(values), spec)
-            for values, spec in zip(zip(*found, strict=True), specs, strict=True)
-        ]
+        return _left([self._compute(sample, len(specs)) for sample in self._samples(batch)], specs)
 
     def _samples(self, batch: Batch) -> Iterator[list[NDArray[np.generic]]]:
         return each_sample(enter_all(batch, self.inputs), self.inputs)
@@ -102,12 +112,17 @@ class SampleSession(ABC):
         self.invoke()
         return [self.get_output(index) for index in range(count)]
 
-    def tensors(self, batch: Batch) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def tensors(self, batch: Batch) -> Shown:
         """Every readable tensor for a batch; see :meth:`edgeq.target.Session.tensors`."""
+        self._require_readable()
+        return self._joined([self.inspect(sample) for sample in self._samples(batch)])
+
+    def _require_readable(self) -> None:
         if self.unreadable is not None:
             what, hint = self.unreadable
             raise TargetError(what, hint=hint)
-        seen = [self.inspect(sample) for sample in self._samples(batch)]
+
+    def _joined(self, seen: Sequence[Mapping[str, NDArray[np.generic]]]) -> Shown:
         return {name: self._with_grid(name, join([one[name] for one in seen])) for name in seen[0]}
 
     def _with_grid(self, name: str, values: NDArray[Any]) -> QuantizedTensor | NDArray[np.float32]:
@@ -134,3 +149,13 @@ class SampleSession(ABC):
         at: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _left(
+    found: Sequence[Sequence[NDArray[np.generic]]], specs: Sequence[TensorSpec]
+) -> list[NDArray[np.float32]]:
+    """The outputs of samples as batches of real numbers."""
+    return [
+        leave(join(values), spec)
+        for values, spec in zip(zip(*found, strict=True), specs, strict=True)
+    ]

@@ -55,7 +55,7 @@ class Recording:
             if not isinstance(found, QuantizedTensor) and slot.params is not None:
                 zero = int(slot.params.zero_point)
                 low, high = slot.holds or (slot.params.qmin - zero, slot.params.qmax - zero)
-                given[i] = torch.clamp(torch.round(seen[i]), low, high)
+                given[i] = torch.round(seen[i]).clamp_(low, high)
         return cls(given, seen)
 
 

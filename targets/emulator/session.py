@@ -9,6 +9,7 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeq.diffing.replay import Operator, Recorded, Replayed
+    from edgeq.target import Answers, Shown
     from edgeq.targets.emulator.hardware.machine import HardwareProfile
     from edgeq.targets.emulator.program import LayerWorkload, Program, ProgramStep, Slot
 
@@ -98,33 +100,44 @@ class EmulatorSession:
 
     def run_all(self, batch: Batch) -> Mapping[str, NDArray[np.float32]]:
         """Compute all outputs; see :meth:`edgeq.target.Session.run_all`."""
-        places = {self._program.slots[slot].name: slot for slot in self._program.output_slots}
-        found: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in self.outputs}
-        for part in self._parts(batch):
-            values = self._values(part)
-            for name, parts in found.items():
-                parts.append(self._stored(places[name], values[places[name]]))
-        return {spec.name: leave(np.concatenate(found[spec.name]), spec) for spec in self.outputs}
+        return self._run(batch, {})[0]
 
-    def tensors(self, batch: Batch) -> Mapping[str, QuantizedTensor | NDArray[np.float32]]:
+    def run_and_show(self, batch: Batch) -> tuple[Answers, Shown]:
+        """Both in one run; see :meth:`edgeq.target.ShowingSession.run_and_show`."""
+        return self._run(batch, self._shown())
+
+    def tensors(self, batch: Batch) -> Shown:
         """Every tensor for a batch; see :meth:`edgeq.target.Session.tensors`.
 
         Raises:
             TargetError: the artefact was opened without intermediates.
         """
+        return self._run(batch, self._shown())[1]
+
+    def _shown(self) -> dict[int, Slot]:
         if not self._intermediates:
             raise TargetError(
                 "the artefact was opened without intermediates",
                 hint="open it with intermediates=True",
             )
-        seen: dict[int, list[NDArray[Any]]] = {}
-        slots = {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
+        return {i: slot for i, slot in enumerate(self._program.slots) if slot.shown}
+
+    def _run(self, batch: Batch, slots: Mapping[int, Slot]) -> tuple[Answers, Shown]:
+        """The outputs, and the tensors in some slots, of one run."""
+        places = {self._program.slots[slot].name: slot for slot in self._program.output_slots}
+        found: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in self.outputs}
+        seen: dict[int, list[NDArray[Any]]] = {i: [] for i in slots}
         for part in self._parts(batch):
             values = self._values(part, keep=slots)
+            for name, parts in found.items():
+                parts.append(self._stored(places[name], values[places[name]]))
             for i, slot in slots.items():
-                seen.setdefault(i, []).append(_upright(slot, self._stored(i, values[i])))
+                seen[i].append(_upright(slot, self._stored(i, values[i])))
+        answers = {
+            spec.name: leave(np.concatenate(found[spec.name]), spec) for spec in self.outputs
+        }
         shown = {i: _with_grid(slot, np.concatenate(seen[i])) for i, slot in slots.items()}
-        return {name: shown[i] for i, slot in slots.items() for name in slot.shown}
+        return answers, {name: shown[i] for i, slot in slots.items() for name in slot.shown}
 
     def prepare(self, batch: Batch) -> None:
         """Set one sample for :meth:`invoke`.
@@ -204,7 +217,7 @@ class EmulatorSession:
         return torch.from_numpy(np.ascontiguousarray(values.reshape(len(values), *shape)))
 
     def _values(
-        self, entered: Mapping[int, Tensor], keep: Mapping[int, Slot] | None = None
+        self, entered: Mapping[int, Tensor], keep: Mapping[int, Slot] = MappingProxyType({})
     ) -> dict[int, Tensor]:
         """Run the steps; what nothing reads any more is let go, unless it is to be kept."""
         values = {**entered, **self._program.constants}
@@ -212,7 +225,7 @@ class EmulatorSession:
             for step, freed in zip(self._program.steps, self._freed, strict=True):
                 values[step.result] = self._computed(step, [values[i] for i in step.operands])
                 for i in freed:
-                    if keep is None or i not in keep:
+                    if i not in keep:
                         del values[i]
         return values
 

@@ -18,6 +18,7 @@ from edgeq.deploy.report.documents import (
     whole,
 )
 from edgeq.deploy.report.markup import NOTHING, Markup, element, join
+from edgeq.deploy.report.sections.growth import rate
 from edgeq.deploy.report.values import count, decibels, general
 from edgeq.tabular import counted
 
@@ -119,7 +120,7 @@ def _why(document: Document) -> Markup:
                     text(stage.get("against")),
                     count(whole(stage.get("lost"))) if stage.get("against") else "",
                     count(whole(stage.get("gained"))) if stage.get("against") else "",
-                    _rate(mapping(stage.get("growth"))),
+                    rate(mapping(stage.get("growth"))),
                 )
                 for stage in stages
             ],
@@ -140,13 +141,6 @@ def _cause(cause: Mapping[str, Json]) -> Markup:
         paragraph(element("b", "Next: "), text(cause.get("hint"))),
         class_="cause",
     )
-
-
-def _rate(growth: Mapping[str, Json]) -> str:
-    if not growth:
-        return ""
-    ends = [f"{number(growth.get(name)):+.2f}" for name in ("rate_db", "low_db", "high_db")]
-    return f"{ends[0]} ({ends[1]} to {ends[2]})"
 
 
 def _operators(stage: Mapping[str, Json]) -> Markup:

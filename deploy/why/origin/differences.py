@@ -243,7 +243,11 @@ class _Comparison:
         if all(abs(a - b) <= scale for a, b in zip(before, after, strict=True)):
             return
         told = [f"{low:.4g} to {high:.4g}" for low, high in (before, after)]
-        yield Difference("range", where, f"values from {told[0]} became {told[1]}")
+        values = f"values from {told[0]} became {told[1]}"
+        if other is None:
+            yield Difference("operator missing", where, f"its activation is missing: {values}")
+        else:
+            yield Difference("range", where, values)
 
     def _twice(self) -> Iterator[Difference]:
         """Values that are put on a coarser grid before they are put on their own."""

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.diffing.rounding import FloatLayer
-from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, title
+from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, stripped, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,9 +109,25 @@ def _layers_of(view: LintModel) -> Iterator[FloatNode]:
         yield FloatNode(each.node, each.op_type, (), (each.node,), {}, layer=layer)
 
 
+def clipped(model: ir.Model) -> ir.Model:
+    """A QDQ model that cuts its activations off at the ends of their grids and rounds none.
+
+    Weights and biases are the real numbers that their integers stand for. The tensors keep the
+    names of the integers.
+    """
+    copy = model.clone()
+    for node in list(copy.graph):
+        if node.op_type == "QuantizeLinear" and constant_of(node.inputs[0]) is None:
+            _cut_off(copy.graph, node)
+    return _without_quantizers(copy)
+
+
 def unrounded(model: ir.Model) -> ir.Model:
     """A QDQ model without its quantisers, with the real numbers that its integers stand for."""
-    copy = model.clone()
+    return _without_quantizers(model.clone())
+
+
+def _without_quantizers(copy: ir.Model) -> ir.Model:
     for node in list(copy.graph):
         if node.op_type == "DequantizeLinear" and constant_of(node.inputs[0]) is not None:
             _store(copy.graph, node)
@@ -121,6 +137,39 @@ def unrounded(model: ir.Model) -> ir.Model:
         for value in node.outputs:
             value.type = None
     return copy
+
+
+def _cut_off(graph: ir.Graph, node: ir.Node) -> None:
+    """Put the ends of a quantiser's grid in front of it, as a Clip of real numbers."""
+    import onnx_ir as ir
+
+    source = node.inputs[0]
+    grid = grid_of(node)
+    if source is None or grid.axis is not None:
+        return
+    stored, low, high = node.outputs[0], grid.qmin, grid.qmax
+    for reader in stored.consumers():
+        if reader.op_type == "Clip" and _clips_integers(reader):
+            stored = reader.outputs[0]
+            ends = bounds_of(reader)
+            low, high = int(max(low, ends[0])), int(min(high, ends[1]))
+    name, zero, scale = stripped(stored.name or ""), int(grid.zero_point), float(grid.scale)
+    bounds = []
+    for kind, end in (("low", low), ("high", high)):
+        value = ir.Value(name=f"{name}_{kind}")
+        value.const_value = ir.tensor(np.float32(scale * (end - zero)), name=value.name)
+        value.shape, value.type = ir.Shape(()), ir.TensorType(ir.DataType.FLOAT)
+        graph.initializers[value.name or ""] = value
+        bounds.append(value)
+    if source.name == name:
+        if source.is_graph_input():
+            name = f"{name}_clipped"
+        else:
+            source.name = f"{name}_unclipped"
+    made = ir.node("Clip", [source, *bounds])
+    made.outputs[0].name = name
+    graph.insert_before(node, made)
+    node.replace_input_with(0, made.outputs[0])
 
 
 def _store(graph: ir.Graph, node: ir.Node) -> None:

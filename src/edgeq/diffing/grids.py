@@ -31,7 +31,8 @@ def grid_differences(
         before: the activation in the first file.
         after: in the second.
         alike: whether the files have one format. Otherwise integers of less than 8 bits may be
-            stored at either end of the type, and only one end of their range can be compared.
+            stored anywhere in the type; then a zero point is another one where neither grid has
+            room for all integers of the other.
     """
     old, new, where = before.grid, after.grid, before.name
     if _width(old) != _width(new) or (old.axis is None) != (new.axis is None):
@@ -39,7 +40,7 @@ def grid_differences(
         return
     yield from scale_difference(old, new, where, "activation scale")
     steps = _moved(old, new)
-    if steps and (alike or not _reaches_alike(old, new)):
+    if steps and (alike or not (_has_room(old, new) or _has_room(new, old))):
         told = "1 step" if abs(steps) == 1 else f"{abs(steps)} steps"
         yield Difference(
             "zero point",
@@ -120,12 +121,14 @@ def _moved(before: QuantParams, after: QuantParams) -> int:
     return int(moved[np.abs(moved).argmax()])
 
 
-def _reaches_alike(before: QuantParams, after: QuantParams) -> bool:
-    """Whether the largest or the smallest number of two grids is as many steps from zero."""
-    return any(
-        np.array_equal(a - before.zero_point, b - after.zero_point)
-        for a, b in ((before.qmin, after.qmin), (before.qmax, after.qmax))
+def _has_room(grid: QuantParams, other: QuantParams) -> bool:
+    """Whether a grid has every integer of another one, their zero points taken off."""
+    low, high = (
+        np.atleast_1d(end - grid.zero_point.astype(np.int64)) for end in (grid.qmin, grid.qmax)
     )
+    wanted = (end - other.zero_point.astype(np.int64) for end in (other.qmin, other.qmax))
+    least, most = map(np.atleast_1d, wanted)
+    return bool((low <= least).all() and (most <= high).all())
 
 
 def _width(grid: QuantParams) -> int:

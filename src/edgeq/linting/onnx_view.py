@@ -53,6 +53,7 @@ def view(model: ir.Model, name: str) -> LintModel:
     """A model as rules see it; QOperator files in the QDQ form that they mean."""
     with contextlib.suppress(ArtefactError):  # what cannot be turned is passed over
         model = as_qdq(model)
+    model = _without_dead_branches(model)
     reader = _Reader()
     activations = tuple(reader.activations(model.graph))
     layers = tuple(reader.layers(model.graph))
@@ -75,6 +76,20 @@ def view(model: ir.Model, name: str) -> LintModel:
         tuple(reader.broken.items()),
         not_finite=tuple(_not_finite(model.graph)),
     )
+
+
+def _without_dead_branches(model: ir.Model) -> ir.Model:
+    """The model without nodes whose results nothing reads; itself where all are read."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    if all(
+        any(value.is_graph_output() or tuple(value.uses()) for value in node.outputs)
+        for node in model.graph
+    ):
+        return model
+    copy = model.clone()
+    RemoveUnusedNodesPass()(copy)
+    return copy
 
 
 def _not_finite(graph: ir.Graph) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from edgeq.errors import UsageError
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
-from edgeq.training.graph.quantization import graph_activation_error, observe_bounds, quantize_graph
+from edgeq.training.graph.quantization import (
+    degree_errors,
+    graph_activation_error,
+    observe_bounds,
+    quantize_graph,
+)
 from edgeq.training.graph.recipe import GraphScheme
 from edgeq.training.layers import WeightQuantizer
 from edgeq.training.qat_transform import quantizers, set_rounding
@@ -116,6 +121,21 @@ def test_the_error_is_the_mean_over_all_states_and_leaves_rounding_on() -> None:
     set_rounding(net, weights=True, activations=True)
     graph_activation_error(net, x, graph, torch.zeros(9, dtype=torch.int64), torch.arange(9))
     assert all(module.rounding for module in quantizers(net))
+
+
+def test_the_error_by_degree_adds_up_to_the_whole() -> None:
+    edges = [(0, other) for other in range(1, 6)] + [(1, 2), (2, 3)]  # node 6 has no neighbour
+    both = torch.tensor([*edges, *((b, a) for a, b in edges)]).T
+    x = torch.rand(7, 4)
+    net = quantize_graph(network(), GraphScheme(4, 4, bound=2.0)).eval()
+    labels, where = torch.zeros(7, dtype=torch.int64), torch.arange(7)
+    for graph in (SparseGradient(both, 7), SparseGradient.once(both, 7)):
+        found = degree_errors(net, x, graph)
+        ends = [(each.low, each.high, each.nodes) for each in found]
+        assert ends == [(0, 0, 1), (1, 1, 2), (2, 2, 2), (3, 3, 1), (5, 5, 1)]
+        mean = sum(each.mse * each.nodes for each in found) / 7
+        whole = graph_activation_error(net, x, graph, labels, where)
+        assert mean == pytest.approx(whole.mse, rel=1e-5)
 
 
 def test_a_float_network_has_no_rounding_error() -> None:

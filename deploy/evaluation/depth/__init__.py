@@ -1,0 +1,1 @@
+"""Errors along the depth of a network, block by block."""
