@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.api.networks import as_files
+from edgeq.deploy.depth.growth import compare_by_depth
 from edgeq.deploy.evaluation import audit as auditing
 from edgeq.deploy.evaluation import compare as comparing
 from edgeq.deploy.evaluation import emulation
 from edgeq.deploy.evaluation import profile as profiling
 from edgeq.deploy.evaluation import survey as surveying
 from edgeq.deploy.evaluation.chain import chain
-from edgeq.deploy.evaluation.depth.growth import compare_by_depth
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
 from edgeq.deploy.evaluation.stage_runner import select

@@ -103,9 +103,9 @@ def command(
     """
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
+    from edgeq.deploy.depth.growth import compare_by_depth
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import compare, shorten
-    from edgeq.deploy.evaluation.depth.growth import compare_by_depth
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.runs.drawings import DRAWINGS, drawings

@@ -17,7 +17,7 @@ from edgeq.diffing.records import Difference
 from edgeq.linting.model import LintActivation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,8 +43,15 @@ def structural_differences(first: Path, second: Path) -> tuple[int, list[Differe
     pairs, lost, added = _matched(mine, other)
     found: list[Difference] = []
     seen: set[tuple[str, str]] = set()
+    names = {
+        tensor.name
+        for a, b in pairs
+        if a.name == b.name
+        for tensor, its in zip(a.outputs, b.outputs, strict=False)
+        if tensor.name == its.name
+    }
     for a, b in pairs:
-        found += _operators(a, b)
+        found += [*_operators(a, b), *_wiring(a, b, names)]
         for tensor, its in _tensors(a, b):
             if (tensor.name, its.name) not in seen:
                 seen.add((tensor.name, its.name))
@@ -94,6 +101,17 @@ def _operators(a: StoredOperator, b: StoredOperator) -> Iterator[Difference]:
     ):
         if count != others:
             yield Difference("operator", a.name, f"{count} {what} became {others}")
+
+
+def _wiring(a: StoredOperator, b: StoredOperator, names: Collection[str]) -> Iterator[Difference]:
+    """Inputs that are other results, of those that one operator of both files gives."""
+    for place, (mine, its) in enumerate(zip(a.inputs, b.inputs, strict=False), start=1):
+        if mine is None or its is None or mine.name == its.name:
+            continue
+        if mine.name in names and its.name in names:
+            yield Difference(
+                "operator", a.name, f"input {place} was {mine.name!r} and is {its.name!r}"
+            )
 
 
 def _tensors(a: StoredOperator, b: StoredOperator) -> Iterator[tuple[StoredTensor, StoredTensor]]:

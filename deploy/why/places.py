@@ -25,20 +25,23 @@ def places_of(path: Path, operators: Sequence[Operator]) -> dict[str, Place]:
         path: the file.
         operators: what a replaying target makes of it.
     """
+    from edgeq.formats.onnx_io import read
+
+    model = read(path) if detect(path) == "onnx" else None
     computing = [each for each in operators if each.op_type not in _BOUNDARY]
     numbers = {each.tensor: number for number, each in enumerate(computing, start=1)}
-    titles = dict(_titles(path)) if detect(path) == "onnx" else {}
+    readers = [] if model is None else list(_readers(model))
+    titles = {} if model is None else dict(_titles(model))
     found: dict[str, Place] = {}
     for each in operators:
         title = titles.get(each.name, each.tensor)
         place = Place(each, title, numbers.get(each.tensor, 0), len(computing))
         for name in (each.tensor, each.name, title):
             found.setdefault(name, place)
-    if detect(path) == "onnx":
-        for reader, tensor in _readers(path):
-            made = next((each for each in operators if tensor in each.inputs), None)
-            if made is not None:
-                found.setdefault(reader, found[made.tensor])
+    for reader, tensor in readers:
+        made = next((each for each in operators if tensor in each.inputs), None)
+        if made is not None:
+            found.setdefault(reader, found[made.tensor])
     return found
 
 
@@ -76,21 +79,19 @@ def places_unread(path: Path) -> dict[str, Place]:
     return found
 
 
-def _titles(path: Path) -> Iterator[tuple[str, str]]:
+def _titles(model: ir.Model) -> Iterator[tuple[str, str]]:
     """What each operator computes, and the name of its node."""
-    from edgeq.formats.onnx_io import read
     from edgeq.qdq.reader import read_qdq
 
-    for op in read_qdq(read(path), float_fallback=True).ops:
+    for op in read_qdq(model, float_fallback=True).ops:
         yield op.output.name, op.name
 
 
-def _readers(path: Path) -> Iterator[tuple[str, str]]:
+def _readers(model: ir.Model) -> Iterator[tuple[str, str]]:
     """Each dequantiser, and the tensor that it reads."""
-    from edgeq.formats.onnx_io import read
     from edgeq.qdq.nodes import stripped, title
 
-    for node in read(path).graph:
+    for node in model.graph:
         value = node.inputs[0] if node.op_type == "DequantizeLinear" else None
         if value is not None and value.producer() is not None:
             yield title(node), stripped(value.name or "")

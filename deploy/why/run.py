@@ -395,7 +395,7 @@ class _Chain:
             return {}
         layers = {
             place.operator.tensor: layer
-            for layer in view_of(self.file).layers
+            for layer in (view_of(self.file) if self.origin is None else self.origin.view).layers
             if (place := self.places.get(layer.node)) is not None
         }
         meters = self.meters[real].meters

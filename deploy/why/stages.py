@@ -115,6 +115,18 @@ def _file_is_quantized(path: Path) -> bool:
     from edgeq.deploy.pipeline.reading import view_of
 
     try:
-        return view_of(path).is_quantized
+        return not _plainly_float(path) and view_of(path).is_quantized
     except EdgeqError:  # its own runtime tells what is wrong with it
         return True
+
+
+def _plainly_float(path: Path) -> bool:
+    """Whether an ONNX file has no operator that could be about integers, by their names alone."""
+    if detect(path) != "onnx":
+        return False
+    from edgeq.formats.onnx_io import load
+
+    return not any(
+        "Q" in node.op_type or "Integer" in node.op_type
+        for node in load(path, weights=False).graph.node
+    )

@@ -16,6 +16,7 @@ from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporters.onnx.dialects import to_dialect
 from edgeq.formats.dialect import CANONICAL
 from edgeq.quant import QuantizedTensor, QuantParams
+from edgeq.target import ShowingSession
 from edgeq.targets.ort import cpu, cpu_reference
 
 if TYPE_CHECKING:
@@ -288,3 +289,18 @@ def test_another_provider_than_the_cpu_is_an_error(
     )
     with pytest.raises(TargetError, match="SomeGPUExecutionProvider"):
         cpu.open(saved(tmp_path, onnx_models.float_model()))
+
+
+@BOTH
+def test_answers_and_tensors_of_one_run_are_those_of_two(tmp_path: Path, target: OrtTarget) -> None:
+    path, images = saved(tmp_path, onnx_models.qdq_model(bits=8)), onnx_models.images(3)
+    with target.open(path, intermediates=True) as session:
+        assert isinstance(session, ShowingSession)
+        answers, shown = session.run_and_show(images)
+        for name, values in session.run_all(images).items():
+            np.testing.assert_array_equal(answers[name], values)
+        for name, tensor in session.tensors(images).items():
+            mine, its = shown[name], tensor
+            assert isinstance(mine, QuantizedTensor)
+            assert isinstance(its, QuantizedTensor)
+            np.testing.assert_array_equal(mine.values, its.values)

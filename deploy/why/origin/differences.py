@@ -53,12 +53,14 @@ class Origin:
         differences: what rounding does not explain, in the order of the graph.
         layers: how many layers both have.
         values: for each tensor of the quantised file, the float file's that it is.
+        view: the layers and grids of the quantised file.
         remark: why the layers are not judged, in a sentence; empty where they are.
     """
 
     differences: tuple[Difference, ...]
     layers: int
     values: Mapping[str, str]
+    view: LintModel
     remark: str = ""
 
     __repr__ = brief
@@ -96,7 +98,7 @@ class _Comparison:
     ) -> None:
         self.matching: Matching = match(real, other)
         self.readers = other.readers()
-        self.known, self.quantized, self.chosen = known, quantized, 0
+        self.view, self.known, self.quantized, self.chosen = view, known, quantized, 0
         self.stored = {} if quantized is None else dict(_stored(quantized, known))
         self.grids = {each.name: each.grid for each in view.activations}
         self.layers = {each.node: each for each in view.layers}
@@ -133,6 +135,7 @@ class _Comparison:
             tuple(dict.fromkeys(found)),
             len(by_layer),
             {self.stored.get(name, name): its for name, its in self.matching.values.items()},
+            self.view,
             remark,
         )
 

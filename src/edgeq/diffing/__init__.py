@@ -61,9 +61,10 @@ def diff(before: LintModel, after: LintModel) -> ModelDiff:
         required=alike and bool(before.activations) and bool(after.activations),
     )
     known = dict(before.broken)
+    dead = {layer.node for layer in (*before.layers, *after.layers) if layer.dead}
     found = [
         *(Difference("broken scale", *each) for each in after.broken if each[0] not in known),
-        *layers.missing,
+        *(each for each in layers.missing if each.where not in dead),
         *(each for pair in layers.pairs for each in layer_differences(*pair)),
         *grids.missing,
         *(each for pair in grids.pairs for each in grid_differences(*pair, alike=alike)),

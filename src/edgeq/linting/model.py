@@ -36,6 +36,7 @@ class LintLayer:
         result: the grid of its output; None where that is not quantised.
         why_float: what keeps it from integers; empty where nothing does.
         size: how many weights it has.
+        dead: whether no output needs its result.
     """
 
     node: str
@@ -49,6 +50,7 @@ class LintLayer:
     result: QuantParams | None = None
     why_float: str = ""
     size: int = 0
+    dead: bool = False
 
     __repr__ = brief
 

@@ -53,8 +53,7 @@ def view(model: ir.Model, name: str) -> LintModel:
     """A model as rules see it; QOperator files in the QDQ form that they mean."""
     with contextlib.suppress(ArtefactError):  # what cannot be turned is passed over
         model = as_qdq(model)
-    model = _without_dead_branches(model)
-    reader = _Reader()
+    reader = _Reader(_dead(model.graph))
     activations = tuple(reader.activations(model.graph))
     layers = tuple(reader.layers(model.graph))
     handovers = tuple(reader.handovers(model.graph))
@@ -78,18 +77,16 @@ def view(model: ir.Model, name: str) -> LintModel:
     )
 
 
-def _without_dead_branches(model: ir.Model) -> ir.Model:
-    """The model without nodes whose results nothing reads; itself where all are read."""
-    from onnx_ir.passes.common import RemoveUnusedNodesPass
-
-    if all(
-        any(value.is_graph_output() or tuple(value.uses()) for value in node.outputs)
-        for node in model.graph
-    ):
-        return model
-    copy = model.clone()
-    RemoveUnusedNodesPass()(copy)
-    return copy
+def _dead(graph: ir.Graph) -> frozenset[ir.Node]:
+    """The nodes whose results no output needs."""
+    dead: set[ir.Node] = set()
+    for node in reversed(tuple(graph)):
+        if not any(
+            value.is_graph_output() or any(use.node not in dead for use in value.uses())
+            for value in node.outputs
+        ):
+            dead.add(node)
+    return frozenset(dead)
 
 
 def _not_finite(graph: ir.Graph) -> Iterator[tuple[str, str]]:
@@ -112,6 +109,7 @@ def _size(size: object) -> int:
 class _Reader:
     """Reads one graph; remembers the grids that mean nothing."""
 
+    dead: frozenset[ir.Node]
     broken: dict[str, str] = field(default_factory=dict)
 
     def grid(self, node: ir.Node) -> QuantParams | None:
@@ -170,6 +168,7 @@ class _Reader:
                     node.op_type,
                     why_float=f"{node.op_type} has no QDQ form",
                     size=size,
+                    dead=node in self.dead,
                 )
             elif node.op_type in _LAYERS and len(node.inputs) > 1:
                 yield self._layer(node)
@@ -183,6 +182,7 @@ class _Reader:
             source,
             result=self._result(node.outputs[0]),
             size=_elements(node.inputs[1]),
+            dead=node in self.dead,
         )
         if found is None:
             if source is None:
