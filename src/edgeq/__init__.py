@@ -10,10 +10,14 @@ they need torch and ``import edgeq`` does not.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# ONNX Runtime would give this machine an id, keep it at home, and report its sessions
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "CalibrationConfig": "edgeq.calibration.config",

@@ -72,6 +72,7 @@ def main(engine: ModuleType, stdin: BufferedReader) -> None:
         engine: a module of :mod:`edgeq.targets.workers.engines`.
         stdin: where requests come from; it may have read ahead.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as edgeq itself, which may not be here
     out = os.dup(1)
     os.dup2(2, 1)
     threading.Thread(target=_leave_with_host, args=(stdin.fileno(),), daemon=True).start()

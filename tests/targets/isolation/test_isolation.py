@@ -37,7 +37,14 @@ def foreign(tmp_path: Path) -> Path:
     return onnx_models.save(model, tmp_path / "net.onnx")
 
 
-def test_answers_tensors_and_plans_are_those_of_this_process(foreign: Path) -> None:
+def test_answers_tensors_and_plans_are_those_of_this_process(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does ONNX Runtime keep an id of the machine, as it does where it reports its sessions."""
+    (tmp_path / "home").mkdir()
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     images = onnx_models.images(3)
     with (
         ort.cpu_reference.open(foreign, intermediates=True) as other,
@@ -53,6 +60,7 @@ def test_answers_tensors_and_plans_are_those_of_this_process(foreign: Path) -> N
             assert np.array_equal(_numbers(seen[name]), _numbers(tensor))
         summary = ort.cpu_reference.capabilities.summary
         assert other.facts["place"] == f"this machine for net.onnx ({summary})"
+    assert list((tmp_path / "home").iterdir()) == []
     plan = ort.cpu_reference.plan(foreign)
     with apart(in_process=True):
         assert plan == ort.cpu_reference.plan(foreign)
