@@ -6,6 +6,7 @@ share one, and other requirements never meet an old one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -125,7 +126,9 @@ def whole(place: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror}", hint=_SPACE) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = _SPACE if full else f"name a folder that you may write with {HOME}"
+        raise OutputError(f"{place} cannot be written: {error.strerror}", hint=hint) from error
 
 
 def _fill(

@@ -126,14 +126,22 @@ def test_a_full_disk_below_pip(
     assert left_behind(own_home) == []
 
 
-def test_a_full_disk_below_us(
-    engine_file: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "hint"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "that you may write")]
+)
+def test_what_a_full_or_a_foreign_folder_needs_is_told(
+    number: int,
+    hint: str,
+    engine_file: str,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "mkdir", full)
-    with pytest.raises(OutputError, match=r"No space left on device[\s\S]*EDGEQ_HOME"):
+    with pytest.raises(OutputError, match=rf"{os.strerror(number)}[\s\S]*{hint}.* EDGEQ_HOME"):
         target(engine_file, make).setup()
 
 
