@@ -49,7 +49,7 @@ torchvision's own code where they have it, else code in the public style
 | export | the trained network becomes TFLite without a changed number: how many were compared |
 | ort-cpu-ref | each tensor has torch's integers; different ones lie at ties, and are counted |
 | tflite-ref | each operator, given equal integers, is within 1 LSB; different ones are counted |
-| tflm | TensorFlow Lite Micro's answers are those that edgeq's emulator predicts |
+| tflm | of the file written for it, its answers are those that edgeq's emulator predicts |
 | emulator | every integer is that of `tflite-ref`, and of `ort-cpu-ref` for the ONNX file |
 
 {machine}

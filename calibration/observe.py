@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from edgeq.calibration.samples import feeds
 from edgeq.calibration.statistics import digest_of
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ _MOST = 1e-3
 # what is left of a sum that cancels out, such as the mean of what was normalised
 _NOISE = 1e-6
 _SAMPLES = 4
+_USABLE_DB = 10.0
 _JUDGED_BATCHES = 4
 _AT_ONCE = 2**22  # numbers of the observed tensors that are computed at once: 16 MiB
 
@@ -306,3 +308,21 @@ def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
             hint="look at the data and the float model: one is broken",
         )
     return values
+
+
+def judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:
+    """How near the outputs are to float, and what to try where they are not."""
+    quick = "" if samples >= of else f"{samples:,} of "
+    for name, sqnr_db in found.items():
+        yield (f"output {name!r}: {_near_float(sqnr_db)}, on {quick}{counted(of, 'sample')}")
+    poor = [repr(name) for name, sqnr_db in found.items() if not sqnr_db >= _USABLE_DB]
+    if poor:
+        yield (
+            f"warning: below {_USABLE_DB:.0f} dB little is left of {', '.join(poor)}\n"
+            "  hint: try --observer percentile or mse, or cut the model before what needs a wide "
+            "range with --outputs; edgeq compare shows the first tensor that is far off"
+        )
+
+
+def _near_float(sqnr_db: float) -> str:
+    return "equal to float" if sqnr_db == inf else f"{sqnr_db:.1f} dB SQNR against float"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
-from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +51,26 @@ from edgeq.calibration.normal_form.resizing import plain_resizes, resizes_as_pro
 from edgeq.calibration.normal_form.tokens import tokens_as_images
 from edgeq.calibration.normal_form.turning import shuffles_as_blocks
 from edgeq.calibration.normal_form.unrolling.recurrent import unroll
-from edgeq.calibration.observe import check_rewritten, extremes, observe, output_sqnr, tensors_of
+from edgeq.calibration.observe import (
+    check_rewritten,
+    extremes,
+    judged,
+    observe,
+    output_sqnr,
+    tensors_of,
+)
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
-from edgeq.calibration.samples import Kept, WholePixels, feeds
+from edgeq.calibration.samples import Kept, WholePixels, feeds, for_one_sample
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.calibration.statistics.resume import Progress
 from edgeq.calibration.tail import share_like_grids
+from edgeq.errors import ArtefactError
 from edgeq.network.placement import LayerWidths, place
 from edgeq.qdq.reader import read_qdq
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from edgeq.calibration.graph import Classified
     from edgeq.calibration.methods import IntegerMethod
@@ -73,7 +80,6 @@ if TYPE_CHECKING:
     from edgeq.target import Batch
 
 _JUDGED = 16, 4  # samples that show how near the outputs are to float, and how many of a batch
-_USABLE_DB = 10.0
 _RUNTIMES = ("numpy", "onnxruntime")  # what computes the ranges
 
 
@@ -131,6 +137,7 @@ class Prepared:
     """A network in the form that is quantised.
 
     Attributes:
+        given: the network as it was, perhaps for one sample at a time.
         model: it, still in float.
         draft: its graph.
         classified: its operators.
@@ -138,6 +145,7 @@ class Prepared:
         levels: the grids that pixels have.
     """
 
+    given: ir.Model
     model: ir.Model
     draft: Draft
     classified: Classified
@@ -149,6 +157,7 @@ class Prepared:
 class _Plan:
     """What is known of a network before any range is."""
 
+    given: ir.Model
     quantized: ir.Model
     draft: Draft
     classified: Classified
@@ -185,6 +194,7 @@ def _planned(
     )
     taps = taps_of(found.classified.ops, placement)
     return _Plan(
+        found.given,
         found.model,
         found.draft,
         found.classified,
@@ -205,6 +215,8 @@ def prepared(
 ) -> Prepared:
     """Bring a network, in single precision, to the form that is quantised.
 
+    What has no integer form for batches of any size is taken for one sample at a time.
+
     Args:
         model: the network; left as it is.
         config: how it is quantised.
@@ -212,9 +224,30 @@ def prepared(
         whole: which inputs are pixels in it.
         tell: called with what was done.
     """
+    first, lines = tuple(opening), list[str]()
+    try:
+        found = _prepared(model, config, first, whole, lines.append)
+    except ArtefactError as error:
+        alone = for_one_sample(model)
+        if alone is None:
+            raise
+        reason = error.what.splitlines()[-1].strip()
+        lines = [f"it takes one sample at a time from here on: of any number, {reason}"]
+        found = _prepared(alone, config, first, whole, lines.append)
+    for line in lines:
+        tell(line)
+    return found
+
+
+def _prepared(
+    model: ir.Model,
+    config: CalibrationConfig,
+    first: Sequence[Batch],
+    whole: WholePixels,
+    tell: Callable[[str], None],
+) -> Prepared:
     quantized = fold_onnx(model)
     draft = Draft(quantized.graph)
-    first = tuple(opening)
     for batch in first:
         masks = fill_masks(draft, partial(extremes, quantized, batch))
         for line in masks:
@@ -238,7 +271,7 @@ def prepared(
     for batch in first:
         check_rewritten(model, quantized, batch)
     levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
-    return Prepared(quantized, draft, classified, changing, levels)
+    return Prepared(model, quantized, draft, classified, changing, levels)
 
 
 def measure_onnx(
@@ -368,13 +401,13 @@ def quantize_onnx(
         quantized, float_fallback=floats
     )  # as an exporter will: what it does not take for integers is told now
     _describe(quantized, config, statistics)
-    for line in _judged(*output_sqnr(model, quantized, kept.batches), statistics.samples):
+    for line in judged(*output_sqnr(plan.given, quantized, kept.batches), statistics.samples):
         tell(line)
     costs = layer_costs(before, quantized, kept.batches) if inspect or explain else ()
     if inspect is not None:
         inspect(costs)
     if explain is not None:
-        stages = {IN_FILE: model, FOLDED: fold_onnx(model), MIGRATED: before}
+        stages = {IN_FILE: plan.given, FOLDED: fold_onnx(plan.given), MIGRATED: before}
         explain(layer_profiles(stages, quantized, kept.batches, costs))
     return quantized
 
@@ -440,24 +473,6 @@ def _state(graph: ir.Graph) -> str:
 def _unchanged(before: str, graph: ir.Graph) -> str:
     """What is to be added to what a method did, where it did nothing."""
     return "; nothing in this model was changed by it" if _state(graph) == before else ""
-
-
-def _judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:
-    """How near the outputs are to float, and what to try where they are not."""
-    quick = "" if samples >= of else f"{samples:,} of "
-    for name, sqnr_db in found.items():
-        yield (f"output {name!r}: {_near_float(sqnr_db)}, on {quick}{counted(of, 'sample')}")
-    poor = [repr(name) for name, sqnr_db in found.items() if not sqnr_db >= _USABLE_DB]
-    if poor:
-        yield (
-            f"warning: below {_USABLE_DB:.0f} dB little is left of {', '.join(poor)}\n"
-            "  hint: try --observer percentile or mse, or cut the model before what needs a wide "
-            "range with --outputs; edgeq compare shows the first tensor that is far off"
-        )
-
-
-def _near_float(sqnr_db: float) -> str:
-    return "equal to float" if sqnr_db == inf else f"{sqnr_db:.1f} dB SQNR against float"
 
 
 def taps_of(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of, shape_of
 from edgeq.data.batching import arranged, samples_in, way_to, whole_numbers
@@ -15,7 +16,6 @@ from edgeq.qdq.nodes import rows_picked
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgeq.target import Batch
@@ -215,3 +215,32 @@ def _part(rows: NDArray[np.float32], value: ir.Value) -> NDArray[np.float32]:
     elif shape[0] is not None and len(rows) != shape[0]:
         rows = np.resize(rows, (shape[0], *rows.shape[1:]))
     return np.ascontiguousarray(rows)
+
+
+def for_one_sample(model: ir.Model) -> ir.Model | None:
+    """A copy of a model whose batch is one, wherever that stands; None where it is open nowhere.
+
+    For parts in which the batch does not stand first, as in attention or in stacked states: no
+    integer runtime of ours has those for batches of any size.
+    """
+    batches = {value.shape[0] for value in model.graph.inputs if value.shape}
+    names = {size.value for size in batches if isinstance(size, ir.SymbolicDim)}
+    if not names:
+        return None
+    alone = model.clone()
+    for value in alone.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                [
+                    1 if _is_batch(size, axis, names) else size
+                    for axis, size in enumerate(value.shape)
+                ]
+            )
+    return alone
+
+
+def _is_batch(size: int | ir.SymbolicDim, axis: int, names: set[str | None]) -> bool:
+    """Whether a dimension is open, and stands first or is called as one that does."""
+    if not isinstance(size, ir.SymbolicDim):
+        return False
+    return axis == 0 or (size.value is not None and size.value in names)

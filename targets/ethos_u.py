@@ -17,7 +17,7 @@ import numpy as np
 
 from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
-from edgeq.formats.dialect import TFLITE
+from edgeq.formats.dialect import TFLM
 from edgeq.target import Availability, Capabilities, ChainLink
 from edgeq.targets import tflite
 from edgeq.targets.common.session import SampleSession
@@ -241,7 +241,7 @@ def _target(series: str, *sizes: str, default: str) -> EthosUTarget:
             latency="estimated",
             summary=f"{npu}: what Vela makes of a file, and its estimate; answers by LiteRT's "
             "reference kernels",
-            dialect=TFLITE,
+            dialect=TFLM,
             link=ChainLink(90, ("quantisation", "lowering", "kernel rounding")),
             integers_only=True,
         ),

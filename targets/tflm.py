@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError, UsageError
 from edgeq.files import read_bytes
-from edgeq.formats.dialect import TFLITE
+from edgeq.formats.dialect import TFLM
 from edgeq.target import Capabilities, ChainLink
 from edgeq.targets.workers.target import WorkerTarget
 
@@ -96,7 +96,7 @@ tflm = TflmTarget(
         latency="simulated",
         summary="TensorFlow Lite Micro's interpreter with its reference kernels, on this machine; "
         "the time is not a microcontroller's",
-        dialect=TFLITE,
+        dialect=TFLM,
         link=ChainLink(80, ("quantisation", "lowering", "kernel rounding")),
     ),
     engine="tflm",

@@ -20,6 +20,7 @@ from edgeq.errors import EdgeqError, first_line
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.exporters.torch.lower import lower
+from edgeq.formats.dialect import TFLITE, TFLM
 from edgeq.formats.onnx_io import serialize
 from edgeq.qdq.reader import read_qdq
 from edgeq.target import TARGETS
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import fx, nn
 
     from edgeq.exporter import Exported
+    from edgeq.formats.dialect import Dialect
 
 COLUMNS = ("QAT", "PTQ", "export", "ort-cpu-ref", "tflite-ref", "tflm", "emulator")
 _SCHEME = Scheme()
@@ -164,8 +166,8 @@ def _calibrated(network: nn.Module, family: Family) -> Exported:
     return _exported(quantize_onnx(model, list(samples[:, None])))
 
 
-def _exported(model: ir.Model) -> Exported:
-    exported = tflite.export(model, ExportOptions(allow_float=True))
+def _exported(model: ir.Model, dialect: Dialect = TFLITE) -> Exported:
+    exported = tflite.export(model, ExportOptions(allow_float=True, dialect=dialect))
     _require(not exported.parity.different, f"{len(exported.parity.different)} numbers differ")
     if exported.in_float is not None:
         kinds = {operator.partition(" ")[0] for operator in exported.in_float.operators}
@@ -202,11 +204,13 @@ def _on_targets(
         return sum(each.different for each in checked), sum(each.compared for each in checked)
 
     def on_tflm() -> float:
+        micro = folder / "exported.tflm.tflite"
+        micro.write_bytes(_exported(lowered, TFLM).content)
         output = read_qdq(lowered, float_fallback=True).outputs[0].tensor
         step = 1e-6 if output.is_float else float(output.params.scale)
         answers = []
         for name in ("tflm", "emulator:tflm"):
-            with TARGETS.load(name).open(file) as session:
+            with TARGETS.load(name).open(micro) as session:
                 answers.append(session.run(samples))
         off = np.abs(answers[0] - answers[1]).max() / step
         _require(off < _HALF, f"answers differ from the emulator's by {off:.0f} LSB")

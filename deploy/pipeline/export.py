@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.pipeline.acceptance import require_taken
 from edgeq.errors import GateFailed, UsageError
 from edgeq.exporter import EXPORTERS
 from edgeq.files import check_folder, check_output, write_bytes, write_folder
@@ -206,6 +207,7 @@ def export(
         ArtefactError: the artefact is missing or broken, or holds something that a format cannot
             express exactly.
         GateFailed: a number would differ in one of the files.
+        TargetError: a target that a file is written for can be asked here, and refuses it.
         OutputError: a file exists or cannot be written.
         UnknownName: a format or target is not known.
         UsageError: no format is named, or the stem holds a folder.
@@ -222,6 +224,8 @@ def export(
             done.append((job, model, job.exporter.export(model, job.options)))
     require_parity([(job.path, exported.parity) for job, _, exported in done])
     for job, model, exported in done:
+        if job.target:
+            require_taken(job.target, job.exporter.suffix, exported)
         if check is not None:
             check(job.format, model, exported)
     return tuple(job.write(exported, overwrite=overwrite) for job, _, exported in done)
@@ -298,8 +302,8 @@ def _jobs(
     for target in targets:
         dialect = dialect_for(target)
         exporter = EXPORTERS.load(dialect.format)
-        # TFLite is one dialect wherever it runs
-        own = f".{target.replace(':', '-')}" if dialect.format == "onnx" else ""
+        # TFLite is one dialect wherever all its kernels are
+        own = f".{target.replace(':', '-')}" if dialect.format == "onnx" or dialect.lacks else ""
         path = folder / f"{stem}{own}{exporter.suffix}"
         jobs.setdefault(
             path, _Job(dialect.format, exporter, replace(options, dialect=dialect), path, target)

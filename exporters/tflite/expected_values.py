@@ -82,6 +82,8 @@ def derived_numbers(
             )
         if f"{name}/table" in found and op.op_type != EMBEDDING:
             yield _table(op, storages)
+        if f"{name}~upper/table" in found:
+            yield from _halves(_table(op, storages), name)
         if op.op_type == "ReduceSum" or op.op_type == "ScatterElements":
             yield TensorNumbers(
                 f"{name}~flat/0",
@@ -121,6 +123,18 @@ def _table(op: QdqOp, storages: Mapping[str, Storage]) -> TensorNumbers:
         zero,
         levels - op.output.zero_point,
     )
+
+
+def _halves(table: TensorNumbers, name: str) -> Iterator[TensorNumbers]:
+    """A table of 16 bits as two of 8, and the grids of what is looked up there."""
+    assert table.centered is not None  # noqa: S101  # it is a table
+    whole = table.centered.astype(np.int64) + table.zero_point
+    parts = {"upper": (256, 0, whole // 256), "lower": (1, -128, whole % 256)}
+    for half, (times, zero, centered) in parts.items():
+        grid = (table.scale * np.float32(times), np.array([zero], np.int64))
+        for tensor in (f"{name}~{half}", f"{name}~{half}_table"):
+            yield TensorNumbers(tensor, "activation", *grid)
+        yield TensorNumbers(f"{name}~{half}/table", "weight", *grid, centered)
 
 
 def _matrix(op: QdqOp) -> NDArray[np.int64]:

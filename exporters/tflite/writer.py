@@ -14,7 +14,7 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import FileEnd
 from edgeq.exporters.tflite.boundary import add_input, add_output, end_layout
 from edgeq.exporters.tflite.context import LoweringContext
-from edgeq.exporters.tflite.file.builder import Builder
+from edgeq.exporters.tflite.file.builder import Builder, MissingKernel
 from edgeq.exporters.tflite.file.layouts import natural, onnx_order, stored_shape
 from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.operators import LOWERINGS
@@ -67,7 +67,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
             hint="quantise the model, its input too",
         )
     channels = channel_axes(graph)
-    builder = Builder(graph.dynamic_batch and not fixes_batch(graph))
+    builder = Builder(graph.dynamic_batch and not fixes_batch(graph), lacks_of(options))
     context = LoweringContext(
         builder, choose_storage(graph), channels, options.weight_storage == "int4"
     )
@@ -95,6 +95,11 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
         for output in graph.outputs
     ]
     return replace(finish(graph, context, inputs, outputs, options), in_float=in_float)
+
+
+def lacks_of(options: ExportOptions) -> frozenset[tuple[str, str]]:
+    """The operators that the runtime of the file has no kernel for; none where none is named."""
+    return frozenset() if options.dialect is None else options.dialect.lacks
 
 
 def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> Layout:
@@ -174,10 +179,9 @@ def _attempt(op: QdqOp, context: LoweringContext) -> ArtefactError | None:
         with context.undone_on_error():
             LOWERINGS[op.op_type](op, context)
     except ArtefactError as error:
+        told = refused(op, error.what, error.hint) if isinstance(error, MissingKernel) else error
         return (
-            ArtefactError(f"{error.what} (from {op.source})", hint=error.hint)
-            if op.source
-            else error
+            ArtefactError(f"{told.what} (from {op.source})", hint=told.hint) if op.source else told
         )
     return None
 

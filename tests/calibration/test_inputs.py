@@ -141,3 +141,45 @@ def test_samples_get_the_axes_of_the_model(shape: list[Any], given: tuple[int, .
         for each in (batch, np.ascontiguousarray(as_taken))
     )
     assert found == wanted
+
+
+def stacked(batch: Any) -> ir.Model:
+    """``y`` of the last of three states of ``x`` that are stacked in front of the batch."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Reshape", ["a", "apart"], ["b"]),
+        helper.make_node("Transpose", ["b"], ["c"], perm=[1, 0, 2]),
+        helper.make_node("Gather", ["c", "last"], ["d"], axis=0),
+        helper.make_node("Relu", ["d"], ["y"]),
+    ]
+    constants = {
+        "w": np.random.default_rng(1).normal(size=(6, 12)).astype(np.float32),
+        "apart": np.array([0, 3, 4]),
+        "last": np.array(-1),
+    }
+    return model(nodes, {"x": [batch, 6]}, {"y": [batch, 4]}, constants)
+
+
+def test_what_has_no_form_for_any_batch_takes_one_sample_at_a_time() -> None:
+    x, told = RNG.normal(size=(8, 6)).astype(np.float32), list[str]()
+    made = quantize_onnx(stacked("N"), [x], tell=told.append)
+    assert "it takes one sample at a time from here on" in told[0]
+    assert "of 'c' depend on the batch" in told[0]
+    assert list(made.graph.inputs[0].shape or ()) == [1, 6]
+    alone = quantize_onnx(stacked(1), [x])
+    files = [exporter.export(each, ExportOptions()).content for each in (made, alone)]
+    assert len(files[0]) == len(files[1])
+    numbers = [
+        {name: value.const_value for name, value in each.graph.initializers.items()}
+        for each in (made, alone)
+    ]
+    assert numbers[0].keys() == numbers[1].keys()
+    for name, array in numbers[0].items():
+        np.testing.assert_array_equal(array, numbers[1][name])
+
+
+def test_what_has_no_form_at_all_is_refused_for_what_it_is() -> None:
+    broken = stacked("N")
+    broken.graph[-1].op_type = "Hardmax"
+    with pytest.raises(ArtefactError, match="Hardmax node"):
+        quantize_onnx(broken, [RNG.normal(size=(8, 6)).astype(np.float32)])

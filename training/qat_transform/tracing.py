@@ -217,6 +217,11 @@ class _Proxy(fx.Proxy):
         return value.device if isinstance(value, Tensor) else Attribute(self, "device")
 
     @property
+    def dtype(self) -> Any:
+        value = self.tracer.value_of(self.node)
+        return value.dtype if isinstance(value, Tensor) else Attribute(self, "dtype")
+
+    @property
     def ndim(self) -> Any:
         value = self.tracer.value_of(self.node)
         return value.ndim if isinstance(value, Tensor) else Attribute(self, "ndim")

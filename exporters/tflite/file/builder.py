@@ -15,9 +15,10 @@ import flatbuffers
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.file.versions import least_version, oldest_runtime
 from edgeq.files import check_model_size
-from edgeq.formats.tflite_schema import METADATA_NAME, schema
+from edgeq.formats.tflite_schema import METADATA_NAME, OPERATOR_NAMES, TYPE_NAMES, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +31,12 @@ _BYTES_A_SCALE = 12  # with its zero point
 # bytes from which on equal constants are stored once, such as the matrices of a graph that every
 # layer reads
 _LARGE = 1 << 20
+_OTHER_RUNTIME = "write it for a runtime that has one: edgeq export --to tflite"
+_LACKING = {
+    "INT16": f"quantise what it reads and writes to 8 bits; or {_OTHER_RUNTIME}",
+    "INT64": f"put a Cast to int32 behind it in the model; or {_OTHER_RUNTIME}",
+}
+"""What helps where there is no kernel for an element type."""
 ALIGNMENT = 16  # what runtimes that read weights in place ask of every buffer
 
 TENSOR_TYPES = {
@@ -40,6 +47,10 @@ TENSOR_TYPES = {
     np.dtype(np.int64): schema.TensorType.INT64,
     np.dtype(np.float32): schema.TensorType.FLOAT32,
 }
+
+
+class MissingKernel(ArtefactError):
+    """An operator that the runtime of the file has no kernel for."""
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
@@ -81,9 +92,12 @@ class Builder:
 
     Attributes:
         dynamic_batch: whether activations are marked so that the first dimension may be resized.
+        lacks: the operators that the runtime has no kernel for; see
+            :class:`edgeq.formats.dialect.Dialect`.
     """
 
     dynamic_batch: bool = False
+    lacks: frozenset[tuple[str, str]] = frozenset()
     _tensors: list[Any] = field(default_factory=list)
     # number 0 is empty by convention
     _buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])
@@ -154,6 +168,16 @@ class Builder:
             )
         return self._constants[key]
 
+    def has_kernel(self, builtin: int, *dtypes: str) -> bool:
+        """Whether the runtime has a kernel for an operator, on tensors of some element types.
+
+        Args:
+            builtin: a ``BuiltinOperator``.
+            dtypes: numpy's names.
+        """
+        name = OPERATOR_NAMES[builtin]
+        return not any((name, dtype.upper()) in self.lacks for dtype in ("", *dtypes))
+
     def operator(
         self,
         builtin: int,
@@ -172,8 +196,12 @@ class Builder:
             outputs: tensor indices.
             options: an object of the generated options classes, such as ``Conv2DOptionsT``; None
                 for no options.
+
+        Raises:
+            MissingKernel: the runtime that the file is for has none for it.
         """
         types = [self._tensors[index].type for index in (*inputs, *outputs) if index >= 0]
+        self._require_kernel(builtin, types, outputs)
         version = max(version, least_version(builtin, types))
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.setdefault((builtin, version), len(self._codes))
@@ -185,6 +213,18 @@ class Builder:
             )
             operator.builtinOptions = options
         self._operators.append(operator)
+
+    def _require_kernel(self, builtin: int, types: Sequence[int], outputs: Sequence[int]) -> None:
+        """Let pass what the runtime has a kernel for."""
+        names = [TYPE_NAMES[kind] for kind in types]
+        lacking = [name for name in ("", *names) if (OPERATOR_NAMES[builtin], name) in self.lacks]
+        if lacking:
+            kernel = OPERATOR_NAMES[builtin] + (f" of {lacking[0]}" if lacking[0] else "")
+            raise MissingKernel(
+                f"the runtime that the file is for has no kernel for {kernel}, "
+                f"which would compute {self.name(outputs[0])!r}",
+                hint=_LACKING.get(lacking[0], _OTHER_RUNTIME),
+            )
 
     def finish(
         self,

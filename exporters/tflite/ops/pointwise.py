@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
-from edgeq.exporters.tflite.file.builder import StoredGrid
+from edgeq.exporters.tflite.file.builder import TENSOR_TYPES, StoredGrid
 from edgeq.exporters.tflite.file.layouts import stored_shape
 from edgeq.exporters.tflite.ops.float_functions import lower_function
 from edgeq.exporters.tflite.storage import activation, refused
@@ -86,12 +86,16 @@ KERNELS: Mapping[str, FunctionKernel] = {
 def lower_pointwise(op: QdqOp, context: LoweringContext) -> None:
     """Append a unary elementwise function."""
     kernel = KERNELS.get(op.op_type)
+    if kernel is not None and not context.builder.has_kernel(kernel.builtin):
+        kernel = None
     if context.is_float:
         if kernel is None and lower_function(op, context):
             return
         if kernel is None:
             raise refused(
-                op, "TFLite has no operator for it", "quantise what it reads and writes to 8 bits"
+                op,
+                "the runtime has no kernel for it",
+                "quantise what it reads and writes to 8 bits",
             )
         _direct(op, context, kernel)
     elif kernel is None or not _fits(op, context, kernel):
@@ -109,25 +113,74 @@ def lower_lookup(op: QdqOp, context: LoweringContext) -> None:
     source = context.operand(op)
     layout = context.layout(source)
     shape = stored_shape(op.output.shape, layout)
-    cast = schema.CastOptionsT()
     held = context.storages[source.name].dtype
-    cast.inDataType = schema.TensorType.INT16 if held == "int16" else schema.TensorType.INT8
-    cast.outDataType = schema.TensorType.INT32
     builder, name = context.builder, op.output.name
-    integers = builder.activation(f"{name}~integers", shape, None, np.int32)
-    builder.operator(Op.CAST, 1, [context.read(source, layout)], [integers], cast)
-    indices = builder.activation(f"{name}~indices", shape, None, np.int32)
-    builder.operator(
-        Op.ADD, 1, [integers, builder.numbers([_OFFSETS[held]])], [indices], schema.AddOptionsT()
-    )
-    table = builder.constant(
-        f"{name}~table",
-        table_of(op, context.storages[source.name], context.storages[name]),
-        context.grid(op.output),
-    )
+    integers = _whole(context, f"{name}~integers", shape)
+    _cast(context, context.read(source, layout), integers, held, "int32")
+    indices = _whole(context, f"{name}~indices", shape)
+    builder.operator(Op.ADD, 1, [integers, builder.numbers([_OFFSETS[held]])], [indices], _add())
+    results = table_of(op, context.storages[source.name], context.storages[name])
     target = context.tensor(op.output, layout)
-    builder.operator(Op.GATHER, 2, [table, indices], [target], schema.GatherOptionsT())
+    if results.dtype != np.int8 and not builder.has_kernel(Op.GATHER, results.dtype.name):
+        _by_halves(context, op.output, results, indices, target, shape)
+    else:
+        table = builder.constant(f"{name}~table", results, context.grid(op.output))
+        builder.operator(Op.GATHER, 2, [table, indices], [target], schema.GatherOptionsT())
     context.place(op.output, target, layout)
+
+
+def _by_halves(
+    context: LoweringContext,
+    tensor: QdqTensor,
+    results: NDArray[np.signedinteger],
+    indices: int,
+    target: int,
+    shape: tuple[int, ...],
+) -> None:
+    """Look 16 bits up as two integers of 8: ``256 * upper + (lower + 128)``.
+
+    For runtimes that gather 8 bits only.
+    """
+    builder, name, scale = context.builder, tensor.name, float(tensor.scale)
+    wide = results.astype(np.int32)
+    halves = {
+        "upper": (wide >> 8, StoredGrid.of(scale * 256)),
+        "lower": ((wide & 255) - 128, StoredGrid.of(scale, -128)),
+    }
+    plain = {}
+    for half, (values, grid) in halves.items():
+        table = builder.constant(f"{name}~{half}_table", values.astype(np.int8), grid)
+        found = builder.activation(f"{name}~{half}", shape, grid)
+        builder.operator(Op.GATHER, 2, [table, indices], [found], schema.GatherOptionsT())
+        plain[half] = _whole(context, f"{name}~{half}_integers", shape)
+        _cast(context, found, plain[half], "int8", "int32")
+    scaled, moved, total = (
+        _whole(context, f"{name}~{step}", shape) for step in ("scaled", "moved", "total")
+    )
+    builder.operator(
+        Op.MUL, 1, [plain["upper"], builder.numbers([256])], [scaled], schema.MulOptionsT()
+    )
+    builder.operator(Op.ADD, 1, [plain["lower"], builder.numbers([128])], [moved], _add())
+    builder.operator(Op.ADD, 1, [scaled, moved], [total], _add())
+    _cast(context, total, target, "int32", "int16")
+
+
+def _whole(context: LoweringContext, name: str, shape: tuple[int, ...]) -> int:
+    """Add a tensor of plain integers."""
+    return context.builder.activation(name, shape, None, np.int32)
+
+
+def _add() -> Any:
+    return schema.AddOptionsT()
+
+
+def _cast(context: LoweringContext, source: int, target: int, before: str, after: str) -> None:
+    """Append a CAST from one element type to another, as numpy names them."""
+    options = schema.CastOptionsT()
+    options.inDataType, options.outDataType = (
+        TENSOR_TYPES[np.dtype(dtype)] for dtype in (before, after)
+    )
+    context.builder.operator(Op.CAST, 1, [source], [target], options)
 
 
 def table_of(op: QdqOp, source: Storage, target: Storage) -> NDArray[np.signedinteger]:

@@ -9,7 +9,7 @@ written on any machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Dialect:
         weights: how 8-bit weights are stored. ``portable``: int8, but uint8 with zero point 128 in
             the layers whose pairs of products could saturate on an x86 processor without VNNI; the
             numbers are the same. ``int8``: int8 everywhere.
+        lacks: the operators of TFLite that the runtime has no kernel for, each with the element
+            type, as the format names both; an empty type stands for all.
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
@@ -51,6 +53,7 @@ class Dialect:
     kernel_shape: bool = False
     own_grids: bool = False
     weights: WeightForm = "portable"
+    lacks: frozenset[tuple[str, str]] = frozenset()
 
 
 CANONICAL = Dialect()
@@ -61,6 +64,31 @@ VNNI = Dialect(weights="int8")
 
 TFLITE = Dialect(format="tflite", activation_dtype="int8", sub_range="saturate")
 """int8 whose saturation is the upper bound, a fused ReLU the lower one."""
+
+TFLM = replace(
+    TFLITE,
+    lacks=frozenset(
+        {
+            ("GELU", ""),
+            ("SIGN", ""),
+            ("ARG_MAX", "INT16"),
+            ("ARG_MAX", "INT64"),
+            ("DEPTH_TO_SPACE", "INT16"),
+            ("GATHER", "INT16"),
+            ("GATHER", "INT64"),
+            ("LOG_SOFTMAX", "INT16"),
+            ("PRELU", "INT16"),
+            ("REDUCE_MAX", "INT16"),
+            ("REDUCE_MIN", "INT16"),
+            ("RESIZE_BILINEAR", "INT16"),
+            ("SPACE_TO_DEPTH", "INT16"),
+        }
+    ),
+)
+"""TFLite for microcontrollers, by the kernels that TensorFlow Lite Micro has.
+
+An NPU leaves what it does not take to the same kernels.
+"""
 
 SATURATING = Dialect(sub_range="saturate", weights="int8")
 """For graph compilers that take a QDQ group whole and know no Clip on integers."""

@@ -12,7 +12,7 @@ from edgeq.targets.emulator.arithmetic.data_movement import Move
 from edgeq.targets.emulator.arithmetic.elementwise import elementwise
 from edgeq.targets.emulator.arithmetic.numerics import OutputRange
 from edgeq.targets.emulator.tflite import fixed_point, functions
-from edgeq.targets.emulator.tflite.op import output_range_of
+from edgeq.targets.emulator.tflite.op import PLAIN, output_range_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ def total(op: TfliteOp) -> StepKernel:
     Plain numbers are just added.
     """
     sign = -1 if op.file.name == "SUB" else 1
-    if op.file.output.kind in ("INT32", "INT64"):
+    if op.file.output.kind in PLAIN:
         return Move(lambda a, b: a + sign * b)
     if op.is_wide() and getattr(op.file.options, "potScaleInt16", False):
         raise op.refused("its 16-bit scales are powers of two by option")
@@ -39,7 +39,9 @@ def total(op: TfliteOp) -> StepKernel:
 
 
 def product(op: TfliteOp) -> StepKernel:
-    """MUL."""
+    """MUL; plain numbers are just multiplied."""
+    if op.file.output.kind in PLAIN:
+        return Move(lambda a, b: a * b)
     formula = formulas.product(
         op.grid(0), op.grid(1), op.output_grid, output_range_of(op), op.profile.rounding
     )
@@ -95,7 +97,11 @@ def dequantize(op: TfliteOp) -> StepKernel:
 
 
 def cast(op: TfliteOp) -> StepKernel:
-    """CAST from the integers of a grid to plain ones."""
+    """CAST from the integers of a grid to plain ones, and back to what their low bits say."""
+    if op.operand(0).kind in PLAIN and op.file.output.kind in ("INT8", "INT16"):
+        held = op.output_grid
+        least, count, zero = held.qmin, held.qmax - held.qmin + 1, int(held.zero_point)
+        return Move(lambda x: ((x - least) % count + (least - zero)).to(torch.float32))
     if op.file.output.kind != "INT32" or op.operand(0).kind not in ("INT8", "INT16", "UINT8"):
         raise op.refused(f"it makes {op.file.output.kind} of {op.operand(0).kind}")
     zero = int(op.grid(0).zero_point)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,14 +14,13 @@ from edgeq.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
-
 
 def attend(
     module: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, **given: Any
 ) -> tuple[Tensor, Tensor | None]:
     """What nn.MultiheadAttention computes, and the mean of its weights where they are asked for."""
-    _refuse(module, given, ("need_weights", "attn_mask", "average_attn_weights"))
+    known = ("need_weights", "attn_mask", "average_attn_weights", "is_causal", "key_padding_mask")
+    _refuse(module, given, known)
     if module.bias_k is not None or module.add_zero_attn:
         raise UsageError(
             "attention with add_bias_kv or add_zero_attn cannot be quantised",
@@ -32,13 +33,35 @@ def attend(
         for each in projected
     ]
     scores = (apart[0] * width**-0.5) @ apart[1].transpose(-2, -1)
-    if given.get("attn_mask") is not None:
-        scores = scores + given["attn_mask"]
+    scores = _masked(module, scores, given.get("attn_mask"), "attn_mask")
+    padding = given.get("key_padding_mask")
+    if padding is not None:
+        padding = padding[:, None, None]
+    scores = _masked(module, scores, padding, "key_padding_mask")
     weights = F.dropout(scores.softmax(-1), module.dropout, module.training)
     merged = (weights @ apart[2]).transpose(1, 2).flatten(2)
     out = F.linear(merged, module.out_proj.weight, module.out_proj.bias)
     out = out if module.batch_first else out.transpose(0, 1)
     return out, weights.mean(1) if given.get("need_weights", True) else None
+
+
+def _masked(module: nn.MultiheadAttention, scores: Tensor, mask: Any, name: str) -> Tensor:
+    """Scores with what a mask adds, or without those that a mask of truths leaves out.
+
+    ``is_causal`` only says of a mask that it is causal.
+    """
+    if mask is None:
+        return scores
+    dtype = mask.dtype
+    if dtype is torch.bool and not isinstance(mask, Tensor):
+        raise UsageError(
+            f"{type(module).__name__} is called with a {name} that the network computes",
+            hint="give the mask as an input of its own, in float32, of what is added: 0 where a "
+            "place counts, -20 where it does not",
+        )
+    if isinstance(mask, Tensor) and mask.ndim == scores.ndim - 1:  # a mask for each head
+        mask = mask.unflatten(0, (-1, module.num_heads))
+    return scores.masked_fill(mask, -math.inf) if dtype is torch.bool else scores + mask
 
 
 def _projected(module: nn.MultiheadAttention, tensors: tuple[Tensor, ...]) -> list[Tensor]:
@@ -64,11 +87,14 @@ def _projected(module: nn.MultiheadAttention, tensors: tuple[Tensor, ...]) -> li
 
 def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) -> Tensor:
     """What nn.TransformerEncoderLayer computes."""
-    _refuse(module, given, ("src_mask",))
-    mask = given.get("src_mask")
+    _refuse(module, given, ("src_mask", "src_key_padding_mask", "is_causal"))
+    masks = {
+        "attn_mask": given.get("src_mask"),
+        "key_padding_mask": given.get("src_key_padding_mask"),
+    }
 
     def attended(x: Tensor) -> Tensor:
-        found: Tensor = module.self_attn(x, x, x, attn_mask=mask, need_weights=False)[0]
+        found: Tensor = module.self_attn(x, x, x, need_weights=False, **masks)[0]
         kept: Tensor = module.dropout1(found)
         return kept
 
@@ -88,9 +114,10 @@ def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) 
 
 def encode(module: nn.TransformerEncoder, src: Tensor, **given: Any) -> Tensor:
     """What nn.TransformerEncoder computes."""
-    _refuse(module, given, ("mask",))
+    _refuse(module, given, ("mask", "src_key_padding_mask", "is_causal"))
+    padding = given.get("src_key_padding_mask")
     for layer in module.layers:
-        src = layer(src, src_mask=given.get("mask"))
+        src = layer(src, src_mask=given.get("mask"), src_key_padding_mask=padding)
     return src if module.norm is None else module.norm(src)
 
 
@@ -103,5 +130,5 @@ def _refuse(module: nn.Module, given: dict[str, Any], known: tuple[str, ...]) ->
     if odd:
         raise UsageError(
             f"{type(module).__name__} is called with {odd[0]}",
-            hint="give masks as numbers that are added, by attn_mask, src_mask or mask",
+            hint="leave it out; masks are understood",
         )

@@ -34,9 +34,10 @@ from edgeq.training.qat_transform.axes.shaped import is_constant, tell_constant_
 from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
 from edgeq.training.qat_transform.normal_form.composed import write_composed
 from edgeq.training.qat_transform.normal_form.functional_to_module import lift, pad_in_numbers
+from edgeq.training.qat_transform.normal_form.masks import fill_masks
 from edgeq.training.qat_transform.normal_form.norms import write_norms
 from edgeq.training.qat_transform.normal_form.pooling import pool_evenly
-from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors
+from edgeq.training.qat_transform.normal_form.upsampling import resize_by_factors, write_resizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,7 +130,9 @@ def canonicalize(
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target in DIVISIONS and not is_constant(node):
             DIVISIONS[node.target](node)
+    write_resizes(graph_module)
     write_composed(graph)
+    fill_masks(graph_module)
     write_norms(graph, in_integers=norms_in_integers)
     graph.eliminate_dead_code()
     keep_batch_first(graph_module, batch)

@@ -15,7 +15,12 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
-from edgeq.training.qat_transform.axes.shaped import is_constant, shape_of, shaped_call
+from edgeq.training.qat_transform.axes.shaped import (
+    constant_value,
+    is_constant,
+    shape_of,
+    shaped_call,
+)
 from edgeq.training.qat_transform.normal_form.function_groups import ARITHMETIC
 from edgeq.training.qat_transform.normal_form.norms import (
     MIN_BITS,
@@ -81,24 +86,45 @@ def _repeat(graph: fx.Graph, node: fx.Node) -> Any:
 
 
 def _attention(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    """``softmax(q k^T / sqrt(d) + mask) v``."""
+    """``softmax(q k^T / sqrt(d) + mask) v``; a mask of truths says which places count."""
     query, key, value = (
         argument(node, at, name) for at, name in enumerate(("query", "key", "value"))
     )
     mask, scale = argument(node, 3, "attn_mask"), node.kwargs.get("scale")
-    if argument(node, 5, "is_causal", False) or node.kwargs.get("enable_gqa"):
+    if node.kwargs.get("enable_gqa"):
         raise UsageError(
-            f"{node.name} asks for is_causal or enable_gqa",
-            hint="give attn_mask, a tensor of what is added, and as many heads to all three",
+            f"{node.name} asks for enable_gqa", hint="give query, key and value as many heads"
         )
+    if argument(node, 5, "is_causal", False):
+        size = (shape_of(query)[-2], shape_of(key)[-2])
+        mask = _fixed(graph, torch.tril, _fixed(graph, torch.ones, size))
     factor = 1 / math.sqrt(shape_of(query)[-1]) if scale is None else scale
     scaled = shaped_call(graph, operator.mul, query, factor)
     turned = shaped_call(graph, torch.transpose, key, -2, -1)
     found = shaped_call(graph, torch.matmul, scaled, turned)
-    if mask is not None:
+    if mask is not None and _holds_truths(graph, mask):
+        hidden = _fixed(graph, torch.logical_not, mask)
+        scores, found = found, graph.call_function(torch.masked_fill, (found, hidden, -math.inf))
+        found.meta["shape"] = shape_of(scores)
+    elif mask is not None:
         found = shaped_call(graph, operator.add, found, mask)
     weights = shaped_call(graph, torch.softmax, found, -1)
     return shaped_call(graph, torch.matmul, weights, value)
+
+
+def _holds_truths(graph: fx.Graph, mask: fx.Node) -> bool:
+    """Whether a constant mask says which places count, and not what is added."""
+    module = graph.owning_module
+    if not is_constant(mask) or module is None:
+        return False
+    return mask.target is torch.tril or constant_value(module, mask).dtype == torch.bool
+
+
+def _fixed(graph: fx.Graph, function: Any, *arguments: Any) -> fx.Node:
+    """A constant that is added to a graph, of the shape of the last argument."""
+    node, last = graph.call_function(function, arguments), arguments[-1]
+    node.meta["shape"] = shape_of(last) if isinstance(last, torch.fx.Node) else tuple(last)
+    return node
 
 
 def _einsum(graph: fx.Graph, node: fx.Node) -> fx.Node:

@@ -14,6 +14,7 @@ from edgeq.training.qat_transform.tracing import trace
 from edgeq.training.recipes.scheme import Scheme
 
 FRAMES = torch.randn(5, 4, 6, generator=torch.Generator().manual_seed(0))
+CAUSAL = nn.Transformer.generate_square_subsequent_mask(4)
 IMAGES = torch.randn(5, 4, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -27,6 +28,14 @@ class First(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         given = (x, x, x) if isinstance(self.inner, nn.MultiheadAttention) else (x,)
         out: Tensor = self.inner(*given, **self.options)[0]
+        return out
+
+
+class Whole(First):
+    """All that a module gives, called with options."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x, **self.options)
         return out
 
 
@@ -55,6 +64,31 @@ class Cross(nn.Module):
         return torch.cat([out, weights[:, :, :3].mT.relu()], -1)
 
 
+class Beside(nn.Module):
+    """Attention that leaves out the same frames of each sample."""
+
+    def __init__(self, padding: Tensor) -> None:
+        super().__init__()
+        self.attention, self.padding = nn.MultiheadAttention(6, 2, batch_first=True), padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = self.padding.expand(x.shape[0], -1)
+        out: Tensor = self.attention(x, x, x, key_padding_mask=padding)[0]
+        return out
+
+
+class Padded(nn.Module):
+    """Attention that leaves out frames which begin with zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.attention(x, x, x, key_padding_mask=x[:, :, 0] == 0)[0]
+        return out
+
+
 OF_FRAMES = {
     "gru": First(nn.GRU(6, 5, batch_first=True)),
     "gru without bias": First(nn.GRU(6, 5, bias=False, batch_first=True)),
@@ -70,9 +104,19 @@ OF_FRAMES = {
     "attention with a mask": First(
         nn.MultiheadAttention(6, 2, batch_first=True), attn_mask=torch.ones(4, 4).triu()
     ),
+    "attention, causal": First(
+        nn.MultiheadAttention(6, 2, batch_first=True), attn_mask=CAUSAL, is_causal=True
+    ),
+    "attention of places that count": First(
+        nn.MultiheadAttention(6, 2, batch_first=True), attn_mask=CAUSAL.isinf()
+    ),
+    "attention beside padding": Beside(torch.tensor([[False, False, True, False]])),
     "attention between two": Cross(),
     "attention of other sizes": Cross(kdim=6, vdim=6, bias=True),
     "encoder layer": nn.TransformerEncoderLayer(6, 2, 8, batch_first=True),
+    "causal encoder layer": Whole(
+        nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), src_mask=CAUSAL, is_causal=True
+    ),
     "encoder": nn.TransformerEncoder(
         nn.TransformerEncoderLayer(6, 2, 8, norm_first=True, batch_first=True, activation="gelu"),
         2,
@@ -118,11 +162,8 @@ class _Turned(nn.Module):
         (First(nn.LSTM(6, 5, proj_size=2, batch_first=True)), FRAMES, "proj_size"),
         (First(nn.GRU(6, 5, batch_first=True)), FRAMES[:, 0], "a tensor of 2 axes"),
         (First(nn.MultiheadAttention(6, 2, add_zero_attn=True)), FRAMES, "add_zero_attn"),
-        (
-            First(nn.MultiheadAttention(6, 2), key_padding_mask=torch.ones(4, 3).bool()),
-            FRAMES,
-            "called with key_padding_mask",
-        ),
+        (Beside(torch.ones(1, 4).bool()), FRAMES, "leaves out all places of a row"),
+        (Padded(), FRAMES, "a key_padding_mask that the network computes"),
         (nn.InstanceNorm2d(4, track_running_stats=True), IMAGES, "running statistics"),
     ],
 )

@@ -95,7 +95,7 @@ def test_it_computes_the_same(name: str) -> None:
     ("function", "message"),
     [
         (lambda _, x: torch.roll(x, 1), "rolls over all axes"),
-        (lambda _, x: F.scaled_dot_product_attention(x, x, x, is_causal=True), "is_causal"),
+        (lambda _, x: F.scaled_dot_product_attention(x, x, x, enable_gqa=True), "enable_gqa"),
         (lambda _, x: torch.einsum("bchw->bhwc", x), "einsum of 'bchw->bhwc'"),
         (lambda _, x: torch.einsum("bchw,bchv->bh", x, x), "einsum"),
         (lambda _, x: x.max(1)[1], "where a maximum is"),

@@ -113,7 +113,7 @@ class Masked(nn.Module):
 
     def forward(self, x: Any) -> Any:
         x = self.layer(x)
-        return (x @ x.transpose(1, 2) + self.mask).softmax(-1)
+        return (x @ x.transpose(1, 2) + self.mask).sigmoid()
 
 
 def test_a_constant_without_a_grid_is_refused_by_name() -> None:
