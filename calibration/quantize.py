@@ -183,23 +183,22 @@ def _planned(
 ) -> _Plan:
     """What becomes of a network, in single precision; see :func:`prepared`."""
     found = prepared(model, config, opening, whole, tell)
-    changes = changes_of(found.classified, config.layers)
+    ops, changes = found.classified.ops, changes_of(found.classified, config.layers)
     placement = place(
-        found.classified.ops,
+        ops,
         placement="integer",
         weight_bits=config.weight_bits,
         act_bits=config.act_bits,
         boundary_bits=config.boundary_bits,
         overrides={name: LayerWidths.of(each) for name, each in changes.items()},
     )
-    taps = taps_of(found.classified.ops, placement)
     return _Plan(
         found.given,
         found.model,
         found.draft,
         found.classified,
         placement,
-        taps,
+        taps_of(ops, placement),
         found.changing,
         found.levels,
         changes,
@@ -231,8 +230,9 @@ def prepared(
         alone = for_one_sample(model)
         if alone is None:
             raise
-        reason = error.what.splitlines()[-1].strip()
-        lines = [f"it takes one sample at a time from here on: of any number, {reason}"]
+        lines = [
+            f"takes one sample at a time: of any number, {error.what.splitlines()[-1].strip()}"
+        ]
         found = _prepared(alone, config, first, whole, lines.append)
     for line in lines:
         tell(line)
