@@ -212,12 +212,10 @@ def prepared(
     whole: WholePixels,
     tell: Callable[[str], None],
 ) -> Prepared:
-    """Bring a network, in single precision, to the form that is quantised.
-
-    What has no integer form for batches of any size is taken for one sample at a time.
+    """Bring a network, perhaps for one sample at a time, to the form that is quantised.
 
     Args:
-        model: the network; left as it is.
+        model: the network, in single precision; left as it is.
         config: how it is quantised.
         opening: the first of all batches, on which the two forms are compared.
         whole: which inputs are pixels in it.
