@@ -90,6 +90,9 @@ def _resnets() -> Iterator[ModelEntry]:
         yield ModelEntry(
             f"resnet{n}", "resnet", n, summary, resnet, {"blocks": blocks, "widths": wide}
         )
+    narrow = {"blocks": 9, "widths": (8, 16, 32)}
+    summary = "ResNet-56 of half the widths, 8 to 32"
+    yield ModelEntry("resnet56-narrow", "resnet", 56, summary, resnet, narrow)
     for n in (8, 20, 32, 44, 56):
         options = {"blocks": (n - 2) // 6, "shortcut": "pad"}
         yield ModelEntry(
@@ -114,6 +117,14 @@ def _resnets() -> Iterator[ModelEntry]:
                 stable,
                 options,
             )
+        yield ModelEntry(
+            f"stable-resnet56-narrow{suffix}",
+            "stable-resnet",
+            56,
+            f"symmetric ResNet-56 of half the widths, {words}",
+            stable,
+            {**narrow, "mode": mode},
+        )
         options = {"blocks": (3, 4, 6, 3), "widths": wide, "mode": mode}
         yield ModelEntry(
             f"stable-resnet34{suffix}",

@@ -22,6 +22,10 @@ from torch.nn import functional as F
 
 STEP_SIZE = 0.5
 LAYERS = 32
+GRADIENT = 9 / 8
+"""The most that ``||S||^2`` can be with the weights of :func:`edge_weights`, or smaller ones."""
+_SHARE = 2.0
+"""Of the weights of :func:`edge_weights`, where learnt ones start: the sigmoid of this, 88 %."""
 _DRAWS = 2**16  # outcomes of one random number of a dropout mask
 
 
@@ -72,6 +76,18 @@ class SparseGradient(nn.Module):
         """
         kept = edges[0] < edges[1]
         return cls(edges[:, kept], nodes, edge_weights(edges, nodes)[kept], directions=2)
+
+    def scaled(self, shares: Tensor) -> SparseGradient:
+        """The same with other weights.
+
+        Args:
+            shares: (pairs,), the factor of each pair of nodes, in ascending order.
+        """
+        if self.directions == 1:
+            low, high = self.edges.aminmax(dim=0)
+            shares = shares[torch.unique(low * self.nodes + high, return_inverse=True)[1]]
+        weights = self.weights[:, 0] * shares
+        return SparseGradient(self.edges, self.nodes, weights, directions=self.directions)
 
     def gradient(self, x: Tensor) -> Tensor:
         """``S x``: (nodes, channels) to (edges, channels)."""
@@ -137,6 +153,24 @@ class DiffusionStep(nn.Module):
         self.quantize_k1: nn.Module = nn.Identity()
         self.quantize_k2: nn.Module = nn.Identity()
 
+    certified = False
+    """No step promises a bound: nothing holds ``K`` in training."""
+
+    def certify(self) -> None:
+        """There is nothing to make."""
+
+    @torch.no_grad()
+    def margin(self) -> float:
+        """``h L ||K||^2 ||S||^2 / 2`` with the most that ``||S||`` can be.
+
+        The greater one of ``K`` as it is and as it is quantised. The step does not expand where it
+        is at most 1. Infinity for two operators, of which nothing is known.
+        """
+        if self.k2 is not None:
+            return float("inf")
+        norms = [torch.linalg.matrix_norm(k, 2) for k in (self.k1, self.quantize_k1(self.k1))]
+        return self.step_size * float(max(norms)) ** 2 * GRADIENT / 2
+
     def forward(self, x: Tensor, graph: SparseGradient) -> Tensor:
         """(nodes, width) to (nodes, width).
 
@@ -165,6 +199,9 @@ class PdeGcn(nn.Module):
         layers: steps.
         step_size: ``h`` of every step.
         dropout: a share.
+        pairs: pairs of nodes that are joined, where each gets a learnt share of its weight in
+            ``S``; 0 for the weights of :func:`edge_weights` as they are. Shares are below one, so
+            that ``||S||`` keeps its bound.
     """
 
     def __init__(
@@ -177,8 +214,10 @@ class PdeGcn(nn.Module):
         layers: int = LAYERS,
         step_size: float = STEP_SIZE,
         dropout: float = 0.6,
+        pairs: int = 0,
     ) -> None:
         super().__init__()
+        self.edge_shares = nn.Parameter(torch.full((pairs,), _SHARE)) if pairs else None
         self.open = nn.Linear(in_channels, width, bias=False)
         self.relu = nn.ReLU()
         self.dropout = Dropout(dropout)
@@ -193,10 +232,15 @@ class PdeGcn(nn.Module):
     def forward(self, x: Tensor, graph: SparseGradient) -> Tensor:
         """Features (nodes, in_channels), dense or sparse COO, to logits (nodes, classes)."""
         x = self.dropout(self.relu(self._embed(x)))
+        graph = self.learnt(graph)
         for step in self.steps:
             x = step(x, graph)
         logits: Tensor = self.close(self.dropout(x))
         return logits
+
+    def learnt(self, graph: SparseGradient) -> SparseGradient:
+        """The gradient with the weights that were learnt, or as it is."""
+        return graph if self.edge_shares is None else graph.scaled(self.edge_shares.sigmoid())
 
     def _embed(self, x: Tensor) -> Tensor:
         if x.layout == torch.strided:

@@ -261,10 +261,7 @@ class QuantLayer(nn.Module):
             )
         factor, shift = self._affine()
         if not self._source:
-            raise EdgeqError(
-                "a quantised layer with a bias does not know its input's grid",
-                hint="call read_from with its quantiser",
-            )
+            return self._with_own_bias_grid(encoded, integers, weight_scale)
         source_scale = self._source[0].scale
         scale = (weight_scale.double() * factor.abs()).float()
         # A channel that BatchNorm has all but switched off has a scale so small that its bias
@@ -281,6 +278,22 @@ class QuantLayer(nn.Module):
         bias_scale = source_scale * scale
         return _Folded(
             weight,
+            *_range(encoded, sign),
+            scale,
+            (shift / bias_scale.double()).round().float(),
+            bias_scale,
+        )
+
+    def _with_own_bias_grid(
+        self, encoded: Encoded, integers: Tensor, weight_scale: Tensor
+    ) -> _Folded:
+        """Of a layer that reads another one straight, in float: no sum of integers sets a scale."""
+        factor, shift = self._affine()
+        sign = factor.sign().float()
+        scale = (weight_scale.double() * factor.abs()).float().clamp(min=LEAST_SCALE)
+        bias_scale = (shift.abs() / BIAS_LIMIT).float().clamp(min=LEAST_SCALE)
+        return _Folded(
+            integers * self._per_channel(sign, integers),
             *_range(encoded, sign),
             scale,
             (shift / bias_scale.double()).round().float(),

@@ -31,11 +31,11 @@ from torch import nn
 import edgeq
 from benchmarks.support.command import run
 from benchmarks.support.dynamic import dynamic
-from benchmarks.support.plot import Panel, write_plot
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.observe import session_of
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.data import load, normalize
+from edgeq.deploy.sweep.plot import Panel, write_plot
 from edgeq.exporters.torch.lower import lower
 from edgeq.machine import fingerprint
 from edgeq.metrics.accuracy import wilson

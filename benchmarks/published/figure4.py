@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks.support.command import run
 from benchmarks.support.kept import kept
-from benchmarks.support.plot import Panel, write_plot
 from benchmarks.support.ptq_cell import answers
 from benchmarks.support.ptq_networks import Subject, subject
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
+from edgeq.deploy.sweep.plot import Panel, write_plot
 from edgeq.machine import fingerprint
 from edgeq.metrics.accuracy import wilson
 from edgeq.network.layer_rules import LayerRule

@@ -7,7 +7,8 @@ width, then bits taken away greedily at a stated loss; from all weights and all 
 from one layer after the other, from one neuron after the other. They are made on digits, with a
 perceptron and a convolutional network that are trained here in seconds; ``edgeq search`` makes them
 for any network. The lecture publishes the procedures and the rule of 6.02 dB a bit, and no table to
-stand beside; its tables of binary networks are in ``benchmarks.published.mnist``.
+stand beside; its table of binary networks is
+``benchmarks/tables/seed-002-binary.toml``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def margins_of(run: Path) -> tuple[StepMargin, ...]:
     """``h L ||K'||^2 / 2`` of each step, on the weights as they are quantised.
 
+    Of a graph network times ``||S||^2``, at most 9/8.
+
     Args:
         run: a training folder or checkpoint.
 
@@ -25,6 +27,8 @@ def margins_of(run: Path) -> tuple[StepMargin, ...]:
     """
     from edgeq.models.stability.symmetric import step_margins
     from edgeq.training.checkpoint import load_model
+    from edgeq.training.graph.checkpoint import load_network
+    from edgeq.training.graph.description import holds_graph
 
     path = resolve(run)
     if (kind := detect(path)) != "checkpoint":
@@ -32,7 +36,7 @@ def margins_of(run: Path) -> tuple[StepMargin, ...]:
             f"{run} is {'an ONNX' if kind == 'onnx' else 'a TFLite'} file, which has no steps",
             hint="name the training folder or the .safetensors checkpoint that it was made of",
         )
-    found = step_margins(load_model(path).module)
+    found = step_margins(load_network(path)[0] if holds_graph(path) else load_model(path).module)
     if not found:
         raise UsageError(
             f"{run} has no symmetric steps",

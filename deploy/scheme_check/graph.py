@@ -44,8 +44,9 @@ def lower_untrained_graph(recipe: GraphRecipe, data: GraphData) -> UntrainedNetw
     from edgeq.training.graph.quantization import observe_bounds
 
     scheme: Any = recipe.scheme
-    network = build_network(recipe, data.shape[1], len(data.classes))
-    graph = build_gradient(recipe, torch.from_numpy(data.edges.copy()), data.nodes)
+    edges = torch.from_numpy(data.edges.copy())
+    network = build_network(recipe, data.shape[1], len(data.classes), edges)
+    graph = build_gradient(recipe, edges, data.nodes)
     observe_bounds(network, features(data), graph)
     unopened = ArtefactError(
         "it reads images, and a graph network has none", hint="ask a target of ONNX or TFLite files"

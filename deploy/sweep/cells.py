@@ -42,8 +42,8 @@ def cell_of(sweep: Sweep, parameters: Parameters) -> Cell:
     """
     steps = tuple(_filled(step, parameters, sweep.here) for step in sweep.work.steps)
     content = {
-        "code": code_hash(_own_folder(sweep.work)),
-        "function": sweep.work.function,
+        "code": sweep.work.version or code_hash(_own_folder(sweep.work)),
+        "function": sweep.work.function or sweep.work.experiment,
         "steps": [step.replace(str(sweep.here), "{here}") for step in steps],
         "figures": dict(sorted(sweep.work.figures.items())),
         "parameters": dict(sorted(parameters.items())),

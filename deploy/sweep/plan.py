@@ -8,6 +8,8 @@ import string
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from edgeq.deploy.sweep.asked import Ordering, Plot, read_ordering, read_plot
+from edgeq.deploy.sweep.experiments import EXPERIMENTS
 from edgeq.errors import UnknownName, UsageError
 from edgeq.factories import is_reference
 from edgeq.network.checks import check_count, check_number, check_text, read_toml
@@ -25,6 +27,10 @@ _NEEDED = {
     "cell": 'what is done for each of them, such as steps = ["train resnet8 --seed {seed} -o run"]',
 }
 """The tables that a sweep cannot do without, and what stands in them."""
+_TABLES = (
+    "title", "grid", "repeat", "cell", "figures", "report", "stop", "search", "published",
+    "ordering", "plot",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +52,23 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done in each cell: a function, or command lines of edgeq.
+    """What is done in each cell: a function, an experiment, or command lines of edgeq.
 
     Attributes:
         function: ``module:function``; it takes the parameters by name and gives figures by name.
+        experiment: a name of :data:`edgeq.deploy.sweep.experiments.EXPERIMENTS`, called likewise.
         steps: command lines without ``edgeq``, with ``{parameter}`` where its value goes; they run
             in the cell's own folder.
         figures: for steps: figure to ``FILE#/json/pointer``, or to a file for its size in bytes.
+        version: stands for edgeq's code in the addresses of cells, so that a later edgeq goes on
+            with them; empty for a hash of the code itself.
     """
 
     function: str = ""
+    experiment: str = ""
     steps: tuple[str, ...] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,8 @@ class Sweep:
         early_stop: which configurations get no more repeats; None for none.
         search: which cells are tried; None for all.
         published: figures to stand beside ours.
+        orderings: claims that are tested over the cells.
+        plots: what is drawn of them.
     """
 
     title: str
@@ -140,6 +153,8 @@ class Sweep:
     early_stop: EarlyStop | None = None
     search: Search | None = None
     published: tuple[Published, ...] = ()
+    orderings: tuple[Ordering, ...] = ()
+    plots: tuple[Plot, ...] = ()
 
     @property
     def repeats(self) -> tuple[Any, ...]:
@@ -165,11 +180,7 @@ def read_sweep(path: Path) -> Sweep:
         UsageError: a table or a key is unknown, missing or of another type.
     """
     content = read_toml(path, "sweep file")
-    _known(
-        "a sweep",
-        content,
-        ("title", "grid", "repeat", "cell", "figures", "report", "stop", "search", "published"),
-    )
+    _known("a sweep", content, _TABLES)
     for name, lines in _NEEDED.items():
         if name not in content:
             raise UsageError(
@@ -197,7 +208,9 @@ def read_sweep(path: Path) -> Sweep:
         here=path.resolve().parent,
         early_stop=_record(EarlyStop, "[stop]", content.get("stop")),
         search=_record(Search, "[search]", content.get("search")),
-        published=tuple(_published(each, grid) for each in content.get("published", [])),
+        published=tuple(_published(each, grid) for each in _list(content, "published")),
+        orderings=tuple(read_ordering(each, grid) for each in _list(content, "ordering")),
+        plots=tuple(read_plot(each, grid) for each in _list(content, "plot")),
     )
     _check_directions(sweep)
     return sweep
@@ -211,6 +224,13 @@ def _table(what: str, content: object) -> dict[str, Any]:
             hint=f"write a line [{name}], and its settings below it",
         )
     return content
+
+
+def _list(content: Mapping[str, Any], name: str) -> list[Any]:
+    found = content.get(name, [])
+    if not isinstance(found, list):
+        raise UsageError(f"{name} is no list of tables", hint=f"begin each with [[{name}]]")
+    return found
 
 
 def _known(what: str, content: Mapping[str, Any], names: tuple[str, ...]) -> None:
@@ -250,22 +270,28 @@ def _work(
     cell: Mapping[str, Any], figures: Mapping[str, Any], grid: Mapping[str, tuple[Any, ...]]
 ) -> Work:
     needs = tuple(each.name for each in fields(Needs))
-    _known("[cell]", cell, ("function", "steps", *needs))
+    _known("[cell]", cell, ("function", "experiment", "steps", "version", *needs))
     function, steps = cell.get("function", ""), cell.get("steps", [])
-    if bool(function) == bool(steps):
+    experiment, version = cell.get("experiment", ""), cell.get("version", "")
+    if len([each for each in (function, experiment, steps) if each]) != 1:
         raise UsageError(
             "[cell] has to say what a cell does, in one way",
-            hint='write function = "module:function", or steps = ["train {network} ...", ...]',
+            hint='write experiment = "residual", function = "module:function", or '
+            'steps = ["train {network} ...", ...]',
         )
-    if function:
-        if not isinstance(function, str) or not is_reference(function):
-            raise UsageError(f"function is {function!r}", hint='write "module:function"')
+    if not isinstance(version, str):
+        raise UsageError(f"version is {version!r}", hint='write a text: version = "1"')
+    if experiment and experiment not in EXPERIMENTS:
+        raise UnknownName("experiment", str(experiment), EXPERIMENTS)
+    if function and (not isinstance(function, str) or not is_reference(function)):
+        raise UsageError(f"function is {function!r}", hint='write "module:function"')
+    if not steps:
         if figures:
             raise UsageError(
                 "[figures] says where steps leave their figures; a function gives its own",
                 hint="leave [figures] out",
             )
-        return Work(function=function)
+        return Work(function=function, experiment=experiment, version=version)
     for step in _names("steps", steps):
         for _, name, _, _ in string.Formatter().parse(step):
             if name is not None and name not in (*grid, HERE):
@@ -278,7 +304,7 @@ def _work(
             hint='add [figures], with lines such as bytes = "out/net.tflite" or '
             'accuracy = "compare/result.json#/stages/0/accuracy"',
         )
-    return Work(steps=tuple(steps), figures=dict(figures))
+    return Work(steps=tuple(steps), figures=dict(figures), version=version)
 
 
 def _needs(cell: Mapping[str, Any]) -> Needs:
@@ -319,6 +345,8 @@ def _published(content: object, grid: Mapping[str, tuple[Any, ...]]) -> Publishe
     source = table.pop("source", "")
     check_text("source", source)
     where = {name: table.pop(name) for name in list(table) if name in grid}
+    for name in [name for name, value in table.items() if isinstance(value, list)]:
+        table |= {f"{name}/{place}": each for place, each in enumerate(table.pop(name), start=1)}
     for name, value in table.items():
         check_number(f"published {name}", value)
     if not source or not table:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.sweep.cells import cell_of
+from edgeq.deploy.sweep.experiments import check_parameters
+from edgeq.deploy.sweep.orderings import decide
+from edgeq.deploy.sweep.report import write_report
 from edgeq.deploy.sweep.runner import Runner
 from edgeq.deploy.sweep.store import Store
 from edgeq.deploy.sweep.summary import as_csv, summarize
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.pipeline.shards import Shard
     from edgeq.deploy.sweep.cells import Cell
+    from edgeq.deploy.sweep.orderings import Decision
     from edgeq.deploy.sweep.plan import Parameters, Sweep
     from edgeq.deploy.sweep.runner import Engine
     from edgeq.deploy.sweep.summary import Row
@@ -38,6 +42,7 @@ class SweepResult:
         failures: parameters of a cell, and what went wrong.
         stopped: configurations that got no more repeats.
         chosen: for a search, the best configuration within its limits; None where there is none.
+        decisions: what the cells say of each claim of [[ordering]].
     """
 
     rows: tuple[Row, ...]
@@ -47,6 +52,7 @@ class SweepResult:
     failures: tuple[tuple[Parameters, str], ...]
     stopped: tuple[Parameters, ...]
     chosen: Row | None
+    decisions: tuple[Decision, ...] = ()
 
 
 def run_sweep(
@@ -76,6 +82,8 @@ def run_sweep(
             chooses its cells by what others come to.
     """
     _check_code(sweep, code)
+    if sweep.work.experiment:
+        check_parameters(sweep.work.experiment, sweep.grid)
     if shard is not None and (sweep.search or sweep.early_stop):
         raise UsageError(
             "a sweep with [search] or [stop] chooses cells by what others come to: it has no parts",
@@ -92,9 +100,12 @@ def run_sweep(
         cells = searched(sweep, sweep.search, runner)
     else:
         cells, stopped = _whole_grid(sweep, runner, shard)
-    rows = summarize(sweep, runner.records.values())
+    records = tuple(runner.records.values())
+    rows = summarize(sweep, records)
+    decisions = tuple(decide(each, records) for each in sweep.orderings)
     if rows:
         write_bytes(output / TABLE, as_csv(sweep, rows).encode(), overwrite=True)
+        write_report(sweep, output, rows, records, decisions)
     missing = len(cells) - len(runner.records)
     return SweepResult(
         rows,
@@ -104,6 +115,7 @@ def run_sweep(
         tuple(runner.failures),
         stopped,
         _chosen(sweep, rows),
+        decisions,
     )
 
 

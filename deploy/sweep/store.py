@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import ArtefactError, OutputError, UsageError
+from edgeq.machine import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,12 +34,18 @@ class CellRecord:
         parameters: of it.
         figures: by name.
         seconds: that it took.
+        date: when it ended.
+        cpu: of the machine that computed it.
+        code: the first digits of the hash of edgeq's code that did.
     """
 
     address: str
     parameters: Mapping[str, Any]
     figures: Mapping[str, float]
     seconds: float
+    date: str = ""
+    cpu: str = ""
+    code: str = ""
 
 
 @dataclass(slots=True)
@@ -96,7 +103,11 @@ class Store:
             content = json.loads(path.read_bytes())
             known = content["schema"] == SCHEMA and content["address"] == address
             record = CellRecord(
-                address, content["parameters"], content["figures"], content["seconds"]
+                address,
+                content["parameters"],
+                content["figures"],
+                content["seconds"],
+                **{name: str(content.get(name, "")) for name in ("date", "cpu", "code")},
             )
         except FileNotFoundError:
             return None
@@ -180,9 +191,12 @@ def _unfinished(place: Path) -> str:
 
 
 def write_record(
-    folder: Path, cell: Cell, figures: Mapping[str, float], seconds: float, machine: str
+    folder: Path, cell: Cell, figures: Mapping[str, float], seconds: float, code: str
 ) -> None:
     """Write what a cell came to into its folder, last of all its files."""
+    import platform
+    from datetime import UTC, datetime
+
     content = {
         "schema": SCHEMA,
         "address": cell.address,
@@ -190,7 +204,10 @@ def write_record(
         "steps": cell.steps,
         "figures": figures,
         "seconds": seconds,
-        "machine": machine,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": platform.node(),
+        "cpu": fingerprint().cpu,
+        "code": code[:16],
     }
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     (folder / FILE).write_text(text, encoding="utf-8")

@@ -117,12 +117,17 @@ def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for row in rows for name in row.figures))
 
 
+def in_family(name: str) -> bool:
+    """Whether a figure is one of a family, ``rmse/1`` to ``rmse/27``, which a plot shows."""
+    return "/" in name
+
+
 def table_of(
     sweep: Sweep, rows: Sequence[Row]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
     """Headings, cells, and the headings of numbers: ours, and what was published beside them."""
     names = [name for name in sweep.grid if name != sweep.repeat]
-    figures = columns_of(rows)
+    figures = [name for name in columns_of(rows) if not in_family(name)]
     with_published = [
         name
         for name in figures

@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeq.deploy.sweep.cells import code_hash
+from edgeq.deploy.sweep.experiments import experiment
 from edgeq.deploy.sweep.store import write_record
 from edgeq.errors import EdgeqError, UsageError, first_line
 
@@ -65,12 +67,10 @@ def compute(task: Task, folder: Path) -> None:
     Raises:
         EdgeqError: a step fails, the function does, or a figure is not there or not finite.
     """
-    import platform
-
     if task.modules not in sys.path:
         sys.path.insert(0, task.modules)
     began = time.monotonic()
-    figures = _called(task, folder) if task.work.function else _stepped(task, folder)
+    figures = _stepped(task, folder) if task.work.steps else _called(task, folder)
     for name, value in figures.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"the figure {name} is {value!r}", hint="figures are numbers")
@@ -78,18 +78,21 @@ def compute(task: Task, folder: Path) -> None:
             raise UsageError(
                 f"the figure {name} is {value}", hint="leave out a figure that a cell has not"
             )
-    write_record(folder, task.cell, figures, time.monotonic() - began, platform.node())
+    write_record(folder, task.cell, figures, time.monotonic() - began, code_hash(None))
 
 
 def _called(task: Task, folder: Path) -> Mapping[str, Any]:
     from edgeq.factories import call, permit
 
-    permit(task.work.function)
+    name = task.work.function
     with chdir(folder):
-        found = call(task.work.function, flag="--code", **task.cell.parameters)
+        if task.work.experiment:
+            return experiment(task.work.experiment)(**task.cell.parameters)
+        permit(name)
+        found = call(name, flag="--code", **task.cell.parameters)
     if not isinstance(found, dict):
         raise UsageError(
-            f"{task.work.function} gives {found!r:.80}, no dictionary",
+            f"{name} gives {found!r:.80}, no dictionary",
             hint="return a dictionary of figures by name",
         )
     return {str(name): _plain(value) for name, value in found.items()}

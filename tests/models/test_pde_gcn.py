@@ -105,3 +105,29 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert float((found == 0).float().mean()) == pytest.approx(0.7, abs=0.01)
     assert torch.equal(dropout.eval()(torch.ones(3)), torch.ones(3))
     assert torch.equal(Dropout(0.0)(torch.ones(3)), torch.ones(3))
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 9), st.integers(0, 2**31))
+def test_learnt_weights_are_those_of_pairs_and_keep_the_bound(nodes: int, seed: int) -> None:
+    both = graph(nodes, seed)
+    once = SparseGradient.once(both.edges, nodes).double()
+    pairs = once.edges.shape[1]
+    torch.manual_seed(seed)
+    net = PdeGcn(3, classes=2, in_channels=4, symmetric=True, layers=2, pairs=pairs).double().eval()
+    assert net.edge_shares is not None
+    torch.nn.init.normal_(net.edge_shares, 0, 3)
+    x = torch.randn(nodes, 4, dtype=torch.float64)
+    torch.testing.assert_close(net(x, once), net(x, both))
+    learnt = net.learnt(both)
+    assert torch.linalg.matrix_norm(matrix(learnt).detach(), 2) ** 2 <= 9 / 8
+    (gradient,) = torch.autograd.grad(net(x, once).square().sum(), net.edge_shares)
+    assert gradient.isfinite().all()
+
+
+def test_the_margin_of_a_step_is_of_the_condition() -> None:
+    step = DiffusionStep(3, symmetric=True, step_size=1.0, dropout=0.0)
+    assert step.margin() == pytest.approx(9 / 16)
+    torch.nn.init.constant_(step.k1, 1.0)
+    assert step.margin() == pytest.approx(9 * 9 / 16)
+    assert DiffusionStep(3, symmetric=False, step_size=1.0, dropout=0.0).margin() == float("inf")

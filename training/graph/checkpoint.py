@@ -76,8 +76,14 @@ def _checked_shape(shape: list[int], edges: torch.Tensor) -> tuple[int, int]:
     return nodes, features
 
 
-def build_network(recipe: GraphRecipe, features: int, classes: int) -> PdeGcn:
+def build_network(recipe: GraphRecipe, features: int, classes: int, edges: torch.Tensor) -> PdeGcn:
     """The untrained network of a recipe, quantised if the recipe says so.
+
+    Args:
+        recipe: the recipe.
+        features: of a node.
+        classes: how many outputs a node.
+        edges: (2, edges), both directions of each.
 
     Raises:
         UsageError: it reads no graph.
@@ -93,6 +99,7 @@ def build_network(recipe: GraphRecipe, features: int, classes: int) -> PdeGcn:
         in_channels=features,
         step_size=recipe.step_size,
         dropout=recipe.dropout,
+        pairs=edges.shape[1] // 2 if recipe.learn_gradient else 0,
     )
     network = cast("PdeGcn", built)
     return network if recipe.scheme is None else quantize_graph(network, recipe.scheme)
@@ -122,12 +129,13 @@ def load_network(
     """
     checkpoint = read(path)
     nodes, features = checkpoint.input_shape
-    network = build_network(checkpoint.recipe, features, len(checkpoint.classes))
+    edges = checkpoint.tensors[EDGES]
+    network = build_network(checkpoint.recipe, features, len(checkpoint.classes), edges)
     restore_tensors(network, checkpoint.tensors, checkpoint.recipe.name, path)
     set_rounding(network, weights=rounding, activations=rounding)
     network.eval()
     return (
         network,
-        build_gradient(checkpoint.recipe, checkpoint.tensors[EDGES], nodes),
+        build_gradient(checkpoint.recipe, edges, nodes),
         checkpoint.recipe,
     )

@@ -59,6 +59,7 @@ def describe(network: PdeGcn, graph: SparseGradient) -> GraphNetwork:
     Raises:
         UsageError: a quantiser has no grid that an integer runtime can hold.
     """
+    graph = network.learnt(graph)
     steps = [_step(step) for step in network.steps if isinstance(step, DiffusionStep)]
     return GraphNetwork(
         graph.nodes,

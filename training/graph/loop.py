@@ -100,7 +100,7 @@ class _Run(BaseRun["GraphRecipe", "GraphData", _GraphState, GraphResult]):
         self.graph = checkpoints.build_gradient(recipe, self.edges, data.nodes)
         self.x, self.labels = features(data), torch.from_numpy(data.labels)
         network = checkpoints.build_network(
-            replace(recipe, scheme=None), data.shape[1], len(data.classes)
+            replace(recipe, scheme=None), data.shape[1], len(data.classes), self.edges
         )
         if start is not None:
             restore_tensors(network, checkpoints.read(start).tensors, f"{recipe.model} FP32", start)
@@ -191,7 +191,7 @@ class _Run(BaseRun["GraphRecipe", "GraphData", _GraphState, GraphResult]):
 
 
 def _groups(network: nn.Module, recipe: GraphRecipe) -> list[dict[str, Any]]:
-    """The published groups: first and last layer, operators, clipping bounds.
+    """The published groups: first and last layer, operators (``S`` among them), clipping bounds.
 
     Only the first decays.
     """
@@ -200,7 +200,11 @@ def _groups(network: nn.Module, recipe: GraphRecipe) -> list[dict[str, Any]]:
     bounds: list[torch.Tensor] = []
     for name, parameter in network.named_parameters():
         group = (
-            bounds if name.endswith(".alpha") else operators if name.startswith("steps.") else outer
+            bounds
+            if name.endswith(".alpha")
+            else operators
+            if name.startswith(("steps.", "edge_shares"))
+            else outer
         )
         group.append(parameter)
     groups = [

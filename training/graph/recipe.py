@@ -67,8 +67,7 @@ class GraphRecipe(AnyRecipe):
     Full batch, Adam, the epoch of the lowest validation loss (Chen et al., GCNII, 2020).
 
     The step sizes and learning rates of the published Table 3 are not known;
-    ``benchmarks.published.table3`` holds those that were chosen on the validation nodes of Cora
-    for runs of under a hundred epochs.
+    ``benchmarks/tables/seed-000-table-3-*.toml`` hold those that were chosen on validation nodes.
 
     Attributes:
         model: a name of the model zoo.
@@ -83,6 +82,7 @@ class GraphRecipe(AnyRecipe):
         step_size: ``h``.
         dropout: a share.
         seed: of initialisation and dropout.
+        learn_gradient: learn a share of each pair of nodes in the gradient ``S``.
         track_test: record the test accuracy of every epoch, for comparison with figures that were
             selected by it; nothing is chosen by it.
     """
@@ -97,6 +97,7 @@ class GraphRecipe(AnyRecipe):
     step_size: float = 0.5
     dropout: float = 0.6
     seed: int = 0
+    learn_gradient: bool = False
     track_test: bool = False
 
     def __post_init__(self) -> None:
@@ -112,7 +113,8 @@ class GraphRecipe(AnyRecipe):
                 "out of range",
                 hint="choose dropout < 1 and the others above zero",
             )
-        check_flag("track_test", self.track_test)
+        for name in ("learn_gradient", "track_test"):
+            check_flag(name, getattr(self, name))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:

@@ -226,8 +226,9 @@ def _insert_quantizers(
         quantized = _call_quantizer(graph_module, node, grid, tensor)
         node.replace_all_uses_with(quantized, delete_user_cb=_all_but(quantized))
     for name, layer in layers.items():
-        source_grid = _grid_of(nodes[name].all_input_nodes[0])
-        layer.read_from(cast("GridQuantizer", graph_module.get_submodule(source_grid)))
+        source_grid = _grid_of(graph_module, nodes[name].all_input_nodes[0])
+        if source_grid is not None:
+            layer.read_from(source_grid)
 
 
 def _all_but(node: fx.Node) -> Callable[[fx.Node], bool]:
@@ -243,8 +244,10 @@ def _call_quantizer(
         )
 
 
-def _grid_of(node: fx.Node) -> str:
-    """The quantiser whose grid a tensor lies on, through views."""
+def _grid_of(graph_module: fx.GraphModule, node: fx.Node) -> GridQuantizer | None:
+    """The quantiser whose grid a tensor lies on, through views; None behind a layer without one."""
     while not str(node.target).startswith("quantizers."):
+        if isinstance(module_of(graph_module, node), QuantLayer):
+            return None
         node = node.all_input_nodes[0]
-    return str(node.target)
+    return cast("GridQuantizer", graph_module.get_submodule(str(node.target)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UsageError
 from edgeq.network.layer_rules import resolve
-from edgeq.network.placement import FIRST_LAST, LayerWidths, place
+from edgeq.network.placement import FIRST_LAST, LayerWidths, inside_operators, place
 from edgeq.training.layers import WeightQuantizer, output_axis
 from edgeq.training.quantizers.catalogue import build_activation, build_weight, find
 from edgeq.training.recipes.scheme import AUTO, check_method
@@ -42,7 +42,8 @@ class Assignment:
         scheme: what holds for the network.
         schemes: what holds for each quantised layer, rules applied.
         paths: module path of each layer.
-        normed: the layers that have a BatchNorm behind them.
+        normed: the layers that have a BatchNorm behind them, the placement ``paper`` also through
+            other layers that are one operator with them.
     """
 
     placement: Placement
@@ -222,9 +223,20 @@ def assign(
             hint="give its weight_bits there too, or choose another first_last",
         )
     schemes = {name: scheme.under(changes.get(paths[name], {})) for name in placement.layers}
-    found = Assignment(placement, scheme, schemes, paths, frozenset(normed))
+    behind = set(normed)
+    if scheme.placement == "paper":
+        inside = inside_operators(ops)
+        behind |= {name for name in inside if _end(name, inside) in behind}
+    found = Assignment(placement, scheme, schemes, paths, frozenset(behind))
     _check_ends(found)
     return found
+
+
+def _end(name: str, inside: Mapping[str, str]) -> str:
+    """The last layer of the operator that a layer is a part of."""
+    while name in inside:
+        name = inside[name]
+    return name
 
 
 def _check_ends(found: Assignment) -> None:

@@ -147,7 +147,8 @@ def operators(graph_module: fx.GraphModule, norms: Mapping[fx.Node, fx.Node]) ->
             shares = owner if owner != node.name else None
             least = source.meta.get(MIN_BITS, 0)
             most = _MAX_BITS.get(source.target)
-            ops.append(Op(node.name, kind, inputs, positive, shares, most, least))
+            bare = kind == "layer" and source is node
+            ops.append(Op(node.name, kind, inputs, positive, shares, most, least, bare))
     return ops
 
 

@@ -40,9 +40,14 @@ class Fitted(LearnedClip):
         return not bool(self.alpha)
 
     def scale_of(self, x: Tensor) -> Tensor:
-        """The scale; its gradient moves the bound as LSQ's does. N is the features of a sample."""
-        pace = (max(x[:1].numel(), 1) * self.qmax) ** -0.5
-        return scale_gradient(self.scale, pace * self.qmax**2)
+        """The scale; its gradient moves the bound as LSQ's does. N is the features of a sample.
+
+        At the pace of the target width while training is at more bits, where it would be thousands
+        of times as fast.
+        """
+        most = self.qmax_at(self.target_bits)
+        pace = (max(x[:1].numel(), 1) * most) ** -0.5
+        return scale_gradient(self.scale, pace * most**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Fake-quantise; the first training batch gives the bound."""

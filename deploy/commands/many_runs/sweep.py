@@ -141,14 +141,18 @@ def _engine(name: str, address: str, jobs: int | None) -> "Engine":
 
 def _show(sweep: "Sweep", found: "SweepResult", folder: Path) -> None:
     from edgeq.deploy import console
+    from edgeq.deploy.sweep.orderings import sentence_of
+    from edgeq.deploy.sweep.report import REPORT
     from edgeq.deploy.sweep.run import TABLE
     from edgeq.deploy.sweep.summary import table_of
 
     if found.rows:
         columns, rows, numbers = table_of(sweep, found.rows)
         console.write_table(sweep.title, columns, rows, numbers=numbers)
-    for each in sweep.published:
-        console.write(f"published: {each.source}")
+    for source in dict.fromkeys(each.source for each in sweep.published):
+        console.write(f"published: {source}")
+    for decision in found.decisions:
+        console.write(sentence_of(decision))
     for parameters in found.stopped:
         console.write(f"no more repeats of {_named(parameters)}: too far behind the best")
     if sweep.search is not None:
@@ -159,7 +163,7 @@ def _show(sweep: "Sweep", found: "SweepResult", folder: Path) -> None:
         )
     console.write(
         f"{found.cells - found.missing} of {found.cells} cells are in {folder}, "
-        f"{found.computed} of them new; table: {folder / TABLE}"
+        f"{found.computed} of them new; table: {folder / TABLE}, page: {folder / REPORT}"
     )
 
 

@@ -4,8 +4,10 @@ One set of rules for a torch graph in training and for an ONNX graph in calibrat
 
 Two placements are known. ``paper`` is the published one (Ben-Yair, Eliasof, Treister, *Quantized
 convolutional neural networks through the lens of partial differential equations*, Eq. 2): the
-inputs of all convolutions but the first, and nothing else. ``integer`` gives every tensor that an
-integer runtime stores a grid of its own, so that nothing is left to compute in float:
+inputs of all convolutions but the first, and nothing else; convolutions with nothing between them,
+as those of the operator ``K`` of MobileNetV2's stable block, are one. ``integer`` gives every
+tensor that an integer runtime stores a grid of its own, so that nothing is left to compute in
+float:
 
 - the input, the input of the last layer and all tensors that no inner layer reads have
   ``boundary_bits``, signed unless they cannot be negative;
@@ -74,6 +76,7 @@ class Op:
         shares: the first layer that has a layer's weights, where that is another one.
         max_bits: the most bits that integer kernels of it read and write; None for any.
         min_bits: the fewest bits that its result is stored in, as inside of a LayerNorm.
+        bare: a layer that has no BatchNorm.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Op:
     shares: str | None = None
     max_bits: int | None = None
     min_bits: int = 0
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,22 @@ def place(
     return _Solver(ops, widths, boundary_bits, integer=placement == "integer").solve()
 
 
+def inside_operators(ops: Sequence[Op]) -> Mapping[str, str]:
+    """Layers whose result nothing but one layer reads straight, to that layer.
+
+    Those with a BatchNorm are none: it is what they are followed by.
+    """
+    readers: dict[str, list[Op]] = {op.name: [] for op in ops}
+    for op in ops:
+        for tensor in op.inputs:
+            readers[tensor].append(op)
+    return {
+        op.name: readers[op.name][0].name
+        for op in ops
+        if op.bare and [reader.kind for reader in readers[op.name]] == ["layer"]
+    }
+
+
 def ends_of(ops: Sequence[Op]) -> frozenset[str]:
     """The first and the last layer, and those that share their weights."""
     weights = {op.name: op.shares or op.name for op in ops if op.kind == "layer"}
@@ -235,6 +255,7 @@ class _Solver:
         for op in ops:
             for index, tensor in enumerate(op.inputs):
                 self.readers[tensor].append((op, index))
+        self.inside = inside_operators(ops)
         self.wanted = self._widest_wanted()
         self.leader: dict[str, str] = {}
         self.edges: dict[tuple[str, int], str] = {}
@@ -290,6 +311,8 @@ class _Solver:
 
     def _asked(self, tensor: str) -> dict[str, int]:
         """The quantised layers that read a tensor at a width of their own, with that width."""
+        if not self.integer and tensor in self.inside:
+            return {}
         layers = [
             op.name
             for op, _ in self._uses(tensor)
@@ -305,7 +328,7 @@ class _Solver:
             )
             return (
                 max(asked, default=self.boundary_bits)
-                if quantized and not self._is_number_too(tensor)
+                if quantized and not self._is_number_too(tensor) and tensor not in self.inside
                 else None
             )
         if self._stays_in_float(tensor):

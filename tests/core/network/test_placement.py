@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeq.network.placement import FirstLast, LayerWidths, Op, Placement, PlacementName, place
+from edgeq.network.placement import (
+    FirstLast,
+    LayerWidths,
+    Op,
+    Placement,
+    PlacementName,
+    inside_operators,
+    place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +220,25 @@ class TestPaper:
         assert set(placement.tensors) == {"x", "u", "pooled"}
         assert grid(placement, "pooled") == (4, False)
         assert placement.edges == {}
+
+    def test_layers_with_nothing_between_them_are_one_operator(self) -> None:
+        """The published block of MobileNetV2: a quantiser at its input and behind its ReLU."""
+        ops = [
+            Op("image", "input"),
+            Op("x", "layer", ("image",)),
+            Op("k1", "layer", ("x",), bare=True),
+            Op("k2", "layer", ("k1",)),
+            Op("u", "relu", ("k2",)),
+            Op("k2_adjoint", "layer", ("u",), shares="k2", bare=True),
+            Op("k1_adjoint", "layer", ("k2_adjoint",), shares="k1"),
+            Op("sum", "add", ("x", "k1_adjoint")),
+            Op("logits", "layer", ("sum",), bare=True),
+        ]
+        placement = place(ops, placement="paper", weight_bits=4, act_bits=4)
+        assert set(placement.tensors) == {"x", "u"}
+        assert placement.layers.keys() == {"k1", "k2", "k2_adjoint", "k1_adjoint"}
+        assert inside_operators(ops) == {"k1": "k2", "k2_adjoint": "k1_adjoint"}
+        assert {"k1", "k2_adjoint"} <= set(integer(ops).tensors)
 
 
 def test_a_tensor_read_by_relu_and_another_is_stored_before_and_after() -> None:

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from tests.support.models.graphs import two_rings
 
+from edgeq.deploy.pipeline.step_margins import margins_of
 from edgeq.errors import ArtefactError, Diverged, Interrupted, OutputError, UsageError
 from edgeq.training.checkpoint import save
 from edgeq.training.graph import checkpoint as graph_checkpoint
@@ -66,7 +67,10 @@ def test_it_stops_when_the_validation_loss_has_not_fallen(tmp_path: Path) -> Non
     assert len(result.history) == result.best_epoch + 1 + 3 < 60
 
 
-@pytest.mark.parametrize("recipe", [FAST, QUANTIZED], ids=["fp32", "quantised"])
+LEARNT = replace(QUANTIZED, learn_gradient=True)
+
+
+@pytest.mark.parametrize("recipe", [FAST, LEARNT], ids=["fp32", "quantised with a learnt gradient"])
 def test_a_run_cut_off_goes_on_to_the_same_bits(tmp_path: Path, recipe: GraphRecipe) -> None:
     whole = train_graph(recipe, DATA, tmp_path / "whole", threads=1)
 
@@ -78,6 +82,7 @@ def test_a_run_cut_off_goes_on_to_the_same_bits(tmp_path: Path, recipe: GraphRec
         train_graph(recipe, DATA, tmp_path / "cut", threads=1, report=interrupt)
     resumed = train_graph(recipe, DATA, tmp_path / "cut", threads=1, resume=True)
     assert resumed.history == whole.history
+    assert len(margins_of(tmp_path / "cut")) == 32
     for name in ("best.safetensors", "last.safetensors"):
         first, second = weights(tmp_path / "whole" / name), weights(tmp_path / "cut" / name)
         assert first.keys() == second.keys()

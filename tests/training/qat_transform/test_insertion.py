@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from edgeq.calibration.observe import session_of
 from edgeq.errors import UsageError
+from edgeq.exporters.torch.lower import lower
 from edgeq.models import zoo
 from edgeq.models.mobilenet_v2 import MobileNetV2, Stage
 from edgeq.models.stability.symmetric import margins
@@ -102,6 +104,25 @@ class TestZoo:
             Scheme(4, 4, placement="paper", normalize_weights=True),
         )
         assert sum(isinstance(quantizer, LearnedClip) for quantizer in quantizers(model)) == 81
+
+    def test_the_papers_block_of_mobilenet(self) -> None:
+        """Two bounds of activations and two of normalised weights in each stable block."""
+        torch.manual_seed(0)
+        stages = (Stage(4, 4, 3, 1, 2),)
+        network = MobileNetV2("released", classes=10, stages=stages, last_width=16)
+        model = quantize(network, Scheme(4, 4, placement="paper", normalize_weights=True))
+        layers = {path: m for path, m in model.named_modules() if isinstance(m, QuantLayer)}
+        stable = [layer for path, layer in layers.items() if path.startswith("stages.0.1.")]
+        assert len(stable) == 4
+        assert all(layer.quantizer.normalize for layer in stable)
+        assert len({layer.quantizer for layer in stable}) == 2
+        assert [layer.source is None for layer in stable] == [False, True, False, True]
+        assert len(list(model.get_submodule("quantizers").children())) == 3 + 2 * 2 + 1
+        model(IMAGE)
+        model.eval()
+        session = session_of(lower(model, tuple(IMAGE.shape[1:])), exact=True)
+        found = session.run(None, {session.get_inputs()[0].name: IMAGE.numpy()})[0]
+        torch.testing.assert_close(torch.from_numpy(found), model(IMAGE).detach())
 
     @pytest.mark.parametrize("name", ["resnet8", "resnet8-a", "stable-resnet8"])
     def test_without_rounding_and_with_wide_bounds_it_is_the_float_network(self, name: str) -> None:
