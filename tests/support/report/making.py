@@ -163,7 +163,9 @@ def swept() -> Document:
     """A sweep of two cells, one of which failed."""
     row = {
         "parameters": {"bits": 4},
-        "figures": {"accuracy": {"mean": 0.9, "half_width": None, "repeats": 1}},
+        "figures": {
+            name: {"mean": 0.9, "half_width": None, "repeats": 1} for name in ("accuracy", "rmse/1")
+        },
         "published": {"Somebody, Table 1": {"accuracy": 0.91}},
         "best": True,
         "seconds": 3.0,
@@ -176,5 +178,18 @@ def swept() -> Document:
         "failures": [[{"bits": 2}, "ArtefactError: no file"]],
         "stopped": [],
         "chosen": None,
+        "decisions": [
+            {
+                "claim": "2 bits are worse",
+                "verdict": "not decided",
+                "pairs": 3,
+                "as_claimed": 2,
+                "mean": 1.5,
+                "low": 0.5,
+                "high": 4.5,
+                "chance": 0.25,
+                "ratio": True,
+            }
+        ],
     }
     return made("sweep", "sweep", {"folder": "sweeps/a", "title": "Bits", "result": result})

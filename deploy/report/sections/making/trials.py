@@ -153,7 +153,8 @@ def _sweep(document: Document) -> Markup:
     result = mapping(content.get("result"))
     rows = records(result.get("rows"))
     names = list(dict.fromkeys(name for row in rows for name in mapping(row.get("parameters"))))
-    figures = list(dict.fromkeys(name for row in rows for name in mapping(row.get("figures"))))
+    told = dict.fromkeys(name for row in rows for name in mapping(row.get("figures")))
+    figures = [name for name in told if "/" not in name]  # families of figures are for plots
     sources = list(dict.fromkeys(name for row in rows for name in mapping(row.get("published"))))
     failures = result.get("failures")
     failed = failures if isinstance(failures, list) else []
@@ -175,10 +176,38 @@ def _sweep(document: Document) -> Markup:
         )
         if rows
         else NOTHING,
+        _claims(records(result.get("decisions"))),
         listed(f"failed: {named(each[0])}: {text(each[1])}" for each in _pairs(failed))
         if failed
         else NOTHING,
     )
+
+
+def _claims(decisions: Sequence[Mapping[str, Json]]) -> Markup:
+    """Each claim of the sweep, and what its cells say of it."""
+    if not decisions:
+        return NOTHING
+    return table(
+        "Claims, tested over pairs of cells; p is how often chance alone gives such a mean",
+        ("claim", "verdict", "pairs as claimed", "mean", "95 %", "p"),
+        [
+            (
+                text(each.get("claim")),
+                text(each.get("verdict")),
+                f"{whole(each.get('as_claimed'))} of {whole(each.get('pairs'))}",
+                f"{general(number(each.get('mean')))}{' times' if each.get('ratio') else ''}",
+                _interval(number(each.get("low")), number(each.get("high"))),
+                f"{number(each.get('chance')):.2g}",
+            )
+            for each in decisions
+        ],
+        words=2,
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    ends = math.isfinite(low) and math.isfinite(high)
+    return f"{general(low)} to {general(high)}" if ends else ""
 
 
 def _pairs(failures: Sequence[Json]) -> list[list[Json]]:
@@ -199,4 +228,5 @@ def _mean(found: Mapping[str, Json]) -> str:
 
 
 def _published(value: Json) -> str:
-    return ", ".join(f"{name} {general(number(each))}" for name, each in mapping(value).items())
+    told = {name: each for name, each in mapping(value).items() if "/" not in name}
+    return ", ".join(f"{name} {general(number(each))}" for name, each in told.items())

@@ -50,6 +50,8 @@ def test_trials_are_told_by_their_widths(by_kind: dict[str, Document]) -> None:
     swept = trials.section([by_kind["sweep"]])
     assert "failed: bits = 2: ArtefactError: no file" in swept
     assert "accuracy 0.91" in swept
+    assert "rmse/1" not in swept, "families of figures are drawn"
+    assert all(each in swept for each in ("2 bits are worse", "2 of 3", "1.5 times", "0.5 to 4.5"))
 
 
 @pytest.mark.parametrize(
