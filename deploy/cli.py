@@ -3,6 +3,7 @@
 Nothing heavy is imported here or in the command modules, so that help answers at once.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -39,7 +40,7 @@ from edgeq.deploy.commands.listings import data, models, operators, runs, target
 from edgeq.deploy.commands.many_runs import search, sweep
 from edgeq.deploy.options import with_isolation
 from edgeq.deploy.runs.flag import with_run
-from edgeq.errors import EdgeqError, Interrupted, UsageError
+from edgeq.errors import EdgeqError, Interrupted, OutputError, UsageError
 
 if TYPE_CHECKING:
     from edgeq.plain import Json
@@ -58,6 +59,18 @@ class RootFlags:
 
     debug: bool = False
 
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OF_THE_SYSTEM = _FULL | {
+    errno.EACCES,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What a system says of a place or of its limits: no bug of ours, wherever it is met."""
 
 app = typer.Typer(
     name="edgeq",
@@ -184,6 +197,8 @@ def _as_error(raised: BaseException) -> EdgeqError:
         return raised
     if isinstance(raised, KeyboardInterrupt | typer.Abort):
         return Interrupted()
+    if isinstance(raised, OSError) and raised.errno in _OF_THE_SYSTEM:
+        return _of_the_system(raised)
     return _refusal(raised) if isinstance(raised, _REFUSED) else _bug(raised)
 
 
@@ -241,6 +256,16 @@ def _refusal(error: BaseException) -> UsageError:
     command = context.command_path if context is not None else "edgeq"
     what = getattr(error, "format_message", error.__str__)()
     return UsageError(what, hint=f"see {command} --help")
+
+
+def _of_the_system(error: OSError) -> OutputError:
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return OutputError(
+        f"{where}{error.strerror}",
+        hint="make room there: TMPDIR names the folder of temporary files"
+        if error.errno in _FULL
+        else "check the permissions there, or choose another place",
+    )
 
 
 def _bug(error: BaseException) -> EdgeqError:

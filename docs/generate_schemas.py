@@ -134,7 +134,7 @@ def documents() -> dict[str, tuple[Form, ...]]:
             },
         ),
         "check": ({"recipe": Recipe | GraphRecipe, "targets": [checked]},),
-        "compare": ({"comparison": Comparison},),
+        "compare": ({"statistics": str, "samples": int}, {"comparison": Comparison}),
         "data": ({"data": list[DatasetInfo]}, {"data": [source]}, {"data": [graph]}),
         "demo": ({"folder": str, "report": Report},),
         "diff": ({"equal": bool, "diff": FileDiff},),

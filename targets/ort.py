@@ -8,7 +8,6 @@ that it could not fuse computes in float, and nothing else would tell.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from edgeq.errors import ArtefactError, TargetError, UsageError, first_line
+from edgeq.files import temporary_folder
 from edgeq.formats.dialect import CANONICAL, VNNI
 from edgeq.formats.onnx_io import is_ours, load
 from edgeq.machine import adds_pairs, fingerprint
@@ -232,9 +232,9 @@ class _Engine:
         """
         if not self.optimize:
             return self._create(model, self._options()), model
-        with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+        with temporary_folder() as folder:
             options = self._options()
-            options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+            options.optimized_model_filepath = str(folder / "optimized.onnx")
             session = self._create(model, options)
             running = load(Path(options.optimized_model_filepath))
         if any(node.op_type == "QLinearSoftmax" for node in running.graph.node):

@@ -118,10 +118,9 @@ class Progress:
         )
 
     def finish(self) -> None:
-        """Remove the file, and what killed writers left beside it."""
+        """Remove the file."""
         if self._path is not None:
-            for left in (self._path, *self._path.parent.glob(f".{self._path.name}.*")):
-                left.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
 
 class MethodProgress:

@@ -6,11 +6,11 @@ import copy
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgeq.errors import UsageError
 from edgeq.factories import call, permit, provided
+from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect, resolve
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _file(
         raise UsageError(
             f"the network {name} needs data, whose size its input has", hint=f"give {flag}"
         )
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="edgeq-network-")))
+    folder = stack.enter_context(temporary_folder())
     stack.enter_context(provided(folder.name, partial(_copied, network)))
     path = folder / f"{name}.safetensors"
     write_network(path, folder.name, network, source.shape)

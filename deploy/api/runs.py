@@ -54,6 +54,7 @@ def compare(
     threads: int = 1,
     tensors: bool = True,
     growth: bool = False,
+    statistics: str | Path | None = None,
 ) -> Comparison:
     """Run files and networks on runtimes over the same samples, and find where they part.
 
@@ -71,6 +72,8 @@ def compare(
         tensors: whether to compare the tensors inside too.
         growth: whether to tell how errors grow from block to block; then the first quantised file
             also runs with its activations cut off at the ends of their grids and not rounded.
+        statistics: the folder of what was run in shards (``edgeq compare --shard``); the stages run
+            now where it is None.
 
     Returns:
         Accuracy of each stage, and drift from each to the next. A stage that failed is in
@@ -91,6 +94,7 @@ def compare(
             limit=limit,
             threads=threads,
             tensors=tensors,
+            statistics=None if statistics is None else Path(statistics),
             task=AskedTask(task or "", task_options or {}),
         ).comparison
 

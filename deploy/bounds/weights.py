@@ -7,10 +7,8 @@ l-infinity, activations in real numbers on both sides; see :mod:`edgeq.bounding.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +21,7 @@ from edgeq.deploy.evaluation.chain import load_target, reference_name
 from edgeq.deploy.why.origin.matching import pairs_of_layers
 from edgeq.deploy.why.origin.unrounded import network_of, unrounded
 from edgeq.errors import UsageError
+from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read, serialize
 from edgeq.linting import onnx_view
@@ -31,6 +30,7 @@ from edgeq.tabular import Table, Tabular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -298,8 +298,8 @@ def _constant(node: FloatNode) -> float:
 def _measured(plain: ir.Model, origin: Path, samples: Samples, threads: int) -> float:
     """The largest change of an answer on samples, activations in real numbers."""
     target = load_target(reference_name("onnx"))
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        path = Path(folder) / "unrounded.onnx"
+    with temporary_folder() as folder:
+        path = folder / "unrounded.onnx"
         path.write_bytes(serialize(plain))
         with (
             target.open(origin, threads=threads) as first,

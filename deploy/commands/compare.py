@@ -25,6 +25,9 @@ MAX_TENSORS = 25  # lines of a table; --json has all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeq.deploy.console import Advance
+    from edgeq.deploy.evaluation.sharded import ComparisonJob
+    from edgeq.deploy.pipeline.shards import Shard
     from edgeq.results import Comparison, Drift, Hop
 
 
@@ -85,6 +88,23 @@ def command(
     ] = False,
     threads: Threads = 1,
     user_model: UserModel = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only run the I-th of N parts of the samples, and keep what comes out in "
+            "--statistics.",
+        ),
+    ] = None,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            "--statistics",
+            metavar="DIR",
+            help="Compare what the shards that were run into this folder came to, all of them.",
+        ),
+    ] = None,
     _tasks: Annotated[
         bool,
         typer.Option(
@@ -105,9 +125,11 @@ def command(
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.depth.growth import compare_by_depth
     from edgeq.deploy.evaluation.chain import chain
-    from edgeq.deploy.evaluation.compare import compare, shorten
+    from edgeq.deploy.evaluation.compare import compare, ordered, shorten
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+    from edgeq.deploy.evaluation.sharded import ComparisonJob
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.pipeline.shards import Shard
     from edgeq.deploy.runs.drawings import DRAWINGS, drawings
     from edgeq.errors import UsageError
     from edgeq.results import require_all
@@ -119,6 +141,16 @@ def command(
         )
     if growth and not tensors:
         raise UsageError("--growth needs the tensors inside", hint="leave --no-tensors out")
+    if growth and statistics is not None:
+        raise UsageError(
+            "--growth looks at the tensors of all samples, which --statistics does not keep",
+            hint="leave --statistics and --shard out",
+        )
+    mine = None if shard is None else Shard.parse(shard)
+    if mine is not None and statistics is None:
+        raise UsageError(
+            "a shard is kept in a folder, and none is named", hint="add --statistics DIR"
+        )
     fed = [*artefacts, *([] if reference is None else [reference])]
     source = load_data(data, data_dir, preprocess, fed)
     with (
@@ -126,6 +158,11 @@ def command(
         console.progress("comparing") as advance,
     ):
         pairs = chain(files, target)
+        against = chain([reference])[0] if reference is not None else None
+        if mine is not None and statistics is not None:
+            job = ComparisonJob(ordered(pairs, against), source, split, limit, threads, tensors)
+            _measure(job, mine, statistics, advance, as_json=as_json)
+            return
         asked = AskedTask.parse(task, task_option)
         if growth:
             observed = compare_by_depth(
@@ -143,10 +180,11 @@ def command(
                 source,
                 split=split,
                 limit=limit,
-                reference=chain([reference])[0] if reference is not None else None,
+                reference=against,
                 threads=threads,
                 tensors=tensors,
                 task=asked,
+                statistics=statistics,
                 progress=advance,
             )
         found = observed.comparison
@@ -164,6 +202,20 @@ def command(
     else:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
     require_all(found.failures)
+
+
+def _measure(
+    job: "ComparisonJob", shard: "Shard", folder: Path, advance: "Advance", *, as_json: bool
+) -> None:
+    from edgeq.deploy import console
+    from edgeq.deploy.evaluation.sharded import measure
+
+    path, samples = measure(job, shard, folder, progress=advance)
+    console.next_step(f"with all {shard.count} shards there, leave --shard out")
+    content = {"statistics": str(path), "samples": samples}
+    console.write_json("compare", content, printed=as_json)
+    if not as_json:
+        console.write(f"{path}: what {len(job.pairs)} stages compute for {samples} samples")
 
 
 def _show(found: "Comparison", split: str) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shlex
 import statistics
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +15,13 @@ from edgeq.deploy.evaluation.chain import judging_stage
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.pipeline.calibrate import calibrate
 from edgeq.errors import EdgeqError, UsageError
+from edgeq.files import temporary_folder
 from edgeq.formats.artefact import resolve
 from edgeq.results import require_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.pipeline.calibrate import Calibrated, Job
@@ -194,9 +194,9 @@ def trials_of(
     """
     jobs, part = _trials(job, count, held_back)
     figures: list[tuple[str, float, float, bool]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         for each in jobs:
-            file = Path(folder) / f"{each.seed}.onnx"
+            file = folder / f"{each.seed}.onnx"
             stage(f"set {len(figures) + 1} of {count}")
             calibrate(each, file, progress=progress)
             figures.append(_figures(*_compared(each, file, part).stages))
@@ -312,8 +312,8 @@ def _beside_min_max(job: Job, path: Path, samples: int) -> str:
         return ""
     if first.accuracy.fraction - mine.accuracy.fraction <= _WORSE:
         return ""  # it is not worth another calibration
-    with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "minmax.onnx"
+    with temporary_folder() as folder:
+        other = folder / "minmax.onnx"
         calibrate(replace(job, config=replace(job.config, observer=_MIN_MAX, methods=())), other)
         (_, plain) = _compared(job, other, seen).stages
     if plain.accuracy is None or plain.accuracy.fraction - mine.accuracy.fraction <= _WORSE:

@@ -24,7 +24,14 @@ from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
 from edgeq.deploy.evaluation.plausibility import tried
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
-from edgeq.deploy.evaluation.stage_runner import observe, open_all, select
+from edgeq.deploy.evaluation.sharded import ComparisonJob, failures_told, recorded
+from edgeq.deploy.evaluation.stage_runner import (
+    TENSOR_SAMPLES,
+    matched,
+    open_all,
+    run_all,
+    select,
+)
 from edgeq.errors import UsageError
 from edgeq.files import sha256_of
 from edgeq.formats.artefact import size_of
@@ -33,7 +40,7 @@ from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,8 +52,6 @@ if TYPE_CHECKING:
     from edgeq.results import Drift, Failure, PairSaturation
     from edgeq.target import Batch
 
-TENSOR_SAMPLES = 200
-"""Inner tensors are compared on the first so many samples: there are millions of values in each."""
 MAX_FLIPPED = 100
 _MOSTLY = 0.5  # of all answers
 
@@ -115,6 +120,7 @@ def compare(
     task: AskedTask | None = None,
     resamples: int = 0,
     watcher: Watcher | None = None,
+    statistics: Path | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Observed:
     """Run artefacts on targets over the same samples and compare what comes out.
@@ -134,6 +140,8 @@ def compare(
         task: what the answers are judged by; None for the task of the data.
         resamples: how many times the samples are drawn again for the spread of a task's score.
         watcher: is shown the tensors inside, of all samples.
+        statistics: the folder of what was measured in shards
+            (:mod:`edgeq.deploy.evaluation.sharded`); None runs the stages now.
         progress: called with the samples done and the samples in all.
 
     Raises:
@@ -142,30 +150,30 @@ def compare(
         TargetError: the runtime of the reference that is named, or of every stage, is absent or
             failed.
     """
-    first = reference or (stages[0] if stages else None)
-    if first is None:
-        raise UsageError("there is nothing to compare", hint="name at least one artefact")
-    pairs = [first, *(pair for pair in dict.fromkeys(stages) if pair != first)]
+    pairs = ordered(stages, reference)
     names, part = shorten([pair.artefact for pair in pairs]), select(source, split, limit)
+    job = ComparisonJob(pairs, source, split, limit, threads, tensors)
     left = Left(pairs, names, needed=reference)
     while True:
         try:
             with ExitStack() as stack:
+                if statistics is not None:
+                    stack.enter_context(failures_told())
                 inside = tensors or watcher is not None
                 opened = open_all(left.pairs, stack, threads=threads, tensors=inside)
                 if watcher is not None:
                     watcher.begin(opened, stack)
                 judge = Judge(task or AskedTask(), source, part, len(opened), resamples)
                 run = _Run(opened, names, source, judge, inside=tensors)
-                for batch, seen in observe(
-                    opened,
-                    part,
-                    source,
-                    tensor_samples=len(part) if watcher else TENSOR_SAMPLES if tensors else 0,
-                    tell=run.guesses.append,
-                ):
+                read = len(part) if watcher else TENSOR_SAMPLES if tensors else 0
+                computed: Iterable[tuple[Batch | None, list[StageOutput]]] = (
+                    run_all(opened, part, source, tensor_samples=read)
+                    if statistics is None
+                    else recorded(job, statistics, opened)
+                )
+                for batch, seen in matched(opened, computed, tell=run.guesses.append):
                     run.add(seen)
-                    if watcher is not None:
+                    if watcher is not None and batch is not None:
                         watcher.see(batch, seen)
                     progress(run.samples, len(part))
                 return run.finish(
@@ -173,6 +181,18 @@ def compare(
                 )
         except StagesFailed as failed:
             left.drop(failed)
+
+
+def ordered(stages: Sequence[Pair], reference: Pair | None) -> list[Pair]:
+    """Each stage once, the one that the others are compared with first.
+
+    Raises:
+        UsageError: there is none.
+    """
+    first = reference or (stages[0] if stages else None)
+    if first is None:
+        raise UsageError("there is nothing to compare", hint="name at least one artefact")
+    return [first, *(pair for pair in dict.fromkeys(stages) if pair != first)]
 
 
 def shorten(paths: Sequence[Path]) -> dict[Path, str]:

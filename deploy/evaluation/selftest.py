@@ -9,19 +9,20 @@ layer in float on x86.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeq.errors import EdgeqError
 from edgeq.exporter import EXPORTERS, ExportOptions
+from edgeq.files import temporary_folder
 from edgeq.timing.measuring import measure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
     from numpy.typing import NDArray
 
@@ -72,10 +73,8 @@ def _tested(target: Target, kind: Format, seconds: float) -> SelfTest:
     p50_ms: float | None = None
     hint = ""
     try:
-        with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-            passed, what, p50_ms = _run(
-                target, _artefact(target, kind, Path(folder)), began + seconds
-            )
+        with temporary_folder() as folder:
+            passed, what, p50_ms = _run(target, _artefact(target, kind, folder), began + seconds)
     except EdgeqError as error:
         passed, what, hint = False, error.what, error.hint
     return SelfTest(kind, passed, what, p50_ms, time.monotonic() - began, hint)

@@ -6,7 +6,7 @@ So memory does not grow with the samples.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from edgeq.errors import ArtefactError, UnknownName, UsageError
 from edgeq.target import ShowingSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
     from numpy.typing import NDArray
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from edgeq.target import Answers, Batch, Session, Shown
 
 BATCH = 8  # samples whose inner tensors are held at once, for every stage
+TENSOR_SAMPLES = 200
+"""Inner tensors are compared on the first so many samples: there are millions of values in each."""
+BatchT = TypeVar("BatchT")
 SPLITS = ("train", "validation", "test")
 
 
@@ -92,13 +95,8 @@ def open_all(
     return opened
 
 
-def observe(
-    opened: Sequence[Opened],
-    part: Split,
-    source: DataSource,
-    *,
-    tensor_samples: int,
-    tell: Callable[[str], None] = lambda _guess: None,
+def run_all(
+    opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int
 ) -> Iterator[tuple[Batch, list[StageOutput]]]:
     """Feed a split through all stages, a batch at a time.
 
@@ -107,26 +105,43 @@ def observe(
         part: the samples.
         source: how they are normalised.
         tensor_samples: how many samples, from the first, inner tensors are read for.
-        tell: called with what was guessed about which output is which.
 
     Yields:
         A batch, and what each stage computed of it, in the order given.
 
     Raises:
-        ArtefactError: two stages answer with what cannot be matched value by value.
         StagesFailed: some could not compute a batch; holds all of those.
     """
-    done, matches = 0, None
+    done = 0
     for images, _ in fed(part, source, BATCH):
-        read = done < tensor_samples
-        seen = _see(opened, images, read=read)
+        yield images, _see(opened, images, read=done < tensor_samples)
+        done += samples_in(images)
+
+
+def matched(
+    opened: Sequence[Opened],
+    computed: Iterable[tuple[BatchT, list[StageOutput]]],
+    *,
+    tell: Callable[[str], None] = lambda _guess: None,
+) -> Iterator[tuple[BatchT, list[StageOutput]]]:
+    """What all stages computed of each batch, with their outputs as the first stage has them.
+
+    Args:
+        opened: the stages.
+        computed: what :func:`run_all` gives, or what was kept of it.
+        tell: called with what was guessed about which output is which.
+
+    Raises:
+        ArtefactError: two stages answer with what cannot be matched value by value.
+    """
+    matches = None
+    for images, seen in computed:
         if matches is None:
             matches = _matches(opened, seen)
             for line in _doubtful(opened, seen[0], matches):
                 tell(line)
         main = opened[0].session.output.name
         yield images, [_as_first(*each, main) for each in zip(seen, matches, strict=True)]
-        done += samples_in(images)
 
 
 def _matches(opened: Sequence[Opened], seen: Sequence[StageOutput]) -> list[list[Match]]:
@@ -172,13 +187,20 @@ def _as_first(one: StageOutput, matches: Sequence[Match], main: str) -> StageOut
 
 
 def select(source: DataSource, split: str, limit: int | None) -> Split:
-    """The first samples of a part of the data.
+    """The first samples of a part of the data, each of which was looked at.
 
     Raises:
         UnknownName: there is no such split.
         UsageError: it is empty, the limit is below 1, or see :func:`edgeq.data.checks.check`.
         ArtefactError: see there.
     """
+    chosen = first_of(source, split, limit)
+    check(chosen, source.preprocessing)
+    return chosen
+
+
+def first_of(source: DataSource, split: str, limit: int | None) -> Split:
+    """The first samples of a part of the data; raises as :func:`select`, but for the samples."""
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
     part: Split = getattr(source, split)
@@ -189,9 +211,7 @@ def select(source: DataSource, split: str, limit: int | None) -> Split:
             f"the {split} split of {source.name} is empty",
             hint=f"choose another of {', '.join(SPLITS)}",
         )
-    chosen = part if limit is None or limit >= len(part) else part.take(np.arange(limit))
-    check(chosen, source.preprocessing)
-    return chosen
+    return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 
 def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOutput]:
@@ -199,7 +219,8 @@ def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOu
     seen = []
     for stage in opened:
         with failing.noted(stage.pair):
-            outputs, tensors = _computed(stage, images, read=read)
+            found, tensors = _computed(stage, images, read=read)
+            outputs = {name: np.ascontiguousarray(values) for name, values in found.items()}
             seen.append(StageOutput(outputs[stage.session.output.name], outputs, tensors))
     failing.stop()
     return seen

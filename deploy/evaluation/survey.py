@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +28,7 @@ from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.pipeline.export import canonical, default_stem, export
 from edgeq.errors import EdgeqError, TargetError, UsageError
 from edgeq.exporter import ExportOptions
+from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect, size_of
 from edgeq.metrics.drift import DriftMeter
 from edgeq.quant import QuantizedTensor
@@ -38,6 +37,7 @@ from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -218,10 +218,10 @@ def survey(
     part = select(source, split, limit)
     rows: list[SurveyRow] = []
     scored: list[tuple[str, Answering, Accuracy | None]] = []
-    with TemporaryDirectory(prefix="edgeq-survey-") as folder:
+    with temporary_folder() as folder:
         files = files_of(networks)
         found = [
-            _Network(path, table, Path(folder) / str(i), threads, task or AskedTask())
+            _Network(path, table, folder / str(i), threads, task or AskedTask())
             for i, path in enumerate(files)
         ]
         total = sum(len(network.names(reference)) for network in found)

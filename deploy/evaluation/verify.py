@@ -8,9 +8,7 @@ the first wrong one is found, not the deepest.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +17,14 @@ from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
+from edgeq.files import temporary_folder
 from edgeq.metrics.drift import LSB_LIMIT
 from edgeq.metrics.lsb import LsbHistogram
 from edgeq.target import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import onnx_ir as ir
     import onnxruntime
@@ -211,8 +211,8 @@ def verify_arrays(
             hint="leave --verify out",
         )
     target, done = reference_of("tflite"), 0
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        path = Path(folder) / "exported.tflite"
+    with temporary_folder() as folder:
+        path = folder / "exported.tflite"
         path.write_bytes(exported.content)
         with target.open(path, intermediates=True) as session:
             pieces = _Pieces.of(model, graph, exported)

@@ -7,8 +7,6 @@ import hashlib
 import math
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.evaluation.chain import files_of
@@ -34,11 +32,12 @@ from edgeq.deploy.gate.words import in_own_words
 from edgeq.deploy.inputs import load_data
 from edgeq.deploy.lint.run import require_known
 from edgeq.errors import ArtefactError, EdgeqError, UsageError
-from edgeq.files import check_output
+from edgeq.files import check_output, temporary_folder
 from edgeq.machine import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from edgeq.data import DataSource
     from edgeq.deploy.gate.config import GateConfig
@@ -83,8 +82,8 @@ def gate(
     where = f"{config.baseline} at {against} ({commit[:12]})" if commit else str(config.baseline)
     if (too_few := undetectable(config, source)) is not None:
         return GateResult("inconclusive", (too_few,), baseline=where, config=_path(config))
-    with TemporaryDirectory(prefix="edgeq-gate-") as folder:
-        old_files, stale = _old_files(config, baseline, commit, Path(folder))
+    with temporary_folder() as folder:
+        old_files, stale = _old_files(config, baseline, commit, folder)
         measured = measure(
             config, stages_of(config), source, old_files=old_files, progress=progress
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.pipeline.acceptance import require_taken
 from edgeq.errors import GateFailed, UsageError
 from edgeq.exporter import EXPORTERS
-from edgeq.files import check_folder, check_output, write_bytes, write_folder
+from edgeq.files import check_folder, check_output, write_files
 from edgeq.formats.artefact import detect, resolve
 from edgeq.network.loading import LOADERS
 from edgeq.target import dialect_for
@@ -93,12 +93,8 @@ class _Job:
                 hint="choose another name or another place with -o/--output",
             )
 
-    def write(self, exported: Exported, *, overwrite: bool) -> ExportedFile:
-        """Write what was exported."""
-        if exported.files:
-            write_folder(self.path, exported.files, overwrite=overwrite)
-        else:
-            write_bytes(self.path, exported.content, overwrite=overwrite)
+    def written(self, exported: Exported) -> ExportedFile:
+        """What was exported, as a file that is there."""
         return ExportedFile(
             self.format,
             self.path,
@@ -228,7 +224,9 @@ def export(
             require_taken(job.target, job.exporter.suffix, exported)
         if check is not None:
             check(job.format, model, exported)
-    return tuple(job.write(exported, overwrite=overwrite) for job, _, exported in done)
+    contents = {job.path: exported.files or exported.content for job, _, exported in done}
+    write_files(contents, overwrite=overwrite)
+    return tuple(job.written(exported) for job, _, exported in done)
 
 
 def require_parity(files: Sequence[tuple[Path, ParityReport]]) -> None:

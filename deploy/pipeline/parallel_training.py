@@ -13,8 +13,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from multiprocessing import connection
+from multiprocessing.managers import SyncManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeq.errors import EdgeqError, Interrupted
@@ -133,8 +136,10 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
     workers = min(most, usable_cores())
     with ExitStack() as stack:
         stack.enter_context(threads_of_processes(1))
+        manager = SyncManager(ctx=context)
         with not_heard():
-            manager = stack.enter_context(context.Manager())
+            manager.start(end_with_parent)
+        stack.enter_context(manager)
         others = set(multiprocessing.active_children())
         pool = stack.enter_context(ProcessPoolExecutor(workers, context, _enter, (stop,)))
         try:
@@ -202,9 +207,22 @@ def _progress(folder: Path, recipe: Recipe) -> Mapping[str, Any] | None:
     return saved.progress if saved.recipe == asked else None
 
 
+def end_with_parent() -> None:
+    """In a process: let it end as soon as the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _leave_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
 def _enter(stop: Event) -> None:
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
     _STOP.append(stop)
 

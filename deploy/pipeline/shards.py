@@ -6,6 +6,7 @@ given the folder puts all of them together, to the bytes that one run writes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgeq.calibration.statistics import Statistics
@@ -50,20 +51,24 @@ class Shard:
             )
         return cls(int(number), int(count))
 
-    def file(self, folder: Path) -> Path:
-        """Where its statistics are kept."""
-        return folder / f"{self.number}-of-{self.count}.safetensors"
+    def file(self, folder: Path, suffix: str = ".safetensors") -> Path:
+        """Where what was measured in it is kept."""
+        return folder / f"{self.number}-of-{self.count}{suffix}"
 
-    def batches(self, total: int) -> tuple[int, int]:
+    def batches(self, total: int, size: int = BATCH) -> tuple[int, int]:
         """The number of its first batch, and that behind its last.
+
+        Args:
+            total: batches of all shards.
+            size: samples of a batch.
 
         Raises:
             UsageError: there are fewer batches than shards.
         """
         if self.count > total:
             raise UsageError(
-                f"there are {total} batches of {BATCH} samples, too few for {self.count} shards",
-                hint=f"choose {total} shards at most, or more --samples",
+                f"there are {total} batches of {size} samples, too few for {self.count} shards",
+                hint=f"choose {total} shards at most, or more samples",
             )
         return (self.number - 1) * total // self.count, self.number * total // self.count
 
@@ -128,18 +133,7 @@ def gathered(job: Job, folder: Path) -> Statistics:
     from edgeq.calibration.statistics import merged
     from edgeq.calibration.statistics.file import from_bytes
 
-    files = sorted(folder.glob("*-of-*.safetensors"))
-    if not files:
-        raise ArtefactError(
-            f"{folder} holds no statistics", hint="measure them first: --shard 1/4, and so on"
-        )
-    counts = {path.stem.rpartition("-")[2] for path in files}
-    if len(counts) > 1:
-        raise ArtefactError(
-            f"{folder} holds shards of {' and of '.join(sorted(counts))}",
-            hint="keep each calibration's shards in a folder of their own",
-        )
-    make, count = job.config.observer_factory(), int(counts.pop())
+    make, count = job.config.observer_factory(), count_in(folder)
     parts: list[Statistics] = []
     left: list[str] = []
     for number in range(1, count + 1):
@@ -158,13 +152,43 @@ def gathered(job: Job, folder: Path) -> Statistics:
             parts.append(found.statistics)
         if not path.exists() or parts[-1].last < shard.batches(_total(job))[1]:
             left.append(f"{number}/{count}")
+    require_all(folder, left, count)
+    return merged(parts)
+
+
+def count_in(folder: Path, suffix: str = ".safetensors") -> int:
+    """How many shards those are part of that a folder holds.
+
+    Raises:
+        ArtefactError: it holds none, or some of several divisions.
+    """
+    pattern = re.compile(rf"[1-9][0-9]{{0,8}}-of-([1-9][0-9]{{0,8}}){re.escape(suffix)}")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    counts = {found[1] for found in map(pattern.fullmatch, names) if found}
+    if not counts:
+        raise ArtefactError(
+            f"{folder} holds no statistics", hint="measure them first: --shard 1/4, and so on"
+        )
+    if len(counts) > 1:
+        raise ArtefactError(
+            f"{folder} holds shards of {' and of '.join(sorted(counts))}",
+            hint="keep the shards of each measurement in a folder of their own",
+        )
+    return int(counts.pop())
+
+
+def require_all(folder: Path, left: Sequence[str], count: int) -> None:
+    """Return where no shard is left to measure.
+
+    Raises:
+        ArtefactError: some are; names the first of them.
+    """
     if left:
         raise ArtefactError(
             f"{folder} lacks {len(left)} of {count} shards, or they were not finished: "
             f"{', '.join(left[:_NAMED])}{' …' if len(left) > _NAMED else ''}",
             hint=f"measure them with --shard {left[0]}",
         )
-    return merged(parts)
 
 
 def _total(job: Job) -> int:

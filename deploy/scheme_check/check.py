@@ -8,9 +8,7 @@ answer, and where a target is not usable here only its exporter is asked.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.names import one_by_one
@@ -18,12 +16,14 @@ from edgeq.deploy.scheme_check.findings import exported, finding, refused, unlow
 from edgeq.deploy.scheme_check.requirements import in_float, kept_in_float, lower_untrained
 from edgeq.errors import EdgeqError, GateFailed, MissingDependency, TargetError
 from edgeq.exporter import EXPORTERS, ExportOptions
+from edgeq.files import temporary_folder
 from edgeq.formats.dialect import DIALECTS
 from edgeq.plan import Plan, Planner
 from edgeq.target import TARGETS, dialect_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import onnx_ir as ir
     from torch import fx
@@ -97,8 +97,8 @@ def check_lowered(lowered: UntrainedNetwork, targets: Sequence[str]) -> tuple[Ta
     Raises:
         UsageError: a target does not come in the kind named.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        return tuple(_check(name, lowered, Path(folder)) for name in targets)
+    with temporary_folder() as folder:
+        return tuple(_check(name, lowered, folder) for name in targets)
 
 
 def require(found: Sequence[TargetCheck]) -> None:

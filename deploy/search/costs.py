@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.deploy.inputs import choose
 from edgeq.errors import TargetError, UsageError
+from edgeq.files import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,10 +149,10 @@ def _profiled(model: ir.Model, target: str) -> Profile:
     from edgeq.files import write_bytes
     from edgeq.formats.onnx_io import serialize
 
-    with TemporaryDirectory(prefix="edgeq-search-") as folder:
-        source = Path(folder) / "trial.onnx"
+    with temporary_folder() as folder:
+        source = folder / "trial.onnx"
         write_bytes(source, serialize(model))
         options = ExportOptions(allow_float=True)
-        (made,) = export(source, [], Path(folder), options, stem="made", targets=[target])
+        (made,) = export(source, [], folder, options, stem="made", targets=[target])
         (found,) = profile([Pair(made.path, target)], seconds=_SECONDS)
         return found

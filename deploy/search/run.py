@@ -21,7 +21,7 @@ from edgeq.deploy.search.judge import NetworkJudge, judged_parts
 from edgeq.deploy.search.memory import Remembered
 from edgeq.deploy.search.result import LayerChoice, SearchResult, amount, as_toml, scheme_path
 from edgeq.errors import OutputError, UnknownName, UsageError
-from edgeq.files import check_output, sha256_of, write_bytes
+from edgeq.files import check_output, sha256_of, write_files
 from edgeq.formats.artefact import resolve
 
 if TYPE_CHECKING:
@@ -316,9 +316,9 @@ class _Run:
         model.metadata_props["precision_search"] = (
             f"{self.options.strategy}; {self._limit(None)}; {best.number + 1} tried"
         )
-        write_bytes(output, serialize(to_dialect(model, CANONICAL)), overwrite=overwrite)
+        content = serialize(to_dialect(model, CANONICAL))
         scheme = as_toml(self._chosen(best, ())).encode()
-        write_bytes(scheme_path(output), scheme, overwrite=overwrite)
+        write_files({output: content, scheme_path(output): scheme}, overwrite=overwrite)
         judge = NetworkJudge(self.source, self.reported, self.network.runs(None), self.task)
         return judge(self.network.runs(None)).score, judge(self.network.runs(model)).score
 

@@ -90,6 +90,7 @@ def run_sweep(
             hint="leave --shard out, or use --engine ray",
         )
     store = Store(output)
+    store.discard_left()
     for folder in merged:
         store.take_from(folder)
     runner = Runner(sweep, store, engine, progress)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import ArtefactError, OutputError, UsageError
+from edgeq.files.scratch import discard_left, scratch
 from edgeq.machine import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from edgeq.deploy.sweep.cells import Cell
 
@@ -22,7 +23,7 @@ SCHEMA = "edgeq.cell/1"
 FILE = "cell.json"
 _CELLS = "cells"
 _FAILED = "failed"
-_UNFINISHED = "unfinished."
+_CELL = re.compile(r"[0-9a-f]{30,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,11 @@ class Store:
         """A folder for the files of a cell, which becomes its own where they are whole."""
         place = self.folder_of(cell.address)
         place.parent.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=_unfinished(place), dir=place.parent))
-        try:
+        with scratch(place.parent, _unfinished(place)) as made:
             unfinished = Unfinished(made)
             yield unfinished
             if unfinished.whole:
                 self._keep(made, place)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
 
     def log_of(self, address: str) -> Path:
         """Where the log of a cell is kept that failed."""
@@ -147,10 +145,12 @@ class Store:
     def discard_unfinished(self, address: str) -> bool:
         """Remove what a process that died has left of a cell; whether there was any."""
         place = self.folder_of(address)
-        left = list(place.parent.glob(f"{_unfinished(place)}*"))
-        for each in left:
-            shutil.rmtree(each, ignore_errors=True)
-        return bool(left)
+        return discard_left(place.parent, _unfinished(place))
+
+    def discard_left(self) -> None:
+        """Remove what killed processes have left of any cells."""
+        for folder in self._cells.iterdir():
+            discard_left(folder)
 
     def _keep(self, made: Path, place: Path) -> None:
         made.chmod(0o755)
@@ -176,18 +176,18 @@ class Store:
         copied = 0
         for path in sorted((other / _CELLS).glob(f"*/*/{FILE}")):
             place = self._cells / path.parent.relative_to(other / _CELLS)
-            if path.parent.name.startswith(_UNFINISHED) or place.exists():
+            if not _CELL.fullmatch(path.parent.name) or place.exists():
                 continue
             place.parent.mkdir(exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place.parent))
-            shutil.copytree(path.parent, made, dirs_exist_ok=True)
-            self._keep(made, place)
+            with scratch(place.parent, _unfinished(place)) as made:
+                shutil.copytree(path.parent, made, dirs_exist_ok=True)
+                self._keep(made, place)
             copied += 1
         return copied
 
 
 def _unfinished(place: Path) -> str:
-    return f"{_UNFINISHED}{place.name[:12]}."
+    return f"{place.name[:12]}-"
 
 
 def write_record(

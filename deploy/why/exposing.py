@@ -7,22 +7,22 @@ where they do not, its tensors are asked for in halves, and those halves in halv
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.brief import brief
 from edgeq.errors import EdgeqError
+from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import ExitStack
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -84,7 +84,7 @@ def exposed(
         TargetError: the runtime is absent or refuses the file.
     """
     hidden, showing = _onnx(artefact) if detect(artefact) == "onnx" else _tflite(artefact)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeq-")))
+    folder = stack.enter_context(temporary_folder())
     with target.open(artefact, threads=threads) as plain:
         wanted = plain.run(few)
         first = plain.output.name

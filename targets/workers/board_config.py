@@ -6,9 +6,9 @@ Every wrong key or value is named with its place.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import MISSING, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.errors import UnknownName, UsageError
@@ -19,6 +19,7 @@ from edgeq.targets.workers.target import WorkerTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from edgeq.target import Capabilities, Target
     from edgeq.targets.workers.launchers import Launcher
@@ -205,7 +206,7 @@ class BoardTable:
         return self._get(key, int if kind.startswith("int") else str)
 
     def _beside(self, path: str) -> Path:
-        return self.path.absolute().parent / Path(path).expanduser()
+        return self.path.absolute().parent / os.path.expanduser(path)  # noqa: PTH111  nothing raised
 
     def _get(self, key: str, kind: Any, default: Any = MISSING) -> Any:
         value = self.content.get(key, default)

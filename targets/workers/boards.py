@@ -37,7 +37,9 @@ def files() -> list[Path]:
             )
         return [Path(named)]
     config = os.environ.get("XDG_CONFIG_HOME")
-    places = (Path(config) if config else Path.home() / ".config") / "edgeq", Path.cwd()
+    # which raises nothing for a user who has no home
+    own = Path(config or os.path.expanduser("~/.config"))  # noqa: PTH111
+    places = own / "edgeq", Path.cwd()
     return [place / FILE for place in places if (place / FILE).is_file()]
 
 

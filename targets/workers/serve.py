@@ -11,6 +11,7 @@ import gc
 import os
 import platform
 import select
+import signal
 import sys
 import threading
 import time
@@ -82,7 +83,7 @@ def main(engine: ModuleType, stdin: BufferedReader) -> None:
         try:
             request = unpack(stdin.read1)
         except EOFError:
-            return
+            _end()
         for part in _parts(request):
             _send(out, *_answer(worker, part))
 
@@ -107,6 +108,13 @@ def _leave_with_host(stdin: int) -> None:
     waiting = select.poll()
     waiting.register(stdin, 0)  # reports a hang-up only
     waiting.poll()
+    _end()
+
+
+def _end() -> None:
+    """End this process, and what a runtime has started: the host may be gone, and cannot do it."""
+    if os.getpgrp() == os.getpid():  # the group is ours alone
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

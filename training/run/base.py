@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from edgeq.errors import ArtefactError, Interrupted, UsageError
+from edgeq.files import check_output, in_use
 from edgeq.training import checkpoint as checkpoints
 from edgeq.training.checkpoint import MODEL, OPTIMIZER, below, under
 from edgeq.training.optimization import optimizers
@@ -99,6 +101,12 @@ class BaseRun(ABC, Generic[RecipeT, DataT, StateT, ResultT]):
 
     def run(self, *, resume: bool, overwrite: bool) -> ResultT:
         """Train, test the best network, and leave checkpoints and a summary in the folder."""
+        check_output(self.folder / LAST, overwrite=True)
+        alone = in_use(self.folder, "training") if self.processes.rank == 0 else nullcontext()
+        with alone:
+            return self._run(resume=resume, overwrite=overwrite)
+
+    def _run(self, *, resume: bool, overwrite: bool) -> ResultT:
         last = self.folder / LAST
         if resume and last.exists():
             self._resume(last)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from edgeq.errors import OutputError, UsageError
-from edgeq.files import check_output, write_json
+from edgeq.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +25,7 @@ def begin(folder: Path, *, overwrite: bool) -> None:
     """Make room for a new run.
 
     Raises:
-        OutputError: ``folder`` holds another run and ``overwrite`` is false, or it cannot be
-            written.
+        OutputError: ``folder`` holds another run and ``overwrite`` is false.
     """
     last, best = folder / LAST, folder / BEST
     if (last.exists() or best.exists()) and not overwrite:
@@ -34,7 +33,6 @@ def begin(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds a run already",
             hint="add --resume to go on, --overwrite to start anew, or choose another -o",
         )
-    check_output(last, overwrite=True)
     best.unlink(missing_ok=True)
 
 

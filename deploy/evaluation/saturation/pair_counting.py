@@ -9,9 +9,7 @@ what exact kernels give it.
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,11 +17,13 @@ import numpy as np
 from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.errors import TargetError
+from edgeq.files import temporary_folder
 from edgeq.quant import QuantizedTensor
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def _by_layer(
     layers = [op for op in graph.ops if op.output.name in tensors]
     views = {op.output.name: op for op in graph.ops if traits_of(op.op_type).reshapes}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(temporary_folder())
         exact: Session = stack.enter_context(
             reference_of("onnx").open(artefact, threads=threads, intermediates=True)
         )

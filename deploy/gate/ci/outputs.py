@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeq.errors import OutputError, UnknownName
-from edgeq.files import check_output, write_bytes
+from edgeq.files import check_output, write_files
 from edgeq.plain import to_plain
 
 if TYPE_CHECKING:
@@ -90,11 +90,13 @@ class CiOutputs:
         """
         from edgeq.deploy import console
 
+        wanted: dict[Path, bytes] = {}
         for name, content in contents(result).items():
             console.attach(_NAMES[name], content)
             path = getattr(self, name)
             if path is not None:
-                write_bytes(path, content, overwrite=True)
+                wanted[path] = content
+        write_files(wanted, overwrite=True)
         on_github = os.environ.get("GITHUB_ACTIONS") == "true"
         if self.annotations == "github" or (self.annotations == "auto" and on_github):
             from edgeq.deploy.gate.ci.annotations import github

@@ -7,7 +7,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.pipeline.parallel_training import not_heard, threads_of_processes
+from edgeq.deploy.pipeline.parallel_training import (
+    end_with_parent,
+    not_heard,
+    threads_of_processes,
+)
 from edgeq.deploy.sweep.store import Store
 from edgeq.deploy.sweep.work import Ended, attempt
 from edgeq.machine import memory_bytes, usable_cores
@@ -61,7 +65,7 @@ class LocalEngine:
         others = set(multiprocessing.active_children())
         waiting, running = list(reversed(tasks)), dict[Future[str], "Task"]()
         with threads_of_processes(tasks[0].needs.cpus):
-            pool = ProcessPoolExecutor(count, context)
+            pool = ProcessPoolExecutor(count, context, end_with_parent)
             try:
                 while waiting or running:
                     while waiting and len(running) < count * _AHEAD:
@@ -73,6 +77,7 @@ class LocalEngine:
                         yield Ended(running[future].cell, future.result())
                         del running[future]
             except BrokenProcessPool:
+                pool.shutdown(cancel_futures=True)  # all of its processes are gone, then
                 again = self._blamed(list(running.values()), store, lost)
                 gone = [task for task in running.values() if task not in again]
                 for task in gone:

@@ -6,13 +6,12 @@ need be shared between machines but edgeq and, where cells call one, somebody's 
 
 from __future__ import annotations
 
-import tempfile
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.deploy.sweep.work import Ended, attempt
 from edgeq.errors import MissingDependency, TargetError, first_line
+from edgeq.files import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,8 +101,7 @@ def _asked(needs: Needs) -> dict[str, Any]:
 
 def _work(task: Task) -> tuple[str, str, dict[str, bytes]]:
     """In the cluster: compute a cell. Gives what went wrong, the log of it, and the files."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         error, log = attempt(task, folder)
         if error:
             return error, log, {}

@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import TargetError, UsageError
-from edgeq.files import write_json
+from edgeq.files import temporary_folder, write_json
 from edgeq.targets.workers.launchers import Qemu
 from edgeq.targets.workers.process import Limits, Worker
 from edgeq.targets.workers.provisioning.debian import Archive, host_architecture, unpack
@@ -226,8 +225,8 @@ def make(
 
 def make_system(say: Callable[[str], None]) -> None:
     """Fetch Debian's arm64 Python, and QEMU where no QEMU on the PATH works."""
-    with whole(system()) as making, tempfile.TemporaryDirectory(prefix="edgeq-apt-") as folder:
-        archive = Archive(Path(folder), "arm64")
+    with whole(system()) as making, temporary_folder() as folder:
+        archive = Archive(folder, "arm64")
         say("reading which arm64 packages Debian has")
         archive.update()
         say("fetching Python for arm64")
@@ -269,7 +268,7 @@ def _numbers(version: str) -> tuple[int, int]:
 def _fill_site(making: Path, requirements: Sequence[str], say: Callable[[str], None]) -> None:
     python = _python(system() / "root")
     say(f"fetching wheels for aarch64: {', '.join(requirements)}")
-    with tempfile.TemporaryDirectory(prefix="edgeq-wheels-") as folder:
+    with temporary_folder() as folder:
         platforms = [part for name in _PLATFORMS for part in ("--platform", name)]
         version = python.name.removeprefix("python")
         command = [
@@ -281,7 +280,7 @@ def _fill_site(making: Path, requirements: Sequence[str], say: Callable[[str], N
             "--disable-pip-version-check",
             "--no-input",
             "--dest",
-            folder,
+            str(folder),
         ]
         call(
             [
@@ -295,7 +294,7 @@ def _fill_site(making: Path, requirements: Sequence[str], say: Callable[[str], N
             ],
             "pip download",
         )
-        for wheel in sorted(Path(folder).glob("*.whl")):
+        for wheel in sorted(folder.glob("*.whl")):
             unzip(wheel, making / "packages")
 
 

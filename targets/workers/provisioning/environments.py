@@ -36,11 +36,15 @@ def home() -> Path:
     """Where edgeq keeps environments: ``EDGEQ_HOME``, else ``edgeq`` in the user's cache."""
     named = os.environ.get(HOME)
     if named:
-        return Path(named).expanduser().absolute()
+        return _expanded(named).absolute()
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (
-        Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
-    ) / "edgeq"
+    return (Path(cache) if cache and Path(cache).is_absolute() else _expanded("~/.cache")) / "edgeq"
+
+
+def _expanded(path: str) -> Path:
+    """A path with its ``~`` written out; nowhere, for a user who has no home."""
+    found = os.path.expanduser(path)  # noqa: PTH111  which raises nothing where there is no home
+    return Path(f"/nonexistent{found[1:]}" if found.startswith("~") else found)
 
 
 def folder(requirements: Sequence[str]) -> Path:

@@ -21,7 +21,7 @@ def test_a_process_that_dies_is_replaced(planted: Callable[..., Path]) -> None:
     assert {row.parameters["x"] for row in found.rows} == {1, 2, 3}
     assert {parameters["x"] for parameters, _ in found.failures} == {4}
     assert all("its process died" in error for _, error in found.failures)
-    assert not list((path.parent / "out").rglob("unfinished.*"))
+    assert not list((path.parent / "out").rglob(".edgeq-*"))
 
 
 def test_as_many_run_as_fit() -> None:

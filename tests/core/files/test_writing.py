@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,9 +23,14 @@ from edgeq.files import (
     parse_toml,
     read_bytes,
     write_bytes,
+    write_files,
     write_folder,
     write_json,
+    writing,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -57,7 +63,7 @@ def test_an_existing_file_stays_unless_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "_exchanged"])
 def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -66,7 +72,7 @@ def test_a_failure_at_any_step_leaves_the_old_content_and_nothing_else(
 
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
+    monkeypatch.setattr(os if step == "fsync" else writing, step, fail)
     with pytest.raises(OutputError, match="No space left"):
         write_bytes(target, b"new", overwrite=True)
     assert target.read_bytes() == b"old"
@@ -103,6 +109,7 @@ def test_a_killed_writer_leaves_the_old_content(tmp_path: Path) -> None:
     assert target.read_bytes() == b"old"
     write_bytes(target, b"newer", overwrite=True)
     assert target.read_bytes() == b"newer"
+    assert names(tmp_path) == ["file"], "what the killed one left is gone"
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
@@ -172,6 +179,21 @@ class TestCheckOutput:
         with pytest.raises(OutputError, match="no folder that you may write"):
             check_output(tmp_path / "file" / "a" / "b")
 
+    def test_a_device(self) -> None:
+        with pytest.raises(OutputError, match="no file, but a device"):
+            check_output(Path("/dev/null"), overwrite=True)
+
+    @pytest.mark.parametrize("name", ["x" * 250, " -a\nb", "\N{PARROT}", "b\udcff", "x" * 300])
+    def test_any_name_is_written_or_refused_in_words(self, tmp_path: Path, name: str) -> None:
+        target = tmp_path / name
+        if len(name) > 255:
+            with pytest.raises(OutputError, match="name too long"):
+                check_output(target)
+        else:
+            write_bytes(target, b"a")
+            write_bytes(target, b"b", overwrite=True)
+            assert target.read_bytes() == b"b"
+
     @NOT_ROOT
     def test_without_permission(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o500)
@@ -236,6 +258,7 @@ def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(
     target = tmp_path / "net-vectors"
     write_folder(target, FILES)
     rename = Path.rename
+    monkeypatch.setattr(writing, "_exchanged", lambda *_: False)
 
     def fail(self: Path, to: Path) -> Path:
         if self.name == "new":
@@ -247,6 +270,52 @@ def test_a_folder_that_cannot_take_its_place_gives_the_old_one_back(
         write_folder(target, dict.fromkeys(FILES, b"new"), overwrite=True)
     assert held(target) == FILES
     assert names(tmp_path) == ["net-vectors"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("step", ["stage", "place"])
+def test_of_several_files_all_are_written_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, exchange: bool
+) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    write_folder(tmp_path / "c", FILES)
+    new_folder = {"x.c": b"new", "README.md": b""}
+    wanted: dict[Path, bytes | Mapping[str, bytes]] = dict.fromkeys(
+        (tmp_path / name for name in "abcd"), b"new"
+    )
+    wanted[tmp_path / "c"] = new_folder
+    fill, put = writing._fill, writing._put
+
+    def filled(new: Path, content: bytes | Mapping[str, bytes]) -> None:
+        if step == "stage" and len(list(tmp_path.glob(".edgeq-*"))) == len(wanted):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fill(new, content)
+
+    def placed(new: Path, path: Path) -> bool:
+        if step == "place" and path.name == "d":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(new, path)
+
+    if not exchange:
+        monkeypatch.setattr(writing, "_exchanged", lambda *_: False)
+    with monkeypatch.context() as broken:
+        broken.setattr(writing, "_fill", filled)
+        broken.setattr(writing, "_put", placed)
+        with pytest.raises(OutputError, match="d cannot be written"):
+            write_files(wanted, overwrite=True)
+    assert sorted(names(tmp_path)) == ["a", "c"]
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert held(tmp_path / "c") == FILES
+    write_files(wanted, overwrite=True)
+    assert sorted(names(tmp_path)) == ["a", "b", "c", "d"]
+    assert held(tmp_path / "c") == new_folder
+
+
+def test_nothing_is_written_where_one_of_several_may_not_be(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists already"):
+        write_files({tmp_path / "a": b"new", tmp_path / "b": b"new"})
+    assert names(tmp_path) == ["b"]
 
 
 def test_a_file_is_not_taken_for_a_folder(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""A folder that one process works in is closed to others, until that process ends in any way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeq.errors import OutputError
+from edgeq.files import in_use, locks, scratch, temporary_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from edgeq.files import in_use, scratch
+with in_use(Path(sys.argv[1]), "training"), scratch.scratch(Path(sys.argv[1])) as made:
+    (made / "half").write_text("written")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_second_process_is_told_who_is_there_until_that_one_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        said = f"is in use: process {process.pid} on .* is training there"
+        with pytest.raises(OutputError, match=said), in_use(tmp_path, "testing"):
+            pass
+        scratch.discard_left(tmp_path)
+        assert len(names(tmp_path)) == 2, "what lives is left alone"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with in_use(tmp_path, "testing"), scratch.scratch(tmp_path) as made:
+            assert names(tmp_path) == sorted([locks.NAME, made.name])
+    assert names(tmp_path) == []
+
+
+def test_one_process_is_refused_by_itself_too(tmp_path: Path) -> None:
+    with in_use(tmp_path / "new", "training"):
+        with (
+            pytest.raises(OutputError, match=f"process {os.getpid()}"),
+            in_use(tmp_path / "new", "x"),
+        ):
+            pass
+        assert names(tmp_path / "new") == [locks.NAME]
+
+
+def test_without_locks_nobody_is_refused_and_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no locks here")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with in_use(tmp_path, "training"), in_use(tmp_path, "training"):
+        pass
+    with scratch.scratch(tmp_path) as made, scratch.scratch(tmp_path):
+        assert made.is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot be written"), in_use(tmp_path, "training"):
+        pass
+
+
+def test_a_temporary_folder_goes_away_with_those_of_the_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"{scratch._PREFIX}dead" / "inside").mkdir(parents=True)
+    (tmp_path / f"{scratch._PREFIX}link").symlink_to(tmp_path)
+    (tmp_path / "edgeq-of-somebody").mkdir()
+    with temporary_folder() as path:
+        assert names(tmp_path) == sorted([path.name, f"{scratch._PREFIX}link", "edgeq-of-somebody"])
+    assert not path.exists()
+
+
+def test_no_place_for_temporary_files_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(OutputError, match=r"(?s)no temporary files .*TMPDIR"), temporary_folder():
+        pass
