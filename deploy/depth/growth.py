@@ -8,9 +8,7 @@ networks through the lens of partial differential equations*, Eq. 3, Figures 1 a
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeq.deploy.depth.blocks import blocks_of
@@ -19,6 +17,7 @@ from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.why.origin.unrounded import clipped
 from edgeq.deploy.why.stages import is_quantized, with_reference
 from edgeq.errors import UsageError
+from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read, serialize
 from edgeq.metrics.drift import pooled_mse
@@ -52,7 +51,7 @@ def compare_by_depth(stages: Sequence[Pair], source: DataSource, **options: Any)
     rounded = is_quantized(stages)
     first = _with_graph(stages, [pair for pair in stages if rounded[pair]])
     model = _model(first)
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
+    with temporary_folder() as folder:
         pairs, reference = list(stages), first
         if rounded[first]:
             pairs = with_reference(stages, rounded)
@@ -61,7 +60,7 @@ def compare_by_depth(stages: Sequence[Pair], source: DataSource, **options: Any)
                 if detect(pairs[0].artefact) == "checkpoint"
                 else next(pair for pair in pairs if pair.artefact == first.artefact)
             )
-            path = Path(folder) / f"{first.artefact.stem}-unrounded.onnx"
+            path = folder / f"{first.artefact.stem}-unrounded.onnx"
             path.write_bytes(serialize(clipped(model)))
             pairs.append(Pair(path, reference_name("onnx")))
         observed = compare(pairs, source, reference=reference, **options)

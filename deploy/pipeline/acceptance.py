@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import MissingDependency, TargetError, UnknownName
-from edgeq.files import write_bytes
+from edgeq.files import temporary_folder, write_bytes
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -29,8 +27,8 @@ def require_taken(name: str, suffix: str, exported: Exported) -> None:
     target = _askable(name)
     if target is None:
         return
-    with tempfile.TemporaryDirectory(prefix="edgeq-") as folder:
-        path = Path(folder) / f"model{suffix}"
+    with temporary_folder() as folder:
+        path = folder / f"model{suffix}"
         write_bytes(path, exported.content)
         try:
             with target.open(path):
