@@ -36,11 +36,14 @@ class Run:
         self._advance(self._rest.index(node))
 
     def through(self, node: ir.Node) -> NDArray[np.float32]:
-        """Compute a node and all before it, where they are not yet; gives what it makes."""
+        """Compute a node and all before it, where they are not yet; gives what it makes.
+
+        Its constants are not to change any more.
+        """
         if node in self._rest:
             self.until(node)
             answer = self.peek(node)
-            self._advance(1)
+            self._pass([node])
             return answer
         return self.value(output(node))
 
@@ -62,8 +65,8 @@ class Run:
         return self.value(value)
 
     def _advance(self, count: int) -> None:
-        passed, self._rest = self._rest[:count], self._rest[count:]
-        read = {value for node in self._rest for value in node.inputs if value is not None}
+        passed, rest = self._rest[:count], self._rest[count:]
+        read = {value for node in rest for value in node.inputs if value is not None}
         made = [
             value
             for node in passed
@@ -71,7 +74,14 @@ class Run:
             if value in read and not is_stored(value)
         ]
         self._compute(passed, made)
-        kept = {name_of(value) for value in read}
+        self._pass(passed)
+
+    def _pass(self, computed: Sequence[ir.Node]) -> None:
+        """Leave the next nodes behind, and what only they read."""
+        self._rest = self._rest[len(computed) :]
+        kept = {
+            name_of(value) for node in self._rest for value in node.inputs if value is not None
+        }
         for known in self._known:
             for name in known.keys() - kept:
                 del known[name]
