@@ -42,25 +42,23 @@ def _rounded(
     met = correlation(layer, target)
     scale = np.broadcast_to(layer.scale, layer.weight.shape)
     weights = (layer.weight / scale).reshape(*met.target.shape).astype(np.float64)
-    limits = layer.low, layer.high
-    made = [
-        _group(weight, hessian, limits)
-        for weight, hessian in zip(weights, met.hessian, strict=True)
-    ]
-    return np.concatenate(made).reshape(layer.weight.shape)
+    made = _in_turn(weights, met.hessian, (layer.low, layer.high))
+    return made.reshape(layer.weight.shape)
 
 
-def _group(
-    weight: NDArray[np.float64], hessian: NDArray[np.float64], limits: tuple[int, int]
+def _in_turn(
+    weights: NDArray[np.float64], hessians: NDArray[np.float64], limits: tuple[int, int]
 ) -> NDArray[np.int32]:
-    """Integers for weights in steps, (out, in), by the Hessian of their inputs, (in, in)."""
-    size = len(hessian)
-    damping = _DAMPING * float(np.trace(hessian)) / size or 1.0
+    """Integers for weights in steps, (groups, out, in), by Hessians of inputs, (groups, in, in)."""
+    size = hessians.shape[-1]
+    means = np.trace(hessians, axis1=1, axis2=2) / size
+    damping = np.where(means > 0, _DAMPING * means, 1.0)[:, None, None]
     # the upper Cholesky factor of the inverse: row i is what weights behind i owe to it
-    upper = np.linalg.cholesky(np.linalg.inv(hessian + damping * np.eye(size))).T
-    left, integers = weight.copy(), np.zeros(weight.shape, np.int32)
+    inverse = np.linalg.inv(hessians + damping * np.eye(size))
+    upper = np.linalg.cholesky(inverse).swapaxes(1, 2)
+    left, integers = weights.copy(), np.zeros(weights.shape, np.int32)
     for i in range(size):
-        integers[:, i] = np.clip(np.rint(left[:, i]), *limits)
-        error = (left[:, i] - integers[:, i]) / upper[i, i]
-        left[:, i:] -= np.outer(error, upper[i, i:])
+        integers[..., i] = np.clip(np.rint(left[..., i]), *limits)
+        error = (left[..., i] - integers[..., i]) / upper[:, None, i, i]
+        left[..., i:] -= error[..., None] * upper[:, None, i, i:]
     return integers

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from edgeq.calibration.methods.parts.layer_pairs import LayerPair
 
+_POSITIONS = 4096  # that are summed in float32
+
 
 class Correlation(NamedTuple):
     """What each group of a layer's channels meets, summed over all samples and positions.
@@ -55,12 +57,14 @@ def correlation(layer: LayerPair, target: NDArray[np.float32]) -> Correlation:
     size, groups = layer.weight[0].size, window.groups
     hessian = np.zeros((groups, size, size))
     products = np.zeros((groups, len(layer.weight) // groups, size))
-    for sample, wanted in zip(layer.inputs, target, strict=True):
-        x = functional.pad(torch.from_numpy(sample[None]), window.padding)
+    at_once = max(1, _POSITIONS * len(target) * len(layer.weight) // target.size)
+    for start in range(0, len(target), at_once):
+        part = slice(start, start + at_once)
+        x = functional.pad(torch.from_numpy(layer.inputs[part]), window.padding)
         x = x if x.ndim == 4 else x[:, :, None]
         patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)
-        rows = patches.numpy().reshape(groups, size, -1)
+        rows = patches.numpy().swapaxes(0, 1).reshape(groups, size, -1)
         turned = rows.swapaxes(1, 2)
         hessian += rows @ turned
-        products += wanted.reshape(*products.shape[:2], -1) @ turned
+        products += target[part].swapaxes(0, 1).reshape(*products.shape[:2], -1) @ turned
     return Correlation(hessian, products)
