@@ -79,9 +79,7 @@ class Run:
     def _pass(self, computed: Sequence[ir.Node]) -> None:
         """Leave the next nodes behind, and what only they read."""
         self._rest = self._rest[len(computed) :]
-        kept = {
-            name_of(value) for node in self._rest for value in node.inputs if value is not None
-        }
+        kept = {name_of(value) for node in self._rest for value in node.inputs if value is not None}
         for known in self._known:
             for name in known.keys() - kept:
                 del known[name]
