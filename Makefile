@@ -13,10 +13,10 @@ RELEASE := $(VENV)/.edgeq-release
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -rs
 # Strict: a broken link, a page that no index names or a name that is gone is an error (not with --quiet).
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-# The first interpreter that is new enough; with PYTHON=/path/to/python3, that one or none.
-FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3 python); do \
-	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
-	echo "edgeq needs Python 3.11 or newer. Hint: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1
+# The first interpreter that the locks are for; with PYTHON=/path/to/python3, that one or none.
+FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo "$$python"; exit 0; }; done; \
+	echo "make needs Python 3.11, 3.12 or 3.13. Hint: install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1
 
 ENVIRONMENTS := openvino qnn-htp tflm ethos-u55 arm64-ort arm64-tflite tflite-runtime tensorflow ort-cuda
 
