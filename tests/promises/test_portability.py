@@ -25,10 +25,11 @@ POSIX_MODULES = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "t
 WINDOWS_MODULES = ("_winapi", "msvcrt", "winreg", "winsound")
 POSIX_NAMES = {
     "os": (
-        "O_NONBLOCK", "WEXITSTATUS", "WIFEXITED", "WIFSIGNALED", "WTERMSIG", "chown", "fchmod",
-        "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getloadavg", "getpgid",
-        "getuid", "killpg", "lchown", "lockf", "mkfifo", "mknod", "nice", "openpty",
-        "posix_fadvise", "posix_fallocate", "posix_spawn", "pread", "preadv", "pwrite",
+        "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "WEXITSTATUS", "WIFEXITED", "WIFSIGNALED",
+        "WTERMSIG", "chown", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid",
+        "getloadavg", "getpgid", "getuid", "killpg", "lchown", "lockf", "mkfifo", "mknod",
+        "nice", "openpty", "posix_fadvise", "posix_fallocate", "posix_spawn", "pread", "preadv",
+        "pwrite",
         "register_at_fork", "sched_getaffinity", "sched_setaffinity", "sendfile", "setgid",
         "setpgid", "setpriority", "setsid", "setuid", "statvfs", "sysconf", "uname", "wait",
         "wait3", "wait4", "waitid",
@@ -44,11 +45,14 @@ POSIX_NAMES = {
 """What Windows lacks, or, as ``sched_getaffinity``, macOS."""
 FOR_POSIX = {
     "deploy/pipeline/parallel_training.py": "asks whether there is pthread_sigmask",
+    "src/edgeq/files/": "locks are left out on Windows, and what they protect is not removed",
     "src/edgeq/machine.py": "asks whether there is getloadavg and sched_getaffinity",
     "src/edgeq/timing/surroundings.py": "counts ticks once Linux's /proc/stat was read",
     "targets/workers/": "a worker is refused by name where there is no poll",
 }
 """Where functions may use such names, with the reason."""
+_ELSEWHERE = ("TYPE_CHECKING", "sys.platform != 'win32'")
+"""Conditions under which nothing is imported on Windows."""
 _NAMES = {f"{module}.{name}" for module, names in POSIX_NAMES.items() for name in names}
 _OF_INTEREST = re.compile(
     r"\b(?:os|select|signal|time)\.\w|read_text|write_text|open\(|text=True|\bimport (?:"
@@ -74,7 +78,7 @@ def trees(modules: tuple[Path, ...], root: Path) -> dict[str, ast.Module]:
 def at_import(node: ast.AST) -> Iterator[ast.AST]:
     """What runs when a module is imported: not the bodies of functions, nor types' imports."""
     yield node
-    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+    if isinstance(node, ast.If) and ast.unparse(node.test) in _ELSEWHERE:
         return
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         begins = [*node.args.defaults, *(default for default in node.args.kw_defaults if default)]
@@ -109,8 +113,10 @@ def used(nodes: Iterator[ast.AST], of: set[str] | tuple[str, ...]) -> list[str]:
 
 
 PLANTED = """
-import os, select, signal
-import fcntl
+import os, select, signal, sys
+if sys.platform != "win32":
+    import fcntl
+import resource
 from os import sysconf
 class A:
     event: select.poll
@@ -124,9 +130,9 @@ def test_what_is_planted_is_found() -> None:
     tree = ast.parse(PLANTED)
     names = {*_NAMES, *POSIX_MODULES}
     assert [one.partition(",")[0] for one in used(at_import(tree), names)] == [
-        "fcntl", "os.sysconf", "signal.SIGKILL", "os.getuid",
+        "resource", "os.sysconf", "signal.SIGKILL", "os.getuid",
     ]  # fmt: skip
-    assert "os.fork, line 9" in used(ast.walk(tree), names)
+    assert "os.fork, line 11" in used(ast.walk(tree), names)
 
 
 def test_no_module_needs_posix_or_windows_to_be_imported(trees: dict[str, ast.Module]) -> None:
@@ -187,7 +193,8 @@ def test_every_system_takes_the_names_of_our_files(tracked: tuple[Path, ...], ro
 
 IMPORT_ALL = """
 import importlib, os, pkgutil, select, signal, sys, time, warnings
-import multiprocessing.context, subprocess, tempfile  # which have forms of their own for Windows
+# which have forms of their own for Windows
+import asyncio, concurrent.futures.process, ctypes, multiprocessing.context, subprocess, tempfile
 import accelerate, ai_edge_litert.interpreter, numpy, onnx, onnx_ir, onnxruntime, torch, typer
 warnings.simplefilter("ignore")
 modules = [name for name in sys.argv[1].split() if name not in sys.modules]
@@ -199,6 +206,7 @@ class Absent:
         if name in modules:
             raise ModuleNotFoundError(f"no module {name}, as on Windows", name=name)
 sys.meta_path.insert(0, Absent())
+sys.platform = "win32"
 import edgeq
 left = ("edgeq.targets.workers.engines.", "edgeq.targets.workers.serve")  # sent to workers
 failed, count = [], 0
