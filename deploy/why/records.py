@@ -11,8 +11,7 @@ from edgeq.tabular import Table, Tabular, counted
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeq.metrics.growth import Growth
-    from edgeq.results import Accuracy, Failure, Score
+    from edgeq.results import Accuracy, Failure, Growth, Score
 
 CauseKind = Literal[
     "preprocessing",

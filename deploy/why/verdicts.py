@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.measure import StageMeter
     from edgeq.deploy.why.records import Cause, OperatorError, State
     from edgeq.deploy.why.stages import Judged
-    from edgeq.metrics.growth import Growth
-    from edgeq.results import Stage
+    from edgeq.results import Growth, Stage
 
 SIGNIFICANT = 0.05
 """Of McNemar's test: a loss less likely than that by chance is one."""

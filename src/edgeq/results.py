@@ -14,7 +14,6 @@ from edgeq.tabular import Table, Tabular, counted, share
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeq.metrics.growth import Growth
     from edgeq.qdq.ort_x86.saturation import PairSums
     from edgeq.timing import Latency
     from edgeq.timing.details import OperatorTime, StartUp
@@ -194,6 +193,23 @@ class Hop:
     tensors: tuple[Drift, ...]
     outputs: tuple[Drift, ...] = ()
     without_tensors: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A line through the SQNR of blocks, one behind the other.
+
+    Attributes:
+        rate_db: how much of the SQNR each block costs; below zero where the error shrinks.
+        low_db: the lower end of its 95 % interval.
+        high_db: the upper end.
+        blocks: how many there were.
+    """
+
+    rate_db: float
+    low_db: float
+    high_db: float
+    blocks: int
 
 
 @dataclass(frozen=True, slots=True)

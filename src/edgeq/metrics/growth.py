@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.numerics.student import student_quantile
+from edgeq.results import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FEWEST = 3
 """Blocks that a line can be fitted to with an interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """A line through the SQNR of blocks, one behind the other.
-
-    Attributes:
-        rate_db: how much of the SQNR each block costs; below zero where the error shrinks.
-        low_db: the lower end of its 95 % interval.
-        high_db: the upper end.
-        blocks: how many there were.
-    """
-
-    rate_db: float
-    low_db: float
-    high_db: float
-    blocks: int
 
 
 def growth(sqnr_db: Sequence[float]) -> Growth | None:
