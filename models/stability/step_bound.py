@@ -67,22 +67,46 @@ def squared_norm(kernels: Sequence[Tensor], scales: Tensor) -> Tensor:
         transform, between = _transform(last)
         peaks = transform.abs().amax((0, 1, 3)) / between
         matrix = compose(kernels[:-1]).flatten(1) * (peaks * scales)[:, None]
-        return _gram_iteration(matrix[None])
-    transform, between = _transform(compose(kernels) * scales[:, None, None, None])
-    return _gram_iteration(transform.flatten(0, 1)) / between**2
+        return _bound(matrix)
+    weight = compose(kernels) * scales[:, None, None, None]
+    with torch.no_grad():
+        transform, between = _transform(weight)
+        largest = _log_bounds(transform.flatten(0, 1)).argmax()
+    return _bound(_at(weight, largest, transform.shape[1])) / between**2
 
 
 def _transform(weight: Tensor) -> tuple[Tensor, float]:
     """The matrix of a kernel at each frequency, and the least that lies between, as a share."""
-    sizes = [max(_SAMPLES, 4 * k) if k > 1 else 1 for k in weight.shape[2:]]
+    sizes = _sizes(weight)
     between = [
         math.cos(math.pi * (k - 1) / (2 * n)) for k, n in zip(weight.shape[2:], sizes, strict=True)
     ]
     return torch.fft.rfft2(weight, s=sizes).permute(2, 3, 0, 1), math.prod(between)
 
 
-def _gram_iteration(matrices: Tensor) -> Tensor:
-    """An upper bound on the largest squared singular value of several matrices."""
+def _sizes(weight: Tensor) -> list[int]:
+    """How many frequencies are looked at along the two axes."""
+    return [max(_SAMPLES, 4 * k) if k > 1 else 1 for k in weight.shape[2:]]
+
+
+def _at(weight: Tensor, number: Tensor, columns: int) -> Tensor:
+    """The matrix of one frequency alone, by its number: only the largest one gets a gradient."""
+    (height, width), (h, w) = _sizes(weight), weight.shape[2:]
+    row, column = (number // columns).double() / height, (number % columns).double() / width
+    down, right = (torch.arange(n, device=weight.device) for n in (h, w))
+    angles = (down[:, None] * row + right * column) * (-2 * math.pi)
+    turns = torch.polar(torch.ones_like(angles), angles).to(weight.dtype.to_complex())
+    return (weight * turns).sum((2, 3))
+
+
+def _bound(matrix: Tensor) -> Tensor:
+    """An upper bound on the largest squared singular value."""
+    found: Tensor = _log_bounds(matrix[None])[0].exp()
+    return found
+
+
+def _log_bounds(matrices: Tensor) -> Tensor:
+    """The logarithm of an upper bound on the largest squared singular value of each matrix."""
     wide = matrices.shape[-2] < matrices.shape[-1]
     gram = matrices @ matrices.mH if wide else matrices.mH @ matrices
     logarithm = torch.zeros((), dtype=matrices.real.dtype)
@@ -90,8 +114,7 @@ def _gram_iteration(matrices: Tensor) -> Tensor:
         size = _frobenius(gram)
         gram = gram / size[..., None, None]
         gram, logarithm = gram @ gram, 2 * (logarithm + size.log())
-    found: Tensor = ((_frobenius(gram).log() + logarithm) / 2**_SQUARINGS).max().exp()
-    return found
+    return (_frobenius(gram).log() + logarithm) / 2**_SQUARINGS
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
