@@ -96,7 +96,8 @@ def _at(weight: Tensor, number: Tensor, columns: int) -> Tensor:
     down, right = (torch.arange(n, device=weight.device) for n in (h, w))
     angles = (down[:, None] * row + right * column) * (-2 * math.pi)
     turns = torch.polar(torch.ones_like(angles), angles).to(weight.dtype.to_complex())
-    return (weight * turns).sum((2, 3))
+    found: Tensor = (weight * turns).sum((2, 3))
+    return found
 
 
 def _bound(matrix: Tensor) -> Tensor:
