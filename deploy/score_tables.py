@@ -51,7 +51,7 @@ def show_scores(found: Comparison, split: str) -> None:
         "stage",
         _heading(first),
         "of reference %",
-        *(f"{name} %" if first.percent else name for name in further),
+        *(f"{name} %" if first.is_share(name) else name for name in further),
         *(("threshold", "shift") if decided else ()),
         "worst",
         "kB",
@@ -61,7 +61,12 @@ def show_scores(found: Comparison, split: str) -> None:
             stage.name,
             _cell(one, one.value),
             percent(share_kept(one, first)),
-            *(_cell(one, one.further.get(name)) for name in further),
+            *(
+                percent(one.further.get(name))
+                if one.is_share(name)
+                else general(one.further.get(name))
+                for name in further
+            ),
             *(_threshold(one, first) if decided else ()),
             _worst(one),
             kilobytes(stage.size_bytes),

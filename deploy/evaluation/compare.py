@@ -5,6 +5,7 @@ Which hop changes the answers, where, by how much and why.
 
 from __future__ import annotations
 
+from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -289,7 +290,7 @@ class _Run:
         ]
         self.answering: list[Answering] = []
         self.answers = [Gathered() for _ in opened]
-        self.checksums: list[list[int]] = [[] for _ in opened]
+        self.checksums = [array("I") for _ in opened]
         self.samples = 0
         self.guesses: list[str] = []
 
@@ -305,7 +306,7 @@ class _Run:
         for kept, how, one in zip(self.answers, self.answering, seen, strict=True):
             kept.append(how.of(one.output))
         for sums, one in zip(self.checksums, seen, strict=True):
-            sums += [crc32(np.ascontiguousarray(sample).data) for sample in one.output]
+            sums.extend(crc32(np.ascontiguousarray(sample).data) for sample in one.output)
         self.judge.add([one.outputs for one in seen])
         self.samples += len(seen[0].output)
 

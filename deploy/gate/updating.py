@@ -138,8 +138,9 @@ def deltas(before: Baseline | None, now: Baseline, measured: Measured) -> tuple[
     shares = _SHARES | {
         name
         for stage in measured.observed.comparison.stages
-        if stage.score is not None and stage.score.percent
+        if stage.score is not None
         for name in (stage.score.name, *stage.score.further)
+        if stage.score.is_share(name)
     }
     found = []
     for name in {**old, **now.stages}:

@@ -55,6 +55,7 @@ class Score:
         chance: what guessing reaches, None where that says nothing.
         interval: the ends of its 95 % interval; None where none is known.
         further: other figures of the same answers, by name.
+        plain: which of them are no fractions, whatever the figure itself is.
         per_class: the figure of each class that the data have.
         per_slice: of each way to divide the samples or objects, the figure of each part.
         threshold: the decision threshold at which F1 is best; None where nothing is decided so.
@@ -70,10 +71,15 @@ class Score:
     chance: float | None = None
     interval: tuple[float, float] | None = None
     further: Mapping[str, float] = field(default_factory=dict)
+    plain: tuple[str, ...] = ()
     per_class: Mapping[str, float] = field(default_factory=dict)
     per_slice: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     threshold: float | None = None
     remarks: tuple[str, ...] = ()
+
+    def is_share(self, name: str) -> bool:
+        """Whether its figure, or a further one, is a fraction that people read in per cent."""
+        return self.percent and name not in self.plain
 
     def worst(self) -> tuple[str, float] | None:
         """The class or slice of the worst figure, in words, and that; None where there is none."""

@@ -138,14 +138,15 @@ class EvaluationData:
 
 def _pixels_sha256(part: Split) -> tuple[str, str]:
     """Of the samples in their order, and in whatever order; read a chunk at a time."""
-    found: list[bytes] = []
+    ordered, found = hashlib.sha256(), bytearray()
     for raw in raw_batches(part, CHUNK):
         for sample in zip(*raw.values(), strict=True):
             one = hashlib.sha256()
             _update(one, [np.asarray(each) for each in sample])
-            found.append(one.digest())
-    ordered, unordered = (hashlib.sha256(b"".join(each)) for each in (found, sorted(found)))
-    return ordered.hexdigest(), unordered.hexdigest()
+            ordered.update(one.digest())
+            found += one.digest()
+    np.frombuffer(found, f"S{ordered.digest_size}").sort()  # in place
+    return ordered.hexdigest(), hashlib.sha256(found).hexdigest()
 
 
 def _labels_sha256(part: Split) -> str:

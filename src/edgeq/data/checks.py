@@ -128,7 +128,7 @@ def _files(files: Files, places: NDArray[np.int64]) -> Look:
     broken: list[str] = []
     first, sizes = None, dict[tuple[int, ...], tuple[int, str]]()
     left_out: dict[LeftOut, tuple[int, str]] = {}
-    for place in places.tolist():
+    for place in map(int, places):
         path = str(files.folder / str(files.paths[place]))
         try:
             seen = files.look(place)

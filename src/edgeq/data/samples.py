@@ -75,6 +75,13 @@ class Subset:
         return self.samples[self.where[where]]
 
 
+def places(where: slice | NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The positions that a key means among so many samples, int64."""
+    if isinstance(where, slice):
+        return np.arange(*where.indices(count))
+    return np.arange(count)[where]
+
+
 def choose(samples: Samples, where: NDArray[np.int64]) -> Samples:
     """The samples at these positions, in this order: a copy of an array in memory."""
     if isinstance(samples, np.ndarray):
@@ -143,7 +150,7 @@ class Files(ABC):
 
     def at(self, where: slice | NDArray[np.int64]) -> list[Path]:
         """The files at some positions."""
-        return [self.folder / self.paths[int(i)] for i in np.arange(len(self.paths))[where]]
+        return [self.folder / self.paths[int(i)] for i in places(where, len(self.paths))]
 
     @abstractmethod
     def look(self, place: int) -> LookedAt:
@@ -233,7 +240,7 @@ class Names(Sequence[str]):
 
     def __getitem__(self, where: int | slice) -> str | Names:
         if isinstance(where, slice):
-            return self.take(np.arange(len(self))[where])
+            return self.take(places(where, len(self)))
         position = range(len(self))[where]
         begin = int(self.ends[position - 1]) if position else 0
         return self.text[begin : int(self.ends[position])].decode("utf-8", "surrogateescape")
@@ -241,3 +248,39 @@ class Names(Sequence[str]):
     def take(self, where: NDArray[np.int64]) -> Names:
         """Those at these positions, in this order."""
         return Names.of(self[int(position)] for position in where)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SomeNames(Sequence[str]):
+    """Some of other texts, in an order of their own.
+
+    Attributes:
+        names: those to choose from.
+        where: int64, (n,), the place of each that is chosen.
+    """
+
+    names: Sequence[str]
+    where: NDArray[np.int64]
+
+    __repr__ = brief
+
+    @classmethod
+    def of(cls, names: Sequence[str], where: NDArray[np.int64]) -> SomeNames:
+        """Those at these positions."""
+        if isinstance(names, SomeNames):
+            return cls(names.names, names.where[where])
+        return cls(names, where)
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    @overload
+    def __getitem__(self, where: int) -> str: ...
+
+    @overload
+    def __getitem__(self, where: slice) -> SomeNames: ...
+
+    def __getitem__(self, where: int | slice) -> str | SomeNames:
+        if isinstance(where, slice):
+            return SomeNames(self.names, self.where[where])
+        return self.names[int(self.where[where])]

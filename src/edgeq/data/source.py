@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.preprocessing import Preprocessing
-from edgeq.data.samples import Names, Samples, choose, with_channels_behind
+from edgeq.data.samples import Samples, SomeNames, choose, with_channels_behind
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Split:
             {name: choose(samples, where) for name, samples in self.inputs.items()},
             None if self.labels is None else _chosen(self.labels, where),
             self.ids[where],
-            Names.of(self.names[int(position)] for position in where) if self.names else (),
+            SomeNames.of(self.names, where) if self.names else (),
             {name: values[where] for name, values in self.columns.items()},
         )
 

@@ -27,7 +27,7 @@ class ModelDiff:
     """What differs between two files.
 
     Attributes:
-        layers: how many layers both have.
+        layers: how many layers with weights both have.
         grids: how many grids of activations both have.
         differences: in the order of the graph; empty where every number is the same.
     """
@@ -46,8 +46,7 @@ def diff(before: LintModel, after: LintModel) -> ModelDiff:
     """
     alike = before.format == after.format
     layers = align(
-        before.layers,
-        after.layers,
+        *([each for each in model.layers if each.size] for model in (before, after)),
         name=lambda layer: layer.node,
         shape=taps,
         what="layer",

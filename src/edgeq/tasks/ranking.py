@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgeq.tasks import LabelKind, TaskData
 
+_FALSE_ACCEPTS = "false accepts per hour"
 _HOUR = 3600.0
 
 
@@ -111,13 +112,14 @@ class RankingMeter:
             negatives = ~positive
             false = int((scores[negatives] >= threshold).sum())
             hours = int(negatives.sum()) * self._seconds / _HOUR
-            further["false accepts per hour"] = false / hours if hours else float("nan")
+            further[_FALSE_ACCEPTS] = false / hours if hours else float("nan")
         return Score(
             self._figure,
             measure(scores, positive),
             len(scores),
             chance=0.5 if self._figure == "ROC-AUC" else float(positive.mean()),
             further={**further, "best F1": f1},
+            plain=(_FALSE_ACCEPTS,),
             per_slice=self._columns.figures(lambda where: measure(scores[where], positive[where])),
             threshold=threshold,
             remarks=(self._output.remark,) if self._output.remark else (),

@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.readers.arrays import read_npz
+from edgeq.data.samples import places
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
-        rows = np.arange(len(self))[where]
+        rows = places(where, len(self))
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         # neighbours are read at once

@@ -110,9 +110,15 @@ class _Listed:
                 )
         if here:
             return cls(Names.of(str((folder / name).relative_to(top)) for name in here), [], [])
-        found = [Names.of(str(path.relative_to(top)) for path in _below(child)) for child in deeper]
-        whole = Names.of(path for paths in found for path in paths)
-        return cls(whole, [child.name for child in deeper], [len(paths) for paths in found])
+        counts = [0] * len(deeper)
+
+        def paths() -> Iterator[str]:
+            for number, child in enumerate(deeper):
+                for path in _below(child):
+                    counts[number] += 1
+                    yield str(path.relative_to(top))
+
+        return cls(Names.of(paths()), [child.name for child in deeper], counts)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -1,8 +1,9 @@
 """A table of files and what is known of each: CSV, JSON or JSON lines.
 
 A column ``path`` names the file, below the table's folder; ``label`` is a class or, where it is no
-whole number and no text, a value to be predicted; ``split`` is train, validation or test. All
-other columns are kept, to look at some samples alone.
+whole number and no text, a value to be predicted; ``split`` is train, validation or test. Where a
+file ``symbols.txt`` stands beside the table, ``text`` is what is said in each. All other columns
+are kept, to look at some samples alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ MAX_BYTES = 1 << 30
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 _PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "audio")
 _LABELS = ("label", "class", "target", "category")
+_TEXTS = ("text", "transcript", "sentence")
+SYMBOLS_FILE = "symbols.txt"
+MAX_SYMBOLS_BYTES = 1 << 20
 _SPLITS = ("split", "set", "subset")
 _EXAMPLE = """write it so; label, split and further columns may be left out:
     path,label,split,camera
@@ -50,6 +54,8 @@ def load_manifest(path: Path) -> DataSource:
         why = ": commas part columns, not semicolons" if odd else ""
         raise _wrong(path, f"has no column path; its columns are {', '.join(columns)}{why}")
     labels, splits = _taken(columns, _LABELS), _taken(columns, _SPLITS)
+    symbols = _symbols(path.parent / SYMBOLS_FILE) if labels is None else []
+    texts = _taken(columns, _TEXTS) if symbols else None
     target, classes = _targets(path, labels)
     others = {name: _typed(values) for name, values in columns.items()}
     files = [str(each) for each in paths]
@@ -60,13 +66,16 @@ def load_manifest(path: Path) -> DataSource:
             f"{len(missing)} of {len(files)} files are missing",
             hint=f"write paths as they are seen from {path.parent}, or whole ones",
         )
-    whole = of_files(path.parent, files, target, others)
+    said = None if texts is None else [str(each) for each in texts]
+    whole = of_files(path.parent, files, target if said is None else said, others)
     parts = {"test": whole}
     if splits is not None:
         told = np.array([PARTS.get(str(each).lower(), "") for each in splits])
         if (told == "").any():
             raise _wrong(path, f"puts a file into {splits[int(np.argmax(told == ''))]!r}")
         parts = {part: whole.take(np.flatnonzero(told == part)) for part in np.unique(told)}
+    if said is not None:
+        return assemble(path.stem, parts, symbols, task="wer")
     regression = target is not None and target.dtype.kind == "f"
     return assemble(path.stem, parts, classes, task="mae" if regression else "top1")
 
@@ -109,6 +118,21 @@ def _in_order(path: Path, names: list[str], row: Mapping[str, Any]) -> list[Any]
     if missing:
         raise _wrong(path, f"has {min(missing)!r} in some rows only")
     return [row[name] for name in names]
+
+
+def _symbols(path: Path) -> list[str]:
+    """The symbols of texts in the order of a network's scores, a line each; none without a file."""
+    if not path.is_file():
+        return []
+    content = read_bytes(path, "list of symbols", limit=MAX_SYMBOLS_BYTES)
+    symbols = content.decode("utf-8", "replace").splitlines()
+    if "" in symbols or len(set(symbols)) != len(symbols):
+        what = "has an empty line" if "" in symbols else "names a symbol twice"
+        raise ArtefactError(
+            f"{path} {what}",
+            hint="write a symbol a line, the blank one first, and a space as a space",
+        )
+    return symbols
 
 
 def _taken(columns: dict[str, list[Any]], names: Sequence[str]) -> list[Any] | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.preprocessing import Preprocessing
-from edgeq.data.samples import ragged
+from edgeq.data.samples import places, ragged
 from edgeq.data.source import DataSource, Split
 from edgeq.data.statistics import measure
 from edgeq.data.user.arrays import LABELS, of_arrays
@@ -258,7 +258,7 @@ class Items:
 
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
         found = []
-        for index in np.arange(len(self.part))[where]:
+        for index in places(where, len(self.part)):
             item = _sample_of(_item(self.part, int(index), self.where), self.column, self.where)
             sample = _sample(item, self.where, eight_bits=self.eight_bits, mode=self.mode)
             if self.dtype != object and (sample.shape, sample.dtype) != (self.sample, self.dtype):

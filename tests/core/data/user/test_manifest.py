@@ -110,3 +110,19 @@ def test_files_that_are_missing_are_counted(folder: Path) -> None:
 
 def test_images_of_a_part_are_fed_as_those_of_a_folder_are(folder: Path) -> None:
     assert load(str(written(folder, "csv"))).preprocessing.described() == "scale 1/255"
+
+
+def test_texts_with_their_symbols_are_judged_by_words(tmp_path: Path) -> None:
+    for number in range(2):
+        Image.new("L", (2, 2)).save(tmp_path / f"{number}.png")
+    (tmp_path / "table.csv").write_text("path,text\n0.png,go on\n1.png,stop\n")
+    assert load(str(tmp_path / "table.csv")).test.labels is None
+    (tmp_path / "symbols.txt").write_text("<blank>\n \na\nb\n")
+    source = load(str(tmp_path / "table.csv"))
+    assert (source.task, source.classes) == ("wer", ("<blank>", " ", "a", "b"))
+    labels = source.test.labels
+    assert labels is not None
+    assert list(labels[:2]) == ["go on", "stop"]
+    (tmp_path / "symbols.txt").write_text("a\n\nb\n")
+    with pytest.raises(ArtefactError, match="has an empty line"):
+        load(str(tmp_path / "table.csv"))
