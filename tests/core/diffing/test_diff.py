@@ -13,6 +13,7 @@ from tests.core.linting.test_clean_files import QUICK, SHAPE
 from tests.support.checks.exactness import roughen
 from tests.support.models.families import FAMILIES
 from tests.support.models.lint_models import as_tflite, network, with_constants
+from tests.support.models.public.catalogue import FAMILIES as PUBLIC
 
 from edgeq.diffing import ModelDiff, diff
 from edgeq.exporter import ExportOptions
@@ -21,6 +22,7 @@ from edgeq.exporters.tflite import exporter as tflite_exporter
 from edgeq.exporters.torch.lower import lower
 from edgeq.formats.onnx_io import parse
 from edgeq.linting import onnx_view, tflite_view
+from edgeq.linting.model import LintLayer
 from edgeq.training.qat_transform import quantize
 from edgeq.training.recipes.scheme import Scheme
 
@@ -213,5 +215,45 @@ def test_what_is_converted_exactly_holds_the_same_numbers(name: str, bits: int) 
     assert diff(first, first).differences == ()
     tflite = tflite_exporter.export(model, ExportOptions(allow_float=True)).content
     found = diff(first, tflite_view.view(tflite, "net.tflite"))
-    assert [each for each in found.differences if each.kind != "layer added"] == []
+    assert found.differences == ()
     assert found.layers == len(first.layers)
+
+
+def check_public(name: str) -> None:
+    """No difference between what is trained and either file, whichever comes first."""
+    import torch
+
+    torch.manual_seed(0)
+    (family,) = (each for each in PUBLIC if each.name == name)
+    model = lower(quantize(family.build().eval(), Scheme(), family.samples(2)), family.shape)
+    written = onnx_exporter.export(model, ExportOptions()).content
+    tflite = tflite_exporter.export(model, ExportOptions(allow_float=True)).content
+    forms = [
+        onnx_view.view(model, "net"),
+        onnx_view.view(parse(written, "it"), "net.onnx"),
+        tflite_view.view(tflite, "net.tflite"),
+    ]
+    for first in forms:
+        for second in forms:
+            assert diff(first, second).differences == ()
+
+
+def test_convolutions_of_a_line_are_no_difference() -> None:
+    check_public("TCN")
+
+
+def test_products_of_two_activations_are_no_layers() -> None:
+    from dataclasses import replace
+
+    model = as_view(network(), tflite=False)
+    product = LintLayer("scores", "MatMul", source=model.layers[0].source)
+    assert diff(model, replace(model, layers=(*model.layers, product))).differences == ()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name", [each.name for each in PUBLIC if each.source == "torch" and each.name != "FastestDet"]
+)
+def test_no_public_family_has_a_difference(name: str) -> None:
+    check_public(name)
