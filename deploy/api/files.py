@@ -17,6 +17,7 @@ from edgeq.deploy.preprocessing import ALL_VALUES, AskedPreprocessing
 from edgeq.errors import OutputError
 from edgeq.tabular import Table, Tabular
 from edgeq.targets.devices import find
+from edgeq.targets.isolation import apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -291,14 +292,15 @@ def bounds(
     if data is not None:
         source = inputs.data_for([path], data)
         samples = Samples(source, select(source, split, limit))
-    return bounding.bounds(
-        path,
-        drift=drift,
-        samples=samples,
-        targets=targets,
-        threads=threads,
-        origin=None if origin is None else Path(origin),
-    )
+    with apart():
+        return bounding.bounds(
+            path,
+            drift=drift,
+            samples=samples,
+            targets=targets,
+            threads=threads,
+            origin=None if origin is None else Path(origin),
+        )
 
 
 def load_data(

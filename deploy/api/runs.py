@@ -140,7 +140,7 @@ def why(
     from edgeq.deploy.why.run import why as ask
 
     source = data_for(files, data)
-    with as_files(files, source) as paths:
+    with as_files(files, source) as paths, apart():
         findings = ask(
             chain(paths, targets),
             source,

@@ -133,10 +133,8 @@ class _Search:
         before = shlex.quote(f"{Path(path).stem}.before{Path(path).suffix}")
         commit = self._commit[:12] or "HEAD"
         folder, name = Path(path).parent, shlex.quote(f"{commit}:./{Path(path).name}")
-        return (
-            f"git -C {shlex.quote(str(folder))} show {name} > {before} && "
-            f"edgeq diff {before} {file}"
-        )
+        there = "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
+        return f"git{there} show {name} > {before} && edgeq diff {before} {file}"
 
     def _surroundings(self, stage: Stage) -> list[str]:
         """What is different around a file that is the same."""

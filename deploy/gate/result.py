@@ -236,4 +236,8 @@ def _error_of(complaints: Sequence[Finding]) -> EdgeqError:
 
 
 def _figure(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.6g} {unit}".rstrip()
+    if value is None:
+        return ""
+    if unit == "bytes":
+        return f"{value / 1000:,.1f} kB"
+    return f"{value:.2f} %" if unit == "%" else f"{value:.6g} {unit}".rstrip()

@@ -171,12 +171,14 @@ def _compare(document: Document, found: Verdict) -> Headlines:
             2,
             "look",
             (
-                f"{len(look)} of {counted(len(judged), 'stage')} answer otherwise than "
-                f"{reference} {on}, most on {most[1]}: {most[2]}"
+                f"{len(look)} of {counted(len(judged), 'stage')} "
+                f"{'answers' if len(look) == 1 else 'answer'} otherwise than {reference} {on}, "
+                f"most on {most[1]}: {most[2]}"
             ),
         )
     elif judged:
-        yield 2, "good", f"All {counted(len(judged), 'stage')} answer as {reference} does, {on}"
+        all_ = f"All {len(judged)} stages answer" if len(judged) > 1 else f"{judged[0][1]} answers"
+        yield 2, "good", f"{all_} as {reference} does, {on}"
     judged_by = figure(base)
     if judged_by is not None:
         every = [value for each in stages if (value := figure(each)) is not None]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SEPARATOR = re.compile(r"((?:[./_:\\@-]|&amp;)+)(?=[^\s./_:\\@-])")
+_SEPARATOR = re.compile(r"([./_:\\@-]+)(?=[^\s./_:\\@-])")
 _VOID = frozenset(("meta", "br", "img", "input", "line", "circle", "rect", "path", "use"))
 
 

@@ -25,6 +25,7 @@ from edgeq.deploy.gate import baseline as baselines
 from edgeq.deploy.gate import run
 from edgeq.deploy.gate.config import GateConfig
 from edgeq.deploy.gate.reading import read_rules
+from edgeq.errors import ArtefactError, UsageError
 from edgeq.exporter import ExportOptions
 from edgeq.machine import fingerprint
 from edgeq.target import TARGETS
@@ -281,3 +282,40 @@ def test_a_processor_that_saturates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pair_saturation, "fingerprint", lambda: machines["now"])
     result = bench.gate()
     failed(result, "saturation.none", "net.onnx @ ort-cpu", "sums are wrong", "without VNNI")
+
+
+def test_an_update_names_the_file_whose_integers_alone_changed(bench: Bench) -> None:
+    bench.plant("bias of a channel +40")
+    result = run.update(bench.config, source=bench.source, accept_worse=True)
+    assert any(each.startswith("net.onnx is another file: bias of") for each in result.remarks)
+    assert ("net.onnx", "parts with other numbers", 1.0) in [
+        (each.stage, each.metric, each.now) for each in result.deltas
+    ]
+
+
+def test_an_artefact_without_a_stage_is_refused_by_name(bench: Bench) -> None:
+    config = replace(
+        bench.config,
+        artefacts=(bench.file, bench.config.folder / "other.onnx"),
+        stages=("net.onnx @ ort-cpu",),
+        path=bench.config.folder / "edgeq-gate.toml",
+    )
+    (bench.config.folder / "other.onnx").write_bytes(bench.file.read_bytes())
+    with pytest.raises(UsageError, match="no stage runs it") as refused:
+        run.gate(config, source=bench.source)
+    assert '"other.onnx @ TARGET"' in refused.value.hint
+    assert f"--config {config.path}" in refused.value.hint
+
+
+def test_what_is_told_of_a_damaged_baseline_is_short(bench: Bench) -> None:
+    whole = bench.config.baseline.read_text()
+    for damaged in (
+        whole.replace('"samples": 24', f'"samples": {"9" * 4000}'),
+        whole.replace('"net.onnx @ ort-cpu"', f'"{"n" * 5000}"'),
+        whole.replace('"stages"', '"stagez"'),
+    ):
+        assert damaged != whole
+        bench.config.baseline.write_text(damaged)
+        with pytest.raises(ArtefactError, match="no usable baseline") as refused:
+            bench.gate()
+        assert len(refused.value.what) < 1000

@@ -14,7 +14,7 @@ from edgeq.deploy.cli import run
 from edgeq.deploy.runs.figures import compare_runs
 from edgeq.deploy.runs.folder import Run, find_runs
 from edgeq.deploy.runs.manifest import Manifest, inputs_of, read_manifest
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import ArtefactError, TargetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +136,9 @@ def test_figures_are_compared_by_name_and_not_by_place(
     assert found.table().title == "1 of 2 figures differ"
     document = answer("runs", "compare", first, second)
     assert document["comparison"]["same_machine"]
+    other = write_run(tmp_path / "c", "2026-01-03", {"stages": []}, "profile")
+    with pytest.raises(UsageError, match="different commands: x, profile"):
+        compare_runs([Run.read(first), Run.read(other)])
 
 
 def test_runs_are_pruned_only_when_told(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeq.deploy.sweep.plan import EarlyStop, Needs, Search, read_sweep
-from edgeq.errors import UsageError
+from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,4 +86,17 @@ def test_what_it_may_not_say(tmp_path: Path, was: str, now: str, message: str) -
     path = tmp_path / "depth.toml"
     path.write_text(SOUND.replace(was, now, 1))
     with pytest.raises(UsageError, match=f"(?s){message}"):
+        read_sweep(path)
+
+
+def test_a_file_that_is_missing_or_lacks_a_table_says_which(tmp_path: Path) -> None:
+    path = tmp_path / "depth.toml"
+    with pytest.raises(ArtefactError, match="there is no sweep file at"):
+        read_sweep(path)
+    path.write_text("[cell]\nsteps = []\n")
+    with pytest.raises(UsageError, match=r"depth.toml has no table \[grid\]") as refused:
+        read_sweep(path)
+    assert "seed = [0, 1, 2]" in refused.value.hint
+    path.write_text("cell = 3\n[grid]\nseed = [0]\n")
+    with pytest.raises(UsageError, match="cell is 3, which is no table"):
         read_sweep(path)

@@ -17,6 +17,7 @@ from edgeq.deploy.gate.ci.annotations import github, gitlab
 from edgeq.deploy.gate.ci.junit import junit
 from edgeq.deploy.gate.ci.markdown import MARK, MOST_BYTES, markdown, text
 from edgeq.deploy.gate.ci.sarif import sarif
+from edgeq.deploy.gate.ci.told import sentences
 from edgeq.deploy.gate.result import Delta, Finding, FindingOutcome, GateResult, outcome_of
 from edgeq.deploy.lint.run import LintReport
 from edgeq.deploy.lint.sarif import sarif as lint_sarif
@@ -77,6 +78,11 @@ ALL_HOSTILE = gate(
         for name in HOSTILE
     )
 )
+
+
+def test_the_text_of_sarif_is_sentences() -> None:
+    found = Finding("size", "a", "size", "fail", "a: too large", cause="it grew", next_command="x")
+    assert sentences(found) == "too large. cause: it grew. next: x."
 
 
 @pytest.mark.parametrize("result", [EVERY, ALL_HOSTILE, gate()], ids=["every", "hostile", "none"])
