@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from array import array
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -111,7 +111,7 @@ def _leave_with_host(stdin: int) -> None:
     _end()
 
 
-def _end() -> None:
+def _end() -> NoReturn:
     """End this process, and what a runtime has started: the host may be gone, and cannot do it."""
     if os.getpgrp() == os.getpid():  # the group is ours alone
         os.killpg(0, signal.SIGKILL)
