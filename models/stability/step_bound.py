@@ -115,7 +115,8 @@ def _log_bounds(matrices: Tensor) -> Tensor:
         size = _frobenius(gram)
         gram = gram / size[..., None, None]
         gram, logarithm = gram @ gram, 2 * (logarithm + size.log())
-    return (_frobenius(gram).log() + logarithm) / 2**_SQUARINGS
+    found: Tensor = (_frobenius(gram).log() + logarithm) / 2**_SQUARINGS
+    return found
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
