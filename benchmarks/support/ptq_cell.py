@@ -8,7 +8,6 @@ that passed; the memory is the largest resident set of the process.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from benchmarks.support.memory import peak_mb
 from benchmarks.support.peers import PEERS_OF_PTQ, PeerError
 from benchmarks.support.ptq_networks import Subject, subject
 from edgeq.calibration.config import CalibrationConfig
@@ -95,7 +95,7 @@ def _ours(
     cost = {
         "seconds": time.process_time() - began,
         "wall": time.perf_counter() - started,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
     }
     return answers(made, given.test), cost
 

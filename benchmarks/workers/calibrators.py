@@ -6,7 +6,6 @@ Given the tool and the observer, a float ONNX file, a file of images and how man
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from quantizing import peak_mb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def main(tool: str, observer: str, model: str, images: str, count: str) -> None:
             {
                 "seconds": time.perf_counter() - began,
                 "processor": time.process_time() - processor,
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+                "peak_mb": peak_mb(),
             }
         )
     )
