@@ -1,6 +1,7 @@
 """Answers that change between runtimes, of stable and plain networks, with what explains them.
 
-    python -m benchmarks.flips --folder OUT [--seeds 3] [--epochs 15] [--schemes 8/8,4/8]
+    python -m benchmarks.flips --folder OUT [--seeds 3] [--epochs 12] [--schemes 8/8]
+        [--networks resnet8,stable-resnet8]
 
 Small networks are trained on the digits, exported, and run everywhere. Beside the answers that
 differ from the reference's stand the margin between the two largest logits and the error of the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,15 +92,19 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--schemes", default="8/8,4/8")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--schemes", default="8/8")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
     arguments = parser.parse_args()
     source = load("digits")
     rows: list[Row] = []
     for scheme in arguments.schemes.split(","):
-        for network in NETWORKS:
+        for network in arguments.networks.split(","):
             for seed in range(arguments.seeds):
-                place = arguments.folder / f"{network}-{scheme.replace('/', '-')}-{seed}"
+                place = (
+                    arguments.folder
+                    / f"{network}-{scheme.replace('/', '-')}-{arguments.epochs}-{seed}"
+                )
                 rows += _rows(network, scheme, seed, arguments.epochs, place, source)
     print("\n".join(_lines(rows)))
 
@@ -182,8 +188,12 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             f"| {row.network} | {row.scheme} | {row.seed} | {row.right} | {row.runtime} "
             f"| {row.flipped} | {row.tied_flipped} | {row.tied} | {row.margin:.0f} "
-            f"| {row.off:.2f} | {row.largest:.0f} | {100 * row.first:.2f} | {100 * row.last:.2f} |"
+            f"| {row.off:.2f} | {row.largest:.0f} | {_percent(row.first)} | {_percent(row.last)} |"
         )
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.2f}"
 
 
 if __name__ == "__main__":

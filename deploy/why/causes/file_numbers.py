@@ -40,8 +40,9 @@ _NUMBERS = frozenset(
     )
 ) - {"number format", "shape"}
 """Differences of numbers that mean something even where no sample shows it."""
-_REWRITTEN = frozenset(("layer missing", "layer added"))
-"""What another format may have in the place of an operator that it lacks, and compute alike."""
+_REWRITTEN = frozenset(("layer missing", "layer added", "zero point"))
+"""What another format may have otherwise and compute alike: operators in the place of one that it
+lacks, and integers stored elsewhere in the type, as behind a pooling that cuts off too."""
 _PADS = ("pads", "auto_pad", "padding")
 _AXES = ("perm", "axis", "axes", "group")
 _VERSION = 0.5  # of the layers
@@ -148,7 +149,10 @@ def _kind(together: Sequence[Difference]) -> CauseKind:
     )
     if norms or ({"weight scale", "bias"} <= kinds and spread):
         return "fold"
+    rewired = "operator" in kinds
     for each in together:
+        if each.kind == "shape" and rewired:  # what follows from another operator
+            continue
         if each.kind == "attribute":
             name = each.detail.partition(":")[0]
             if name in _PADS:

@@ -41,6 +41,7 @@ equalisation, bias correction, AdaRound. A fault is in one place."""
 _OTHERS = 2
 """Grids of other Relus that show where they begin."""
 _COARSER = 2.0
+_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _FOLDED = 1e-4
 """Of a factor: what float32 may add to 1."""
 
@@ -104,9 +105,10 @@ class _Comparison:
         self.layers = {each.node: each for each in view.layers}
         if quantized is not None:
             self.layers = {
-                node.outputs[0].name or "": self.layers[title(node)]
+                name: self.layers[title(node)]
                 for node in quantized.graph
                 if title(node) in self.layers
+                for name in _names(node.outputs[0])
             }
 
     def run(self) -> Origin:
@@ -271,6 +273,16 @@ class _Comparison:
                     f"it is put on a grid of x{before / after:.4g} the step first",
                     factor=before / after,
                 )
+
+
+def _names(result: ir.Value) -> Iterator[str]:
+    """What a layer's result is called: by itself, and as an output behind its quantisers."""
+    yield result.name or ""
+    value = result
+    while len(users := tuple(value.consumers())) == 1 and users[0].op_type in _QUANTIZERS:
+        value = users[0].outputs[0]
+    if value is not result and value.is_graph_output():
+        yield value.name or ""
 
 
 def _stored(quantized: ir.Model, known: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ import numpy as np
 from edgeq.brief import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgeq.deploy.why.origin.unrounded import FloatNetwork, FloatNode
 
@@ -185,12 +185,38 @@ def pairs_of_layers(
                 rest.append(node)
                 continue
             best = best if named or least > 0 else able[0]
+            if least > 0 and _belongs_to_another(best, node, real, other, alike):
+                rest.append(node)
+                continue
             free.remove(best)
             found.append((best, node))
         waiting = rest
     if len(free) == len(waiting):
         found += zip(free, waiting, strict=True)
     return found
+
+
+def _belongs_to_another(
+    best: FloatNode,
+    node: FloatNode,
+    real: Sequence[FloatNode],
+    other: Sequence[FloatNode],
+    alike: Mapping[tuple[int, int], float],
+) -> bool:
+    """Whether another layer has the weights of this one too, and stands where they belong.
+
+    Then this one got them by mistake. Layers that share their weights in the float network too are
+    told apart by what they read.
+    """
+    least = alike[id(best), id(node)] - _SAME
+    same = [each for each in real if alike.get((id(each), id(node)), -1.0) >= least]
+    rivals = [each for each in other if alike.get((id(best), id(each)), -1.0) >= least]
+    if len(same) > 1 or len(rivals) < 2:
+        return False
+    place = [each for each in real if _size(each) == _size(best)].index(best)
+    ranks = [each for each in other if _size(each) == _size(best)]
+    nearest = min(rivals, key=lambda each: abs(ranks.index(each) - place))
+    return nearest is not node
 
 
 def _size(node: FloatNode) -> tuple[int, int]:

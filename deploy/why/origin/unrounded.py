@@ -161,11 +161,10 @@ def _cut_off(graph: ir.Graph, node: ir.Node) -> None:
         value.shape, value.type = ir.Shape(()), ir.TensorType(ir.DataType.FLOAT)
         graph.initializers[value.name or ""] = value
         bounds.append(value)
-    if source.name == name:
-        if source.is_graph_input():
-            name = f"{name}_clipped"
-        else:
-            source.name = f"{name}_unclipped"
+    if source.is_graph_input() or name in {each.name for each in graph.outputs}:
+        name = f"{name}_clipped"
+    elif source.name == name:
+        source.name = f"{name}_unclipped"
     made = ir.node("Clip", [source, *bounds])
     made.outputs[0].name = name
     graph.insert_before(node, made)

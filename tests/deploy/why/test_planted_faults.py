@@ -11,6 +11,7 @@ from tests.support.faults.origins import origin
 from tests.support.faults.running import asked, asked_of_float, complaint, places, planted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 PLACES = {
@@ -21,19 +22,22 @@ PLACES = {
     "gru-denoiser": 1,
     "mobilenetv2": 1,
     "mobilenetv3-small": 1,
+    "mlperf-resnet8": 1,
 }
-"""In how many places of a network each kind is planted: 12 in all."""
+"""In how many places of a network each kind is planted: 13 in all."""
 
 NOT_FROM_FLOAT = 4
 """Kinds that the float network cannot tell: a range that is moved, or cut where no value lies."""
 
 
-def complaints(name: str, most: int, folder: Path) -> tuple[int, list[str]]:
+def complaints(
+    name: str, most: int, folder: Path, kinds: Sequence[str] = tuple(KINDS)
+) -> tuple[int, list[str]]:
     """How many faults were planted in a network, and what is wrong with the answers."""
     clean, source = network(name), samples(SHAPES[name])
     cases = [
         (kind, layer.node, made)
-        for kind in KINDS
+        for kind in kinds
         for layer in places(clean, kind, most)
         if (made := planted(clean, kind, layer)) is not None
     ]
@@ -46,10 +50,11 @@ def complaints(name: str, most: int, folder: Path) -> tuple[int, list[str]]:
     return len(cases), found
 
 
-def test_each_kind_in_one_place(tmp_path: Path) -> None:
-    count, wrong = complaints("small", 1, tmp_path)
+def test_every_second_kind_in_one_place(tmp_path: Path) -> None:
+    """The nightly test has all of them."""
+    count, wrong = complaints("small", 1, tmp_path, tuple(KINDS)[::2])
     assert not wrong
-    assert count >= 45
+    assert count >= 30
 
 
 @pytest.mark.slow

@@ -35,6 +35,20 @@ from tests.support.faults.weights import (
     weight_scale,
     weight_zero,
 )
+from tests.support.faults.wiring import (
+    a_channel_twice,
+    an_input_less,
+    bias_of_another_layer,
+    doubled_input,
+    inputs_in_reverse,
+    leaky_activation,
+    rows_for_columns,
+    scale_of_another_tensor,
+    scales_rolled,
+    signed_for_unsigned,
+    sum_without_shortcut,
+    weights_of_another_layer,
+)
 
 if TYPE_CHECKING:
     from tests.support.faults.planted import Plant
@@ -99,5 +113,30 @@ KINDS: dict[str, Plant] = {
     "input negated": negated_input,
     "sums become differences": sums_become_differences,
     "maxima averaged": averaged_maxima,
+    "sum without its shortcut": sum_without_shortcut,
+    "weights of another layer": weights_of_another_layer,
+    "bias of another layer": bias_of_another_layer,
+    "scales of channels rolled": scales_rolled,
+    "scale of another tensor": scale_of_another_tensor,
+    "leaky activation": leaky_activation,
+    "rows for columns": rows_for_columns,
+    "inputs in reverse": inputs_in_reverse,
+    "an input less": an_input_less,
+    "a channel twice": a_channel_twice,
+    "input doubled": doubled_input,
+    "signed for unsigned": signed_for_unsigned,
+    "weights read as unsigned": on_weights(
+        lambda a: np.where(a < 0, np.minimum(a.astype(int) + 128, 127), a), "conversion"
+    ),
+    "weights rounded down to 5 bits": on_weights(lambda a: (a.astype(int) >> 3) << 3, "conversion"),
+    "largest weights wrapped": on_weights(
+        lambda a: np.where(a.astype(int) >= a.max(), -128, a), "conversion"
+    ),
+    "all weights zero": on_weights(np.zeros_like, "conversion"),
+    "bias of 8 bits": on_bias(lambda a: np.rint(a / 256) * 256),
+    "bias of 16 bits, wrapped": on_bias(lambda a: (a.astype(np.int64) * 64 + 99).astype(np.int16)),
+    "bias clipped": on_bias(lambda a: np.clip(a, -20, 20)),
+    "activation scale x256/255": activation_scale(256 / 255),
+    "weight scale x256/255": weight_scale(256 / 255),
 }
 """Each kind by its name."""

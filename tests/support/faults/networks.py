@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from tests.support.checks.exactness import roughen
 from tests.support.models.qdq_models import Graph, Grid
@@ -29,6 +32,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "yolo-tiny": (1, 32, 32),
     "gru-denoiser": (1, 6, 12),
     "mobilenetv3-small": (1, 16, 16),
+    "mlperf-resnet8": (3, 32, 32),
 }
 """The shape of a sample of each network."""
 
@@ -49,11 +53,32 @@ def small(*, levels: int = 64) -> onnx.ModelProto:
     return graph.proto("y_dequantized")
 
 
+def mlperf() -> onnx.ModelProto:
+    """MLPerf Tiny's resnet8, its tensors under canonical names, each grid stored once."""
+    folder = os.environ.get("EDGEQ_DATA")
+    if not folder:
+        pytest.skip("EDGEQ_DATA is not set, so that MLPerf Tiny's resnet8 is missing")
+    model = onnx.load(Path(folder) / "models" / "resnet8-qdq.onnx")
+    written = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            written[node.output[0]] = node
+        elif node.op_type == "DequantizeLinear" and node.input[0] in written:
+            quantizer = written[node.input[0]]
+            node.input[1:] = quantizer.input[1:]
+            node.input[0] = f"{quantizer.input[0]}_quantized"
+    for node in written.values():
+        node.output[0] = f"{node.input[0]}_quantized"
+    return model
+
+
 @lru_cache
 def network(name: str, weight_bits: int = 8, act_bits: int = 8) -> onnx.ModelProto:
     """A network of the zoo as a QDQ file whose pairs of products cannot saturate."""
     if name == "small":
         return small()
+    if name.startswith("mlperf"):
+        return mlperf()
     torch.manual_seed(0)
     shape = SHAPES[name]
     classes = 12 if name.startswith("gru") else 10
@@ -65,5 +90,7 @@ def network(name: str, weight_bits: int = 8, act_bits: int = 8) -> onnx.ModelPro
 @lru_cache
 def samples(shape: tuple[int, ...], count: int = 4) -> DataSource:
     """Random samples of a shape, without labels."""
-    values = np.random.default_rng(5).normal(0, 1, (count, *shape)).astype(np.float32)
-    return edgeq.load_data({"test": values})
+    rng = np.random.default_rng(5)
+    if shape == SHAPES["mlperf-resnet8"]:  # pixels as they are
+        return edgeq.load_data({"test": rng.integers(0, 256, (count, *shape)).astype(np.float32)})
+    return edgeq.load_data({"test": rng.normal(0, 1, (count, *shape)).astype(np.float32)})
