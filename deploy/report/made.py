@@ -79,13 +79,13 @@ def _export(document: Document, found: Verdict) -> Headlines:
 
 
 def _train(document: Document, found: Verdict) -> Headlines:
-    content = document.content
+    content, recipe = document.content, mapping(document.content.get("recipe"))
     best, epochs = whole(content.get("best_epoch")) or 0, len(records(content.get("history")))
     yield (
         3,
         "none",
         (
-            f"{text(mapping(content.get('recipe')).get('name')) or 'The network'}: test "
+            f"{text(recipe.get('name')) or text(recipe.get('model'))}: test "
             f"{shown(content)}; the best epoch is {best + 1} of {epochs}"
         ),
     )

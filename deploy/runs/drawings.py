@@ -124,12 +124,13 @@ def _layer(profile: LayerProfile, *, whole: bool) -> Json:
 def _ranges(found: Ranges) -> Json:
     count = len(found.low)
     shown = np.linspace(0, count - 1, min(count, MOST_CHANNELS)).astype(int)
-    return [[_short(found.low[n]), _short(found.high[n])] for n in shown]
+    ends = zip(found.low[shown].tolist(), found.high[shown].tolist(), strict=True)
+    return [[_short(low), _short(high)] for low, high in ends]
 
 
 def _distribution(found: Distribution) -> Json:
     counts: dict[str, Json] = {name: [int(n) for n in each] for name, each in found.counts.items()}
-    return {"edges": [_short(edge) for edge in found.edges], "counts": counts}
+    return {"edges": [_short(edge) for edge in found.edges.tolist()], "counts": counts}
 
 
 def _short(value: float) -> float:

@@ -91,7 +91,7 @@ def _curves(
     series = [
         Series(
             name,
-            [(1 + number(each.get("epoch")), factor * number(each.get(key))) for each in history],
+            [(float(n), factor * number(each.get(key))) for n, each in enumerate(history)],
             place,
         )
         for place, (name, key) in enumerate(keys.items())
@@ -99,19 +99,20 @@ def _curves(
     ]
     if len(history) < 2 or not series:
         return NOTHING
+    epochs = [f"{1 + (whole(each.get('epoch')) or 0)}" for each in history]
     ends = "; ".join(
         f"{each.name} from {general(each.points[0][1])} to {general(each.points[-1][1])}"
         for each in series
     )
     return figure(
         f"{title.capitalize()} of each epoch",
-        lambda width: lines_chart(width, series, x_title="epoch", y_title=title),
+        lambda width: lines_chart(width, series, x_title="epoch", y_title=title, x_names=epochs),
         table(
             f"{title.capitalize()} of each epoch",
             ("epoch", *(each.name for each in series)),
             [
-                (f"{x:.0f}", *(general(each.points[n][1]) for each in series))
-                for n, (x, _) in enumerate(series[0].points)
+                (epoch, *(general(each.points[n][1]) for each in series))
+                for n, epoch in enumerate(epochs)
             ],
         ),
         words=f"{title.capitalize()} over {len(history)} epochs: {ends}",
