@@ -190,8 +190,11 @@ def attach(name: str, content: bytes) -> None:
 
 
 def write_document(document: Mapping[str, Json]) -> None:
-    """Put a JSON document on standard output."""
-    write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Put a JSON document on standard output; in ASCII where that cannot say all of it."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    if text != _sayable(text, sys.stdout):
+        text = json.dumps(document, indent=2, allow_nan=False)
+    write(text)
 
 
 def next_step(*words: object) -> None:
@@ -370,11 +373,17 @@ def _pipe_width() -> int:
     return int(asked) if asked.isdecimal() and int(asked) else WIDE
 
 
+def _sayable(text: str, stream: TextIO | None) -> str:
+    """A text with escapes for what the encoding of a stream, or any, has no bytes for."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _emit(stream: TextIO | None, text: str) -> None:
     if stream is None:
         return
     try:
-        stream.write(text)
+        stream.write(_sayable(text, stream))
         stream.flush()
     except OSError as error:
         # what is still buffered must not fail again at the end

@@ -254,7 +254,7 @@ def command(
     from edgeq.deploy.pipeline.calibrate import Job
     from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
     from edgeq.deploy.pipeline.shards import Shard
-    from edgeq.files import write_bytes
+    from edgeq.files import write_text
     from edgeq.network.layer_rules import parse_rule
     from edgeq.targets.devices import find
 
@@ -281,7 +281,7 @@ def command(
         console.note("\n".join(choices(config, known)))
         asked = CalibrationRecipe(config, asked.samples)
     if write_recipe is not None:
-        write_bytes(write_recipe, asked.to_toml().encode(), overwrite=overwrite)
+        write_text(write_recipe, asked.to_toml(), overwrite=overwrite)
     given = [] if source is None else [source]
     loaded = load_data(data, data_dir, preprocess, given)
     with (

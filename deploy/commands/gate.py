@@ -264,14 +264,14 @@ def init(
     from edgeq.deploy.gate.reading import read_config
     from edgeq.deploy.gate.starting import found_in, initial
     from edgeq.errors import UsageError
-    from edgeq.files import check_output, write_bytes
+    from edgeq.files import check_output, write_text
 
     if not data:
         raise UsageError("no data are named", hint="add --data NAME; edgeq data lists them")
     check_output(config, overwrite=overwrite)
     files = artefacts or found_in(Path())
     text = initial(files, data, tuple(target or ()), config.parent, preprocess)
-    write_bytes(config, text.encode(), overwrite=overwrite)
+    write_text(config, text, overwrite=overwrite)
     made = read_config(config)
     rules = [rule.name for rule in made.rules]
     console.write_json(

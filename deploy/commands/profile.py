@@ -142,7 +142,7 @@ def command(
     from edgeq.deploy.evaluation.profiling.tables import show
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_failures, show_saturation
-    from edgeq.files import check_output, write_bytes
+    from edgeq.files import check_output, write_text
     from edgeq.machine import fingerprint
     from edgeq.results import require_all
     from edgeq.targets.devices import find
@@ -198,11 +198,11 @@ def command(
         slowest = max(found.profiles, key=lambda row: row.latency.p50_ms)
         console.next_step("edgeq", "audit", artefacts[0], "--target", slowest.target)
     if csv is not None:
-        write_bytes(csv, as_csv(found.profiles, found.speed_ups).encode(), overwrite=True)
+        write_text(csv, as_csv(found.profiles, found.speed_ups), overwrite=True)
     if benchmark is not None:
-        write_bytes(benchmark, as_benchmark(found.profiles, machine).encode(), overwrite=True)
+        write_text(benchmark, as_benchmark(found.profiles, machine), overwrite=True)
     if trace is not None:
-        write_bytes(trace, as_trace(found.profiles).encode(), overwrite=True)
+        write_text(trace, as_trace(found.profiles), overwrite=True)
     if require_speedup is not None:
         require_speed_up(found.speed_ups, require_speedup, threads)
     require_all(found.failures)

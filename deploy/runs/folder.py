@@ -111,7 +111,7 @@ def keep_run(
     Raises:
         OutputError: it cannot be written.
     """
-    result = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    result = _as_json(document)
     held = {RESULT: result, **files}
     manifest = Manifest(
         command=str(document["schema"]).removeprefix("edgeq.").partition("/")[0],
@@ -126,8 +126,14 @@ def keep_run(
         inputs=inputs_of(arguments),
         files=tuple(RunFile.of(name, content) for name, content in held.items()),
     )
-    told = json.dumps({"schema": SCHEMA, **record(manifest)}, indent=2, ensure_ascii=False)
-    write_folder(folder, {FILE: (told + "\n").encode(), **held})
+    told = _as_json({"schema": SCHEMA, **record(manifest)})
+    write_folder(folder, {FILE: told, **held})
+
+
+def _as_json(content: Mapping[str, Json]) -> bytes:
+    """In UTF-8, with JSON's own escapes for names of files that are not."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 def find_runs(roots: Sequence[Path]) -> list[Run]:

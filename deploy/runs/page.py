@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shlex
 from typing import TYPE_CHECKING
@@ -11,9 +9,10 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.report.documents import DRAWINGS, document_of, parts
 from edgeq.deploy.runs.figures import figures_of
 from edgeq.errors import UsageError
-from edgeq.files import check_output, write_bytes
+from edgeq.files import check_output, write_text
 from edgeq.machine import fingerprint
 from edgeq.plain import record
+from edgeq.tabular import csv_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,15 +86,13 @@ def write_page(
         from edgeq.deploy.report.page import render
 
         content = render(shown, title)
-    write_bytes(path, content.encode(), overwrite=overwrite)
+    write_text(path, content, overwrite=overwrite)
 
 
 def _figures(documents: Sequence[Document]) -> str:
     """Every number of the documents, a line each."""
-    stream = io.StringIO()
-    lines = csv.writer(stream, lineterminator="\n")
-    lines.writerow(("run", "made", "command", "figure", "value"))
+    rows: list[Sequence[object]] = [("run", "made", "command", "figure", "value")]
     for document in documents:
         head = (document.label, document.created, document.kind)
-        lines.writerows((*head, name, value) for name, value in figures_of(dict(document.content)))
-    return stream.getvalue()
+        rows += ((*head, name, value) for name, value in figures_of(dict(document.content)))
+    return csv_of(rows)

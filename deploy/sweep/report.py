@@ -10,7 +10,7 @@ from edgeq.deploy.sweep.orderings import sentence_of
 from edgeq.deploy.sweep.plot import write_plot
 from edgeq.deploy.sweep.plots import panels_of
 from edgeq.deploy.sweep.summary import table_of
-from edgeq.files import write_bytes
+from edgeq.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ def write_report(
     lines = [*_lines(sweep, rows, records, decisions)]
     if panels:
         lines += [f"![{plain(sweep.title)}]({PLOTS})", ""]
-    write_bytes(folder / REPORT, "\n".join(lines).encode(), overwrite=True)
+    write_text(folder / REPORT, "\n".join(lines), overwrite=True)
 
 
 def _lines(

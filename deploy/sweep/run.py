@@ -14,7 +14,7 @@ from edgeq.deploy.sweep.store import Store
 from edgeq.deploy.sweep.summary import as_csv, summarize
 from edgeq.errors import UsageError
 from edgeq.factories import is_reference, permit
-from edgeq.files import write_bytes
+from edgeq.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ def run_sweep(
     rows = summarize(sweep, records)
     decisions = tuple(decide(each, records) for each in sweep.orderings)
     if rows:
-        write_bytes(output / TABLE, as_csv(sweep, rows).encode(), overwrite=True)
+        write_text(output / TABLE, as_csv(sweep, rows), overwrite=True)
         write_report(sweep, output, rows, records, decisions)
     missing = len(cells) - len(runner.records)
     return SweepResult(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.numerics.student import student_quantile
+from edgeq.tabular import csv_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -167,10 +166,8 @@ def as_csv(sweep: Sweep, rows: Sequence[Row]) -> str:
     """The table as CSV: of each figure the mean, half the 95 % interval, and the repeats."""
     names = [name for name in sweep.grid if name != sweep.repeat]
     figures = columns_of(rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     heads = [(name, f"{name}_ci95_half_width", f"{name}_repeats") for name in figures]
-    writer.writerow([*names, *(head for three in heads for head in three), "pareto"])
+    lines: list[list[Any]] = [[*names, *(head for three in heads for head in three), "pareto"]]
     for row in rows:
         values: list[Any] = [row.parameters[name] for name in names]
         for name in figures:
@@ -184,5 +181,5 @@ def as_csv(sweep: Sweep, rows: Sequence[Row]) -> str:
                     figure.repeats,
                 ]
             )
-        writer.writerow([*values, row.best])
-    return text.getvalue()
+        lines.append([*values, row.best])
+    return csv_of(lines)

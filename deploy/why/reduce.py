@@ -14,7 +14,7 @@ import numpy as np
 from edgeq.deploy.evaluation.chain import reference_name
 from edgeq.deploy.why.cutting import Part, part_of
 from edgeq.errors import EdgeqError, OutputError
-from edgeq.files import write_bytes
+from edgeq.files import write_bytes, write_text
 from edgeq.formats.artefact import detect
 from edgeq.quant import QuantizedTensor
 
@@ -134,7 +134,7 @@ def _write(reduced: _Reduced, meter: StageMeter, folder: Path) -> None:
         (name, reduced.targets[name], dict(part.inputs)) for name, part in reduced.files.items()
     ]
     text = _TEMPLATE.format(tensor=reduced.tensor, step=reduced.step, runs=runs, input=_INPUT)
-    write_bytes(folder / SCRIPT, text.encode(), overwrite=True)
+    write_text(folder / SCRIPT, text, overwrite=True)
 
 
 def _real(values: QuantizedTensor | NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ A few lines in a terminal, a table in a notebook, a dict for JSON.
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from html import escape
@@ -13,17 +14,32 @@ from typing import TYPE_CHECKING
 from edgeq.plain import record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from edgeq.plain import Json
 
 MOST_ROWS = 20  # of a repr
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _WIDEST = 40  # characters of a cell of a repr
 
 
 def counted(count: int, noun: str) -> str:
     """So many of something: ``1 sample``, ``1,000 samples``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def csv_of(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV; no text in them is one that a spreadsheet computes, as names of files may be."""
+    import csv
+
+    stream = io.StringIO()
+    lines = csv.writer(stream, lineterminator="\n")
+    lines.writerows([_inert(cell) for cell in row] for row in rows)
+    return stream.getvalue()
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import TYPE_CHECKING
 
 from edgeq.errors import UsageError
+from edgeq.tabular import csv_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +55,8 @@ def as_trace(profiles: Sequence[Profile]) -> str:
 def as_csv(profiles: Sequence[Profile], speed_ups: Sequence[SpeedUp]) -> str:
     """A line for each profile; what is not known is empty."""
     against = {(each.artefact, each.target): each for each in speed_ups}
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(CSV_COLUMNS)
-    for one in profiles:
-        lines.writerow(_cells(one, against.get((one.artefact, one.target))))
-    return text.getvalue()
+    rows = [_cells(one, against.get((one.artefact, one.target))) for one in profiles]
+    return csv_of([CSV_COLUMNS, *rows])
 
 
 def _cells(one: Profile, against: SpeedUp | None) -> list[object]:

@@ -134,7 +134,7 @@ def contents(result: GateResult) -> dict[str, bytes]:
     return {
         "junit": junit(result),
         "sarif": _json(sarif(result)),
-        "markdown": markdown(result).encode(),
+        "markdown": markdown(result).encode(errors="backslashreplace"),
         "code_quality": _json(gitlab(result)),
     }
 
@@ -184,7 +184,7 @@ def with_ci_outputs(command: Callable[..., None]) -> Callable[..., None]:
 
 def _append(path: Path, told: str) -> None:
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(told)
     except OSError as error:
         raise OutputError(

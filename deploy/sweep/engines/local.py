@@ -14,6 +14,7 @@ from edgeq.deploy.pipeline.parallel_training import (
 )
 from edgeq.deploy.sweep.store import Store
 from edgeq.deploy.sweep.work import Ended, attempt
+from edgeq.errors import TargetError
 from edgeq.machine import memory_bytes, usable_cores
 
 if TYPE_CHECKING:
@@ -51,10 +52,22 @@ class LocalEngine:
         self._jobs = jobs
 
     def run(self, tasks: Sequence[Task], store: Store) -> Iterator[Ended]:
-        """Compute cells, and tell of each as it ends."""
+        """Compute cells, and tell of each as it ends.
+
+        Raises:
+            TargetError: no process can be started.
+        """
         left, lost = list(tasks), dict.fromkeys((task.cell.address for task in tasks), 0)
+        in_vain = 0
         while left:
+            before = len(left), sum(lost.values())
             left = yield from self._until_one_dies(left, store, lost)
+            in_vain = in_vain + 1 if (len(left), sum(lost.values())) == before else 0
+            if in_vain == ATTEMPTS:
+                raise TargetError(
+                    f"the processes for cells ended {ATTEMPTS} times before they began one",
+                    hint="what they wrote is above; can this user start Python, is there memory?",
+                )
 
     def _until_one_dies(
         self, tasks: Sequence[Task], store: Store, lost: dict[str, int]

@@ -17,6 +17,7 @@ from edgeq.files.writing import (
     write_files,
     write_folder,
     write_json,
+    write_text,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "write_files",
     "write_folder",
     "write_json",
+    "write_text",
 ]

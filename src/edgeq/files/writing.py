@@ -61,6 +61,11 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     write_files({path: content}, overwrite=overwrite)
 
 
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write one file in UTF-8, with escapes for what has none, as names of files may hold."""
+    write_bytes(path, text.encode(errors="backslashreplace"), overwrite=overwrite)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file to write piece by piece, which takes its place once the block ends well.

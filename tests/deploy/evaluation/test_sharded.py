@@ -22,6 +22,7 @@ from edgeq.deploy.pipeline.shards import Shard
 from edgeq.errors import ArtefactError, TargetError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -111,9 +112,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize("change", [lambda b: b[:-3], lambda b: b[:200] + b"x" + b[201:]])
     def test_a_damaged_part_is_named(
-        self, job: ComparisonJob, tmp_path: Path, change: object
+        self, job: ComparisonJob, tmp_path: Path, change: Callable[[bytes], bytes]
     ) -> None:
-        assert callable(change)
         path, _ = measure(job, Shard(1, 1), tmp_path)
         path.write_bytes(change(path.read_bytes()))
         with pytest.raises(ArtefactError, match=r"is broken|another value"):

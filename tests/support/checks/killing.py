@@ -15,7 +15,6 @@ All run in children of one process that has imported everything, so a try costs 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import shutil
@@ -30,12 +29,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 MARK = "EDGEQ_KILLED_TRY"
 MOST_SECONDS = 60.0
 GONE_SECONDS = 5.0
-_CACHES = {f"torchinductor_{getpass.getuser()}"}  # which PyTorch keeps for the next one
+_CACHE = "torchinductor_"  # which PyTorch keeps for the next one
 OWN = "tests.support.checks.killing:network"
 SWEEP = """
 [grid]
@@ -134,27 +135,27 @@ def score(x: int) -> dict[str, float]:
 def main() -> None:
     """Kill as many commands as are asked for, in the given folder."""
     root, first, count = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
-    _import_all()
-    start = _start(root / "start")
+    import_all()
+    start = starting_folder(root / "start")
     wanted, seconds = {}, {}
     for name, kind in KINDS.items():
         began = time.monotonic()
-        place = _copied(start, root / "undisturbed" / name)
-        code, said = _ended(_forked(kind, place), place)
+        place = copied(start, root / "undisturbed" / name)
+        code, said = ended(forked(kind, place), place)
         if code:
             sys.exit(f"{name} ends with {code}: {said}")
-        wanted[name], seconds[name] = _held(kind, place), time.monotonic() - began
+        wanted[name], seconds[name] = held(kind, place), time.monotonic() - began
     killed: Counter[str] = Counter()
     for seed in range(first, first + count):
         rng = np.random.default_rng(seed)
         name = list(KINDS)[seed % len(KINDS)]
-        place = _copied(start, root / str(seed))
-        before = _held(KINDS[name], place)
-        pid = _forked(KINDS[name], place)
+        place = copied(start, root / str(seed))
+        before = held(KINDS[name], place)
+        pid = forked(KINDS[name], place)
         time.sleep(float(rng.uniform(0, 1.1 * seconds[name])))
         killed[name] += _killed(pid)
         faults = [
-            *_half_written(before, _held(KINDS[name], place), wanted[name]),
+            *_half_written(before, held(KINDS[name], place), wanted[name]),
             *_left_running(place),
             *_again(KINDS[name], place, wanted[name]),
         ]
@@ -165,7 +166,8 @@ def main() -> None:
     _tell({"tries": count, "killed": sum(killed.values()), "each": dict(sorted(killed.items()))})
 
 
-def _import_all() -> None:
+def import_all() -> None:
+    """Import what commands need, once for all children."""
     import onnxruntime
     import torch
     from tests.support.models import tiny_training
@@ -182,7 +184,7 @@ def _import_all() -> None:
     assert all((onnxruntime, tiny_training, cli, gate_run))
 
 
-def _start(place: Path) -> Path:
+def starting_folder(place: Path) -> Path:
     """What is there before each command: inputs, and older files where it writes."""
     from tests.contract.damage.test_corrupted import small_model
 
@@ -201,7 +203,7 @@ def _start(place: Path) -> Path:
         ("gate", "--config", "gate.toml", "--update", "--accept-guessing"),
         ("lint", "base.onnx", "--html", "old/page.html"),
     ):
-        code, said = _ended(_forked(Kind(words, ()), place), place)
+        code, said = ended(forked(Kind(words, ()), place), place)
         if code:
             sys.exit(f"{words} end with {code}: {said}")
     for name in ("base.onnx", "gate.sarif", "gate.md"):
@@ -212,7 +214,7 @@ def _start(place: Path) -> Path:
 
 def _linted(place: Path) -> str:
     kind = Kind(("lint", "base.onnx", "--json"), ())
-    _, said = _ended(_forked(kind, place), place)
+    _, said = ended(forked(kind, place), place)
     return said[said.index("{") :]
 
 
@@ -242,14 +244,15 @@ def _float_model() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _copied(start: Path, place: Path) -> Path:
+def copied(start: Path, place: Path) -> Path:
+    """A copy of a folder, with room for temporary files."""
     shutil.copytree(start, place)
     (place / "tmp").mkdir(exist_ok=True)
     return place
 
 
-def _forked(kind: Kind, place: Path) -> int:
-    """A child that runs a command in a folder."""
+def forked(kind: Kind, place: Path, prepare: Callable[[], None] = lambda: None) -> int:
+    """A child that runs a command in a folder, once what prepares it was called."""
     pid = os.fork()
     if pid:
         return pid
@@ -265,12 +268,13 @@ def _forked(kind: Kind, place: Path) -> int:
         tempfile.tempdir = None
         with (place / "said.txt").open("w") as file:
             sys.stdout = sys.stderr = file
+            prepare()
             code = run(kind.words)
     finally:
         os._exit(code)
 
 
-def _ended(pid: int, place: Path) -> tuple[int, str]:
+def ended(pid: int, place: Path) -> tuple[int, str]:
     """How a child ends, and what it has said."""
     until = time.monotonic() + MOST_SECONDS
     while not (found := os.waitpid(pid, os.WNOHANG))[0]:
@@ -287,7 +291,8 @@ def _killed(pid: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-def _held(kind: Kind, place: Path) -> dict[str, bytes | None]:
+def held(kind: Kind, place: Path) -> dict[str, bytes | None]:
+    """What a command's files hold; None for those that are not there."""
     paths = {name: place / name for name in kind.files}
     return {name: path.read_bytes() if path.exists() else None for name, path in paths.items()}
 
@@ -322,16 +327,16 @@ def _processes(place: Path) -> list[str]:
 
 def _again(kind: Kind, place: Path, wanted: dict[str, bytes | None]) -> list[str]:
     """What is wrong after the command was given again."""
-    code, said = _ended(_forked(kind, place), place)
+    code, said = ended(forked(kind, place), place)
     if code:
         return [f"given again it ends with {code}: {said[-500:]}"]
     faults = [
         f"given again {name} is other than without a kill"
-        for name, content in _held(kind, place).items()
+        for name, content in held(kind, place).items()
         if content != wanted[name]
     ]
     left = [path for path in place.rglob("*") if path.name.startswith(".edgeq")]
-    left += [path for path in (place / "tmp").iterdir() if path.name not in _CACHES]
+    left += [path for path in (place / "tmp").iterdir() if not path.name.startswith(_CACHE)]
     return faults + [f"leaves {path.relative_to(place)}" for path in left]
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
+import pytest
+
+from edgeq.deploy.sweep.engines import local
 from edgeq.deploy.sweep.engines.local import LocalEngine, processes_for
 from edgeq.deploy.sweep.plan import Needs, read_sweep
 from edgeq.deploy.sweep.run import run_sweep
+from edgeq.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,3 +35,27 @@ def test_as_many_run_as_fit() -> None:
     assert processes_for(Needs(cpus=1000), None) == 1
     assert processes_for(Needs(memory_gib=0), 1) == 1
     assert processes_for(Needs(resources={"board": 1}, memory_gib=0), None) == 1
+
+
+class NoProcesses:
+    """A pool whose processes end before they do anything."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def submit(self, *_: object) -> Future[str]:
+        failed: Future[str] = Future()
+        failed.set_exception(BrokenProcessPool())
+        return failed
+
+    def shutdown(self, **_: object) -> None: ...
+
+
+def test_processes_that_cannot_start_are_given_up(
+    planted: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "ProcessPoolExecutor", NoProcesses)
+    path = planted("score")
+    with pytest.raises(TargetError, match="ended 3 times before they began"):
+        run_sweep(
+            read_sweep(path), path.parent / "out", LocalEngine(1), code=["planted_cells:score"]
+        )
