@@ -101,7 +101,7 @@ def measure(
             lr=lr if scratch else fine_lr,
             batch_size=batch_size,
             seed=seed,
-            anneal_from=16 if scratch else bits,  # what is trained already needs no annealing
+            anneal_from=16 if scratch else 4,  # none: what is trained already needs no annealing
             init_from=None if scratch else str(place / BEST),
         )
         result = train(recipe, source, run, overwrite=True, threads=1)
