@@ -5,6 +5,7 @@ Those it has no operator for, in several.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgeq.errors import UsageError
 from edgeq.numerics.functions import bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 _OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "abs": ("Abs", {}),
+    "ceil": ("Ceil", {}),
     "celu": ("Celu", {"alpha": "alpha"}),
     "cos": ("Cos", {}),
     "elu": ("Elu", {"alpha": "alpha"}),
     "erf": ("Erf", {}),
     "exp": ("Exp", {}),
+    "floor": ("Floor", {}),
     "gelu": ("Gelu", {"approximate": "approximate"}),
     "hardswish": ("HardSwish", {}),
     "leakyrelu": ("LeakyRelu", {"negative_slope": "alpha"}),
@@ -34,8 +37,10 @@ _OPERATORS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "neg": ("Neg", {}),
     "prelu": ("LeakyRelu", {"negative_slope": "alpha"}),
     "reciprocal": ("Reciprocal", {}),
+    "round": ("Round", {}),
     "selu": ("Selu", {}),
     "sigmoid": ("Sigmoid", {}),
+    "sign": ("Sign", {}),
     "sin": ("Sin", {}),
     "softplus": ("Softplus", {}),
     "softsign": ("Softsign", {}),
@@ -80,6 +85,8 @@ def write_function(
     if name == "rsqrt":
         root = writer.op("Sqrt", [source], f"{tensor}_root", shape=shape)
         return writer.op("Reciprocal", [root], tensor, shape=shape)
+    if name in _WRITTEN_OUT:
+        return _WRITTEN_OUT[name](_Steps(writer, tensor, shape), source, options)
     if name == "hardsigmoid":
         return writer.op(
             "HardSigmoid",
@@ -96,6 +103,89 @@ def write_function(
     operator, attributes = _OPERATORS[name]
     given = {attributes[option]: value for option, value in options.items() if option in attributes}
     return writer.op(operator, [source], tensor, shape=shape, attributes=given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Operators that make up one function; see :func:`write_function`."""
+
+    writer: GraphWriter
+    tensor: str
+    shape: Sequence[int]
+
+    def op(
+        self, operator: str, *operands: ir.Value | float, last: bool = False, **given: Any
+    ) -> Any:
+        """Append one; numbers become constants, and the last one makes the function's tensor."""
+        values = [
+            self.writer.constant(f"{self.tensor}_{each}", np.array(each, np.float32))
+            if isinstance(each, float)
+            else each
+            for each in operands
+        ]
+        name = self.tensor if last else f"{self.tensor}_{operator.lower()}"
+        return self.writer.op(operator, values, name, shape=self.shape, attributes=given)
+
+
+def _expm1(steps: _Steps, x: ir.Value, _: Mapping[str, Any]) -> ir.Value:
+    found: ir.Value = steps.op("Sub", steps.op("Exp", x), 1.0, last=True)
+    return found
+
+
+def _log1p(steps: _Steps, x: ir.Value, _: Mapping[str, Any]) -> ir.Value:
+    found: ir.Value = steps.op("Log", steps.op("Add", x, 1.0), last=True)
+    return found
+
+
+def _log_sigmoid(steps: _Steps, x: ir.Value, _: Mapping[str, Any]) -> ir.Value:
+    turned = steps.op("Softplus", steps.op("Neg", x))
+    found: ir.Value = steps.op("Neg", turned, last=True)
+    return found
+
+
+def _tanh_shrink(steps: _Steps, x: ir.Value, _: Mapping[str, Any]) -> ir.Value:
+    found: ir.Value = steps.op("Sub", x, steps.op("Tanh", x), last=True)
+    return found
+
+
+def _soft_shrink(steps: _Steps, x: ir.Value, options: Mapping[str, Any]) -> ir.Value:
+    """What lies beyond the bounds on either side."""
+    edge = float(options["lambd"])
+    above = steps.op("Relu", steps.op("Sub", x, edge))
+    below = steps.op("Relu", steps.op("Sub", steps.op("Neg", x), edge))
+    found: ir.Value = steps.op("Sub", above, below, last=True)
+    return found
+
+
+def _hard_shrink(steps: _Steps, x: ir.Value, options: Mapping[str, Any]) -> ir.Value:
+    edge = float(options["lambd"])
+    above = steps.op("ThresholdedRelu", x, alpha=edge)
+    below = steps.op("ThresholdedRelu", steps.op("Neg", x), alpha=edge)
+    found: ir.Value = steps.op("Sub", above, below, last=True)
+    return found
+
+
+def _threshold(steps: _Steps, x: ir.Value, options: Mapping[str, Any]) -> ir.Value:
+    if options["value"] != 0:
+        raise UsageError(
+            f"{steps.tensor} is a threshold that fills with {options['value']}",
+            hint="fill with 0, or use torch.where",
+        )
+    edge = float(options["threshold"])
+    found: ir.Value = steps.op("ThresholdedRelu", x, last=True, alpha=edge)
+    return found
+
+
+_WRITTEN_OUT: Mapping[str, Callable[[_Steps, ir.Value, Mapping[str, Any]], ir.Value]] = {
+    "expm1": _expm1,
+    "hardshrink": _hard_shrink,
+    "log1p": _log1p,
+    "logsigmoid": _log_sigmoid,
+    "softshrink": _soft_shrink,
+    "tanhshrink": _tanh_shrink,
+    "threshold": _threshold,
+}
+"""Functions that ONNX has in several operators."""
 
 
 def _clip(

@@ -14,6 +14,7 @@ import torch
 from edgeq.qdq.ort_x86.softmax import smallest_scale
 from edgeq.training.quantizers.parts.uniform import UniformGrid
 from edgeq.training.quantizers.tracked_clip import TrackedClip
+from edgeq.training.quantizers.tracked_range import TrackedRange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,19 +24,23 @@ if TYPE_CHECKING:
     from edgeq.network.placement import Op
 
 _FINEST_OF_TFLITE = 2.0**-13
+_OF_LOG_SOFTMAX = 2.0**-4
 
 
 def hold_softmax(node: fx.Node, quantizer: nn.Module) -> None:
     """Bound the step of a softmax's grid from below, as its kernels ask for.
 
     Attention that is about the same everywhere has small probabilities only, and its grid would
-    follow them: ONNX Runtime's integer kernel for x86 then gives 0 for all of them.
+    follow them: ONNX Runtime's integer kernel for x86 then gives 0 for all of them. TFLite writes
+    the logarithm of a softmax with one step only.
 
     Args:
         node: any operator.
         quantizer: what its result is put onto.
     """
     shape = node.meta.get("shape")
+    if node.target is torch.log_softmax and isinstance(quantizer, TrackedRange):
+        quantizer.finest = _OF_LOG_SOFTMAX
     if node.target is not torch.softmax or shape is None or not isinstance(quantizer, TrackedClip):
         return
     axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else -1)

@@ -79,12 +79,6 @@ _HINTS: Mapping[str, str] = {
     **dict.fromkeys(("Conv3d", "conv3d"), "use Conv2d layers"),
     "XnorConv2d": "leave out the map of magnitudes: a Conv2d, with the weights and activations "
     "called xnor",
-    **dict.fromkeys(
-        ("masked_fill", "where", "gt", "ge", "lt", "le", "eq", "ne"),
-        "fill where a constant mask says so, in front of a softmax; or give what is added as an "
-        "input of its own, in float32: 0 where a place counts, -20 where it does not",
-    ),
-    "PReLU": "use nn.PReLU() with one slope for all channels",
 }
 
 

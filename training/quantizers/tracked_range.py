@@ -31,13 +31,15 @@ class TrackedRange(UniformGrid):
     def __init__(self, bits: int, *, decay: float = 0.01) -> None:
         super().__init__(bits, signed=True)
         self.decay = decay
+        self.finest = 0.0  # the step that integer kernels of the operator in front can write
         self.register_buffer("least", torch.zeros(()))
         self.register_buffer("most", torch.zeros(()))
 
     @property
     def scale(self) -> Tensor:
         """1 LSB in real units; shape ()."""
-        return (self.most - self.least).clamp(min=2 * SMALLEST_BOUND) / self._highest
+        smallest = max(2 * SMALLEST_BOUND, self.finest * self._highest)
+        return (self.most - self.least).clamp(min=smallest) / self._highest
 
     @property
     def zero_point(self) -> int:

@@ -33,17 +33,23 @@ class TorchFunction:
 FUNCTIONS: Mapping[str, TorchFunction] = {
     "abs": TorchFunction(not_negative=True),
     "celu": TorchFunction((("alpha", 1.0),)),
+    "ceil": TorchFunction(),
     "clamp": TorchFunction((("min", None), ("max", None))),
     "cos": TorchFunction(),
     "elu": TorchFunction((("alpha", 1.0),)),
     "erf": TorchFunction(),
     "exp": TorchFunction(not_negative=True),
+    "expm1": TorchFunction(),
+    "floor": TorchFunction(),
     "gelu": TorchFunction((("approximate", "none"),)),
+    "hardshrink": TorchFunction((("lambd", 0.5),)),
     "hardsigmoid": TorchFunction(not_negative=True),
     "hardswish": TorchFunction(),
     "hardtanh": TorchFunction((("min_val", -1.0), ("max_val", 1.0))),
     "leakyrelu": TorchFunction((("negative_slope", 0.01),)),
     "log": TorchFunction(),
+    "log1p": TorchFunction(),
+    "logsigmoid": TorchFunction(),
     "mish": TorchFunction(),
     "neg": TorchFunction(),
     "pow": TorchFunction((("exponent", None),)),
@@ -51,16 +57,21 @@ FUNCTIONS: Mapping[str, TorchFunction] = {
     "reciprocal": TorchFunction(),
     "relu": TorchFunction(not_negative=True),
     "relu6": TorchFunction(not_negative=True),
+    "round": TorchFunction(),
     "rsqrt": TorchFunction(not_negative=True),
     "selu": TorchFunction(),
     "sigmoid": TorchFunction(not_negative=True),
+    "sign": TorchFunction(),
     "silu": TorchFunction(),
     "sin": TorchFunction(),
     "softplus": TorchFunction((("beta", 1.0), ("threshold", 20.0)), not_negative=True),
+    "softshrink": TorchFunction((("lambd", 0.5),)),
     "softsign": TorchFunction(),
     "sqrt": TorchFunction(not_negative=True),
     "square": TorchFunction(not_negative=True),
     "tanh": TorchFunction(),
+    "tanhshrink": TorchFunction(),
+    "threshold": TorchFunction((("threshold", None), ("value", None))),
 }
 """Every function that can be quantised and written, by its name."""
 
@@ -93,7 +104,12 @@ def _is_torchs(target: object, name: str) -> bool:
     import torch
     from torch.nn import functional
 
-    return any(getattr(package, name, None) is target for package in (torch, functional, operator))
+    spellings = (name, name.replace("_", ""))  # torch calls its own logsigmoid log_sigmoid
+    return any(
+        getattr(package, spelling, None) is target
+        for package in (torch, functional, operator)
+        for spelling in spellings
+    )
 
 
 def function_options(

@@ -340,7 +340,11 @@ class TestErrorsNameTheCulprit:
             (lambda net, x: torch.cumsum(net.inner(x), 1), {}, r"cumsum"),
             (lambda net, x: torch.add(net.inner(x), x, alpha=0.5), {}, "adds with alpha"),
             (lambda net, x: torch.sub(x, net.inner(x), alpha=0.5), {}, "sub"),
-            (lambda net, x: net.odd(x), {"odd": nn.PReLU(4)}, r"odd \(PReLU\)"),
+            (
+                lambda net, x: net.odd(x),
+                {"odd": nn.LocalResponseNorm(2)},
+                r"odd \(LocalResponseNorm\)",
+            ),
             (
                 lambda net, x: net.pool(net.inner(x)),
                 {"pool": nn.MaxPool2d(3, 2, ceil_mode=True)},

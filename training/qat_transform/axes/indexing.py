@@ -15,6 +15,12 @@ from edgeq.errors import UsageError
 from edgeq.network.calls import argument
 from edgeq.network.rows import pick_rows
 from edgeq.training.qat_transform.axes.reshaping import write_reshape
+from edgeq.training.qat_transform.axes.shaped import (
+    constant_value,
+    is_constant,
+    shape_of,
+    shaped_call,
+)
 
 if TYPE_CHECKING:
     from torch import fx
@@ -23,8 +29,8 @@ if TYPE_CHECKING:
 def slice_and_reshape(graph: fx.Graph, node: fx.Node) -> None:
     """Write ``x[:, 0]``, ``x[..., 1:]`` and ``x[:, :, None]`` as slices and reshapes.
 
-    How many axes there are, an example tells. What is neither, such as ``x[:, [2, 0]]`` or a part
-    of the batch, is left as it is.
+    How many axes there are, an example tells. What is neither, such as a part of the batch, is left
+    as it is; of lists see :func:`pick_listed`.
     """
     source, index = node.args
     have, made = _shape(source), _shape(node)
@@ -128,3 +134,50 @@ def _moves_batch(node: fx.Node) -> UsageError:
         f"{node.name} moves the batch's axis",
         hint="keep the samples of a batch along the first axis, (batch, tokens, features)",
     )
+
+
+def pick_listed(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """Places along an axis by a list, or a constant tensor, are slices after each other."""
+    source: Any = node.args[0]
+    others: tuple[Any, ...] = ()
+    if node.target is torch.index_select:
+        axis, places = argument(node, 1, "dim"), argument(node, 2, "index")
+        axis = axis % len(shape_of(source))
+    else:
+        given: Any = node.args[1]
+        index = given if isinstance(given, tuple) else (given,)
+        lists = [at for at, each in enumerate(index) if not isinstance(each, slice)]
+        if len(lists) != 1 or not isinstance(index[lists[0]], list | Node):
+            return None
+        (axis,), places = lists, index[lists[0]]
+        others = tuple(slice(None) if at == axis else each for at, each in enumerate(index))
+    numbers = _constant_numbers(graph, places)
+    if numbers is None or (axis == 0 and node.target is operator.getitem):
+        return None
+    if any(each != slice(None) for each in others):
+        source = shaped_call(graph, operator.getitem, source, others)
+    size, whole = shape_of(source)[axis], (slice(None),) * axis
+    runs: list[list[int]] = []
+    for place in (number % size for number in numbers):
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    parts = [
+        shaped_call(graph, operator.getitem, source, (*whole, slice(run[0], run[-1] + 1)))
+        for run in runs
+    ]
+    return parts[0] if len(parts) == 1 else shaped_call(graph, torch.cat, parts, axis)
+
+
+def _constant_numbers(graph: fx.Graph, places: Any) -> list[int] | None:
+    """A list of whole numbers, or what a constant tensor of one axis holds of them."""
+    if not isinstance(places, Node):
+        return [int(each) for each in places]
+    module = graph.owning_module
+    if module is None or not is_constant(places):
+        return None
+    value = constant_value(module, places)
+    if value.dtype == torch.bool:
+        value = value.nonzero()[:, 0]
+    return [int(each) for each in value] if value.ndim == 1 else None

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from edgeq.training.qat_transform.inlined.attention import attend, encode, encode_layer
+from edgeq.training.qat_transform.inlined.attention import (
+    attend,
+    decode,
+    decode_layer,
+    encode,
+    encode_layer,
+)
 from edgeq.training.qat_transform.inlined.embedding import pick, pick_bag
 from edgeq.training.qat_transform.inlined.norms import (
     normalize_by_root,
@@ -33,6 +39,8 @@ INLINED: Mapping[type[nn.Module], Callable[..., Any]] = {
     nn.MultiheadAttention: attend,
     nn.RMSNorm: normalize_by_root,
     nn.RNN: run_rnn,
+    nn.TransformerDecoder: decode,
+    nn.TransformerDecoderLayer: decode_layer,
     nn.TransformerEncoder: encode,
     nn.TransformerEncoderLayer: encode_layer,
 }

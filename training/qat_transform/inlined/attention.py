@@ -85,6 +85,15 @@ def _projected(module: nn.MultiheadAttention, tensors: tuple[Tensor, ...]) -> li
     return [made[id(each)][at] for at, each in enumerate(tensors)]
 
 
+def _forwarded(
+    module: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer, x: Tensor, kept: nn.Module
+) -> Tensor:
+    """The two layers behind attention; ``kept`` is the drop-out behind them."""
+    activation: Callable[[Tensor], Tensor] = module.activation
+    out: Tensor = kept(module.linear2(module.dropout(activation(module.linear1(x)))))
+    return out
+
+
 def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) -> Tensor:
     """What nn.TransformerEncoderLayer computes."""
     _refuse(module, given, ("src_mask", "src_key_padding_mask", "is_causal"))
@@ -98,18 +107,61 @@ def encode_layer(module: nn.TransformerEncoderLayer, src: Tensor, **given: Any) 
         kept: Tensor = module.dropout1(found)
         return kept
 
-    def forwarded(x: Tensor) -> Tensor:
-        activation: Callable[[Tensor], Tensor] = module.activation
-        inner = module.dropout(activation(module.linear1(x)))
-        kept: Tensor = module.dropout2(module.linear2(inner))
-        return kept
-
     if module.norm_first:
         x = src + attended(module.norm1(src))
-        return x + forwarded(module.norm2(x))
+        return x + _forwarded(module, module.norm2(x), module.dropout2)
     x = module.norm1(src + attended(src))
-    out: Tensor = module.norm2(x + forwarded(x))
+    out: Tensor = module.norm2(x + _forwarded(module, x, module.dropout2))
     return out
+
+
+def decode_layer(
+    module: nn.TransformerDecoderLayer, tgt: Tensor, memory: Tensor, **given: Any
+) -> Tensor:
+    """What nn.TransformerDecoderLayer computes."""
+    _refuse(module, given, _OF_DECODERS)
+
+    def attended(layer: nn.MultiheadAttention, kept: nn.Module, side: str, *read: Tensor) -> Tensor:
+        masks = {
+            "attn_mask": given.get(f"{side}_mask"),
+            "key_padding_mask": given.get(f"{side}_key_padding_mask"),
+        }
+        found: Tensor = kept(layer(*read, need_weights=False, **masks)[0])
+        return found
+
+    def own(x: Tensor) -> Tensor:
+        return attended(module.self_attn, module.dropout1, "tgt", x, x, x)
+
+    def other(x: Tensor) -> Tensor:
+        layer = module.multihead_attn
+        return attended(layer, module.dropout2, "memory", x, memory, memory)
+
+    if module.norm_first:
+        x = tgt + own(module.norm1(tgt))
+        x = x + other(module.norm2(x))
+        return x + _forwarded(module, module.norm3(x), module.dropout3)
+    x = module.norm1(tgt + own(tgt))
+    x = module.norm2(x + other(x))
+    out: Tensor = module.norm3(x + _forwarded(module, x, module.dropout3))
+    return out
+
+
+def decode(module: nn.TransformerDecoder, tgt: Tensor, memory: Tensor, **given: Any) -> Tensor:
+    """What nn.TransformerDecoder computes."""
+    _refuse(module, given, _OF_DECODERS)
+    for layer in module.layers:
+        tgt = layer(tgt, memory, **given)
+    return tgt if module.norm is None else module.norm(tgt)
+
+
+_OF_DECODERS = (
+    "tgt_mask",
+    "memory_mask",
+    "tgt_key_padding_mask",
+    "memory_key_padding_mask",
+    "tgt_is_causal",
+    "memory_is_causal",
+)
 
 
 def encode(module: nn.TransformerEncoder, src: Tensor, **given: Any) -> Tensor:

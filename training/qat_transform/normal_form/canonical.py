@@ -30,9 +30,14 @@ from edgeq.training.qat_transform.axes.indexing import (
 from edgeq.training.qat_transform.axes.linear_as_conv1x1 import as_image, convolve_tokens
 from edgeq.training.qat_transform.axes.lines import lines_as_images
 from edgeq.training.qat_transform.axes.reshaping import RESHAPES
-from edgeq.training.qat_transform.axes.shaped import is_constant, tell_constant_shapes
+from edgeq.training.qat_transform.axes.shaped import (
+    is_constant,
+    shape_of,
+    tell_constant_shapes,
+)
 from edgeq.training.qat_transform.normal_form.channel_constants import name_channel_constants
 from edgeq.training.qat_transform.normal_form.composed import write_composed
+from edgeq.training.qat_transform.normal_form.conditions import write_conditions
 from edgeq.training.qat_transform.normal_form.functional_to_module import lift, pad_in_numbers
 from edgeq.training.qat_transform.normal_form.masks import fill_masks
 from edgeq.training.qat_transform.normal_form.norms import write_norms
@@ -100,6 +105,18 @@ _METHODS: Mapping[str, Any] = {
     "dim": None,
 }
 """Methods that are called otherwise as functions, or not at all."""
+_LIKE_ANOTHER: Mapping[str, Any] = {
+    "expand_as": torch.broadcast_to,
+    "reshape_as": torch.reshape,
+    "view_as": torch.reshape,
+}
+"""Methods that take the sizes of another tensor."""
+_FILLED: Mapping[Any, Any] = {
+    torch.zeros_like: torch.zeros,
+    torch.ones_like: torch.ones,
+    torch.full_like: torch.full,
+}
+"""Constants of the sizes of another tensor, the same for each sample."""
 _OF_SIZES = frozenset((torch.reshape, torch.permute, torch.tile, torch.broadcast_to))
 """Functions that take a list, where the methods take numbers too."""
 _ASSERTIONS = frozenset(("_assert", "_assert_async", "_assert_is_none"))
@@ -133,6 +150,7 @@ def canonicalize(
     write_resizes(graph_module)
     write_composed(graph)
     fill_masks(graph_module)
+    write_conditions(graph)
     write_norms(graph, in_integers=norms_in_integers)
     graph.eliminate_dead_code()
     keep_batch_first(graph_module, batch)
@@ -153,7 +171,12 @@ def canonicalize(
 
 
 def _as_function(node: fx.Node, module: Any) -> None:
-    """Modules that hold no more than the options of a function."""
+    """Modules that hold no more than the options of a function, or a slope for each channel."""
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        with node.graph.inserting_before(node):
+            slopes = node.graph.get_attr(f"{node.target}.weight")
+        node.op, node.target, node.args = "call_function", torch.prelu, (node.args[0], slopes)
+        return
     spelled = _FUNCTIONS_OF_MODULES.get(type(module))
     if spelled is not None and not (
         isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
@@ -169,6 +192,10 @@ def _spell(node: fx.Node) -> None:
     """A method as a function, and a function by one of its names."""
     if node.op == "call_method":
         name = str(node.target)
+        if name in _LIKE_ANOTHER:
+            node.args, node.kwargs = (node.args[0], shape_of(node)), {}
+            node.op, node.target = "call_function", _LIKE_ANOTHER[name]
+            return
         if name in _NOTHING:
             node.replace_all_uses_with(node.all_input_nodes[0])
             return
@@ -177,6 +204,10 @@ def _spell(node: fx.Node) -> None:
             return
         node.op, node.target = "call_function", function
     elif node.op != "call_function":
+        return
+    if node.target in _FILLED:
+        node.args, node.kwargs = ((1, *shape_of(node)[1:]), *node.args[1:]), {}
+        node.target = _FILLED[node.target]
         return
     node.target = _OTHER_NAMES.get(node.target, node.target)
     if node.target in _SOFTMAX:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from edgeq.errors import UsageError
 from edgeq.network.calls import argument
+from edgeq.training.qat_transform.axes.indexing import pick_listed
 from edgeq.training.qat_transform.axes.shaped import (
     constant_value,
     is_constant,
@@ -269,6 +270,9 @@ def _largest(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
         return None
     made = shaped_call(graph, torch.amax, node.args[0], (axis,), bool(keep))
     for reader in list(node.users):
+        if not reader.users:
+            graph.erase_node(reader)
+            continue
         first = reader.target is operator.getitem and reader.args[1] == 0
         named = reader.target is getattr and reader.args[1] == "values"
         if not first and not named:
@@ -279,6 +283,53 @@ def _largest(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
         reader.replace_all_uses_with(made)
         graph.erase_node(reader)
     return made
+
+
+def _smallest(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """``amin`` is the opposite of the largest opposite; so is ``x.min(dim)[0]``."""
+    if node.target is torch.min and not isinstance(argument(node, 1, "dim"), int):
+        return None
+    node.args = (shaped_call(graph, torch.neg, node.args[0]), *node.args[1:])
+    if node.target is torch.min:
+        node.target = torch.max
+        readers = [each for each in node.users if each.users]
+    else:
+        node.target, readers = torch.amax, [node]
+    for made in readers:
+        users = list(made.users)
+        with graph.inserting_after(made):
+            turned = graph.call_function(torch.neg, (made,))
+        turned.meta["shape"] = shape_of(made)
+        for user in users:
+            user.replace_input_with(made, turned)
+    return _largest(graph, node) if node.target is torch.max else None
+
+
+def _length(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """A norm along axes: the root of a sum of squares, or a sum of magnitudes."""
+    names = ("ord", "dim", "keepdim") if node.target is torch.linalg.vector_norm else ("p", "dim")
+    order, axes = (argument(node, at, name) for at, name in enumerate(names[:2], 1))
+    keep = bool(argument(node, 3, "keepdim", False))
+    if axes is None or order not in (None, "fro", 1, 2):
+        raise UsageError(
+            f"{node.name} is a norm of order {order} over {'all axes' if axes is None else axes}",
+            hint="name the axes, and use a norm of order 1 or 2",
+        )
+    each: Any = node.args[0]
+    if order == 1:
+        return shaped_call(graph, torch.sum, shaped_call(graph, torch.abs, each), axes, keep)
+    total = shaped_call(graph, torch.sum, shaped_call(graph, torch.pow, each, 2), axes, keep)
+    return shaped_call(graph, torch.sqrt, total)
+
+
+def _bent(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    """A PReLU with a slope for each channel: the positive part, and the rest by its slope."""
+    source, slopes = argument(node, 0, "input"), argument(node, 1, "weight")
+    positive = shaped_call(graph, torch.relu, source)
+    rest = shaped_call(graph, operator.sub, source, positive)
+    lying = (1, -1, *[1] * (len(shape_of(source)) - 2))
+    along = shaped_call(graph, torch.reshape, slopes, lying)
+    return shaped_call(graph, operator.add, positive, shaped_call(graph, operator.mul, rest, along))
 
 
 def _gated(graph: fx.Graph, node: fx.Node) -> fx.Node:
@@ -385,6 +436,14 @@ _COMPOSED: Mapping[Any, Callable[[fx.Graph, fx.Node], fx.Node | None]] = {
     operator.pow: _power,
     torch.pow: _power,
     torch.max: _largest,
+    torch.min: _smallest,
+    operator.getitem: pick_listed,
+    torch.index_select: pick_listed,
+    torch.prelu: _bent,
+    torch.amin: _smallest,
+    torch.norm: _length,
+    torch.linalg.norm: _length,
+    torch.linalg.vector_norm: _length,
     F.glu: _gated,
     F.group_norm: _group_norm,
     F.instance_norm: _instance_norm,

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from edgeq.network.calls import pair
 from edgeq.network.pooling import POOL_OPTIONS
 from edgeq.numerics.functions import FUNCTIONS, function_name
+from edgeq.training.qat_transform.normal_form.upsampling import multiply_axes, pooling_matrix
 
 _AVERAGE = ("AveragePool", F.avg_pool2d)
 _MAXIMUM = ("MaxPool", F.max_pool2d)
@@ -48,6 +49,7 @@ def pool_evenly(graph_module: fx.GraphModule) -> None:
         called = node.target if module is None else type(module)
         if called in _ADAPTIVE:
             _adaptive(
+                graph_module,
                 node,
                 node.args[1]
                 if module is None and len(node.args) > 1
@@ -74,7 +76,7 @@ def _sizes(node: Any) -> tuple[int, int] | None:
     return None if shape is None or len(shape) != 4 else (shape[2], shape[3])
 
 
-def _adaptive(node: fx.Node, wanted: Any) -> None:
+def _adaptive(graph_module: fx.GraphModule, node: fx.Node, wanted: Any) -> None:
     have = _sizes(node)
     sizes = (wanted, wanted) if isinstance(wanted, int) else tuple(wanted)
     if have is None or sizes == (1, 1):
@@ -93,6 +95,9 @@ def _adaptive(node: fx.Node, wanted: Any) -> None:
     elif not any(new % old for new, old in zip(sizes, have, strict=True)):
         node.op, node.target = "call_function", F.interpolate
         node.args, node.kwargs = (node.args[0],), {"size": sizes, "mode": "nearest"}
+    else:
+        pairs = zip(have, sizes, strict=True)
+        multiply_axes(graph_module, node, [pooling_matrix(old, new) for old, new in pairs])
 
 
 def _window(

@@ -76,22 +76,37 @@ def _as_products(graph_module: fx.GraphModule, node: fx.Node) -> None:
     sizes = _sizes(node)
     if sizes is None or any(math.prod(pair) > _LARGEST for pair in sizes):
         return
-    made: Any = node.args[0]
-    with graph_module.graph.inserting_before(node):
-        for axis, (old, new) in ((3, sizes[1]), (2, sizes[0])):
-            if old == new:
+    matrices = [
+        None if old == new else _matrix(node, place, old) for place, (old, new) in enumerate(sizes)
+    ]
+    multiply_axes(graph_module, node, matrices)
+
+
+def multiply_axes(
+    graph_module: fx.GraphModule, node: fx.Node, matrices: Sequence[Tensor | None]
+) -> None:
+    """Write a node as the product of its image with a constant along height and width, in place.
+
+    Args:
+        graph_module: the graph.
+        node: of one image.
+        matrices: (before, after), for height and width; None for an axis that stays.
+    """
+    graph, made = graph_module.graph, node.all_input_nodes[0]
+    with graph.inserting_before(node):
+        for axis, matrix in ((3, matrices[1]), (2, matrices[0])):
+            if matrix is None:
                 continue
             path = unused_path(graph_module, f"{node.name}_axis{axis}")
-            graph_module.register_buffer(path, _matrix(node, axis - 2, old)[None, None])
-            matrix = graph_module.graph.get_attr(path)
-            matrix.meta["shape"] = (1, 1, old, new)
+            graph_module.register_buffer(path, matrix[None, None])
+            constant = graph.get_attr(path)
+            constant.meta["shape"] = (1, 1, *matrix.shape)
+            turned = made if axis == 3 else shaped_call(graph, torch.transpose, made, 2, 3)
+            made = shaped_call(graph, torch.matmul, turned, constant)
             if axis == 2:
-                made = shaped_call(graph_module.graph, torch.transpose, made, 2, 3)
-            made = shaped_call(graph_module.graph, torch.matmul, made, matrix)
-            if axis == 2:
-                made = shaped_call(graph_module.graph, torch.transpose, made, 2, 3)
+                made = shaped_call(graph, torch.transpose, made, 2, 3)
     node.replace_all_uses_with(made)
-    graph_module.graph.erase_node(node)
+    graph.erase_node(node)
 
 
 def _matrix(node: fx.Node, place: int, old: int) -> Tensor:
@@ -110,6 +125,13 @@ def _matrix(node: fx.Node, place: int, old: int) -> Tensor:
         )
         given["recompute_scale_factor"] = node.kwargs.get("recompute_scale_factor")
     return F.interpolate(lines, **given)[:, 0, 0]
+
+
+def pooling_matrix(before: int, after: int) -> Tensor | None:
+    """(before, after): the means of an adaptive pooling along an axis; None where it stays."""
+    if before == after:
+        return None
+    return F.adaptive_avg_pool2d(torch.eye(before)[:, None, None, :], (1, after))[:, 0, 0]
 
 
 def resize_by_factors(_: fx.Graph, node: fx.Node) -> None:
