@@ -44,6 +44,8 @@ MODULES = (
         nn.Softsign(),
     ),
     nn.Tanh(),
+    *(nn.Hardshrink(0.3), nn.Softshrink(0.3), nn.Tanhshrink(), nn.Threshold(0.2, 0.0)),
+    nn.LogSigmoid(),
 )
 FUNCTIONALS: tuple[Callable[[Tensor], Tensor], ...] = (
     *(
@@ -64,6 +66,8 @@ FUNCTIONALS: tuple[Callable[[Tensor], Tensor], ...] = (
     torch.cos,
     torch.sin,
     torch.square,
+    *(torch.ceil, torch.floor, torch.round, torch.sign, torch.expm1, F.logsigmoid, F.hardshrink),
+    lambda x: torch.log1p(torch.exp(x)),
     lambda x: torch.pow(x, 3),
     lambda x: torch.log(torch.exp(x)),
     lambda x: torch.rsqrt(torch.exp(x)),
@@ -106,7 +110,7 @@ def test_every_function_of_the_table_is_among_them() -> None:
     written = {function_name(module) for module in MODULES} | {
         function_name(each) for each in FUNCTIONALS
     }
-    inside = {"clamp", "sqrt", "reciprocal", "pow", "log", "rsqrt"}  # of the lambdas
+    inside = {"clamp", "sqrt", "reciprocal", "pow", "log", "log1p", "rsqrt"}  # of the lambdas
     assert written | inside >= FUNCTIONS.keys() - {"leakyrelu"}
 
 

@@ -189,6 +189,12 @@ def test_adaptive_pooling_to_a_multiple_of_the_image_repeats_pixels() -> None:
     assert torch.equal(found(images), F.adaptive_avg_pool2d(images, (4, 6)))
 
 
+def test_adaptive_pooling_to_any_size_is_a_product_with_a_constant() -> None:
+    found = trace(nn.Sequential(nn.AdaptiveAvgPool2d((5, 16))), IMAGES)
+    assert targets(found) == [torch.permute, torch.matmul, torch.permute]
+    torch.testing.assert_close(found(IMAGES), F.adaptive_avg_pool2d(IMAGES, (5, 16)))
+
+
 def test_what_depends_on_the_parity_of_a_size_does_not_pass_for_drop_out() -> None:
     class Even(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -39,6 +39,19 @@ class Whole(First):
         return out
 
 
+class Decoded(nn.Module):
+    """A causal decoder of what it reads, beside itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(6, 2, 8, batch_first=True)
+        self.inner = nn.TransformerDecoder(layer, 1, nn.LayerNorm(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x, x.relu(), tgt_mask=CAUSAL, tgt_is_causal=True)
+        return out
+
+
 class LastState(nn.Module):
     """What a recurrent module hands on, a state that is given included."""
 
@@ -117,6 +130,7 @@ OF_FRAMES = {
     "causal encoder layer": Whole(
         nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), src_mask=CAUSAL, is_causal=True
     ),
+    "decoder": Decoded(),
     "encoder": nn.TransformerEncoder(
         nn.TransformerEncoderLayer(6, 2, 8, norm_first=True, batch_first=True, activation="gelu"),
         2,
