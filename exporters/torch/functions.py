@@ -119,7 +119,7 @@ class _Steps:
         """Append one; numbers become constants, and the last one makes the function's tensor."""
         values = [
             self.writer.constant(f"{self.tensor}_{each}", np.array(each, np.float32))
-            if isinstance(each, float)
+            if isinstance(each, float | int)
             else each
             for each in operands
         ]
