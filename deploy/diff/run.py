@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.formats.artefact import detect, resolve
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,16 +43,10 @@ class FileDiff(Tabular):
     def table(self) -> Table:
         """Each difference with its place."""
         number = len(self.differences)
-        told = (
-            "the same numbers"
-            if not number
-            else "1 difference"
-            if number == 1
-            else (f"{number} differences")
-        )
+        told = "the same numbers" if not number else counted(number, "difference")
         return Table(
-            f"{self.first} and {self.second}: {told} in {self.layers:,} layers and "
-            f"{self.grids:,} grids",
+            f"{self.first} and {self.second}: {told} in {counted(self.layers, 'layer')} and "
+            f"{counted(self.grids, 'grid')}",
             ("where", "what", "how"),
             [(each.where, each.kind, each.detail) for each in self.differences],
         )

@@ -164,6 +164,8 @@ def _update(found: hashlib._Hash, values: Any) -> None:
     if isinstance(values, np.ndarray) and values.dtype != object:
         little = values.astype(values.dtype.newbyteorder("<"), copy=False)
         found.update(np.ascontiguousarray(little).data)
+    elif isinstance(values, str):
+        found.update(values.encode("utf-8", "surrogateescape") + b"\0")
     elif values is not None:
         for value in values:
             _update(found, value)
