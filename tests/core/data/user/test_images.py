@@ -71,7 +71,7 @@ def read(folder: Path, content: bytes, name: str = "a.png") -> NDArray[np.uint8]
         (RGB, "PPM", PIXELS),
         (RGB, "TIFF", PIXELS),
         (GREY, "PNG", PIXELS[..., :1]),
-        (GREY.point(lambda level: 255 * (level > 127), "1"), "PNG", 255 * (PIXELS[..., :1] > 127)),
+        (Image.fromarray(PIXELS[..., 0] > 127), "PNG", 255 * (PIXELS[..., :1] > 127)),
         (PALETTE, "PNG", PIXELS),
         (RGB.convert("CMYK"), "TIFF", np.asarray(RGB.convert("CMYK").convert("RGB"))),
         (Image.fromarray(np.concatenate([PIXELS, HALF | 255], 2)), "PNG", PIXELS),
