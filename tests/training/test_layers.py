@@ -336,6 +336,16 @@ class TestWeightQuantizer:
         )
 
 
+def test_a_layer_that_reads_real_numbers_has_a_grid_of_its_own_for_the_bias() -> None:
+    layer = nn.Linear(3, 4)
+    made = QuantLayer(layer, None, quantizer()).integer_weights()
+    assert made.bias is not None
+    assert made.bias_params is not None
+    assert np.abs(made.bias.astype(np.int64)).tolist() == [BIAS_LIMIT] * 4
+    bias = made.bias * made.bias_params.scale
+    np.testing.assert_allclose(bias, layer.bias.detach().numpy(), rtol=1e-6)
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("layer", "what"),
@@ -354,10 +364,6 @@ class TestErrors:
             QuantLayer(
                 nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), quantizer()
             )
-
-    def test_a_bias_without_a_grid_for_the_input(self) -> None:
-        with pytest.raises(EdgeqError, match="input's grid"):
-            QuantLayer(nn.Linear(2, 2), None, quantizer()).integer_weights()
 
     def test_no_integers_while_annealing(self) -> None:
         made = quantized(nn.Linear(2, 2))
