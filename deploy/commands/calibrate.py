@@ -417,9 +417,9 @@ def _show(
         if not own:
             whole = len(job.source.test)
             console.note(
-                f"{job.source.name} has one part of {counted(whole, 'sample')}: those "
-                "are set aside for calibration, and edgeq leaves them out where it judges "
-                f"{output.name}"
+                f"{job.source.name} has one part of {counted(whole, 'sample')}: "
+                f"{done.samples} of them were calibrated on, and edgeq leaves those out where it "
+                f"judges {output.name}"
                 if whole > 1
                 else f"{job.source.name} has one sample: what it is calibrated on judges it too"
             )

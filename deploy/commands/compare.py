@@ -254,7 +254,9 @@ def _show(found: "Comparison", split: str) -> None:
     )
     for hop in found.hops:
         if hop.without_tensors:
-            console.note(f"{hop.stage}: no tensors inside are compared: {hop.without_tensors}")
+            console.note(
+                f"{hop.source} → {hop.stage}: no tensors inside are compared: {hop.without_tensors}"
+            )
     _show_outputs(found.hops)
     show_saturation(found.saturating)
     _show_growth(found)

@@ -304,4 +304,5 @@ def command(given: TrainOptions) -> None:
     )
     if console.first_process():
         show(result, as_json=given.as_json)
-        console.next_step("edgeq", "export", result.folder, "-o", "exported")
+        own = () if given.user_model is None else ("--model", given.user_model)
+        console.next_step("edgeq", "export", result.folder, *own, "-o", "exported")

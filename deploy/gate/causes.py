@@ -123,7 +123,8 @@ class _Search:
                     rest = f"; and {counted(more, 'other difference')}" if more > 0 else ""
                     return f"the file is another one: {first}{rest}", self._ask_diff(path)
         if found:
-            command = ask_why if old is None else self._ask_diff(path)
+            # beside no earlier file, `edgeq why` has nothing to find a changed integer by
+            command = self._ask_diff(path) if old else f"edgeq diff BEFORE {shlex.quote(path)}"
             return f"the file is another one: {told(found, then)}", command
         return self._reason(stage) or "the file has other bytes, and the same numbers", ask_why
 

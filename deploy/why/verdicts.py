@@ -149,5 +149,6 @@ def _judge(
         return "unknown", "its operators cannot be judged"
     most = max((each.max_lsb or 0 for each in operators), default=0)
     if most == 0:
-        return "exact", "exact: every integer"
+        same = not any(each.accumulated_lsb for each in operators)
+        return "exact", f"exact: every {'integer' if same else 'operator, given equal inputs'}"
     return "exact", f"exact: at most {most} LSB an operator"

@@ -109,7 +109,8 @@ def test_trained_and_exported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(package, "--model", f"{package}:Holder.net") == 0
-    capsys.readouterr()
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"next: edgeq export run --model {package}:Holder.net -o exported"
     forget(package, tmp_path, monkeypatch)
     document = answer("export", "run", "--model", f"{package}:Holder.net", "-o", "out")
     assert [file["parity"]["different"] for file in document["files"]] == [[], []]

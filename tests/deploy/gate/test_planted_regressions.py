@@ -162,7 +162,10 @@ def test_nothing_planted_passes(bench: Bench) -> None:
 )
 def test_a_fault_in_the_file(bench: Bench, kind: str, words: tuple[str, ...]) -> None:
     bench.plant(kind)
-    failed(bench.gate(), "exactness.same", *words)
+    result = bench.gate()
+    failed(result, "exactness.same", *words)
+    (told,) = [each for each in result.findings if each.rule == "exactness.same"]
+    assert told.next_command.startswith("edgeq diff BEFORE ")  # git has no earlier file
 
 
 def test_a_dialect(bench: Bench) -> None:

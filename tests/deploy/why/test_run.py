@@ -110,6 +110,9 @@ def test_a_correct_conversion_is_exact(
     found = edgeq.why(paths, source, targets=targets)
     assert found.exact, found.causes
     assert {stage.state for stage in found.stages[1:-1]} == {"exact"}
+    for stage in found.stages:
+        if stage.verdict == "exact: every integer":
+            assert not any(each.accumulated_lsb for each in stage.operators)
     by_name = {stage.name: stage for stage in found.stages}
     judged = by_name["net.tflite @ tflite-ref"]
     assert judged.verdict == "exact: at most 1 LSB an operator"
