@@ -47,9 +47,10 @@ def _is_layer(node: ir.Node, weight: NDArray[np.generic]) -> bool:
         return False
     if node.op_type in ("Gemm", "MatMul"):
         return weight.ndim == 2
+    if node.op_type != "Conv":
+        return False
     groups = integer(node, "group", 1)
-    depthwise = weight.shape[1] == 1 and len(weight) % groups == 0
-    return node.op_type == "Conv" and (groups == 1 or depthwise)
+    return groups == 1 or (weight.shape[1] == 1 and len(weight) % groups == 0)
 
 
 def _store(draft: Draft, node: ir.Node, weight: NDArray[np.float32]) -> None:

@@ -208,6 +208,12 @@ def command(
         if not as_json:
             _show_verified(verifier)
         raise
+    if verifier is not None and not verifier.found:
+        console.note(
+            "nothing was verified: --verify compares the integers between the operators of a "
+            "TFLite file with its model's, and what was written is no such file; edgeq compare "
+            "runs any"
+        )
     data = verify or "NAME"
     console.next_step("edgeq", "compare", *(each.path for each in written), "--data", data)
     content = {"files": [_record(each) for each in written], **_verification(verifier)}
@@ -324,7 +330,7 @@ def _show_saturating(written: "tuple[ExportedFile, ...]") -> None:
     from edgeq.target import TARGETS
 
     for each in written:
-        if each.saturating is None:
+        if each.saturating is None and each.parity.scales:
             console.write(
                 f"{each.path}: the graph cannot be read as integers as a whole, so weights "
                 "are uint8, exact on every processor, "

@@ -281,11 +281,11 @@ def _check_cover(
             continue
         if targets:
             raise UsageError(
-                f"none of the targets {', '.join(targets)} opens {path}, which is a {kind} file",
+                f"none of the targets {', '.join(targets)} opens {path} (format: {kind})",
                 hint="see edgeq targets",
             )
         raise TargetError(
-            f"no target that is usable here opens {path}, which is a {kind} file",
+            f"no target that is usable here opens {path} (format: {kind})",
             hint="edgeq targets says how to fix each",
         )
     for name in targets:

@@ -7,9 +7,11 @@ computed them itself: every figure, of any task or metric, has the bits of one r
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +47,10 @@ if TYPE_CHECKING:
 
 SUFFIX = ".outputs"
 SCHEMA = "edgeq.outputs/1"
-_BROKEN = (BrokenFrame, EOFError, OSError, KeyError, TypeError, ValueError, StopIteration)
+_BROKEN = (
+    *(BrokenFrame, EOFError, OSError, KeyError, TypeError, ValueError),
+    *(IndexError, StopIteration),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +128,14 @@ def measure(
     with ExitStack() as stack, failures_told():
         file = stack.enter_context(whole_file(path))
         opened = open_all(job.pairs, stack, threads=job.threads, tensors=job.tensors)
-        _write(file, about)
+        digest = hashlib.sha256()
+        _write(file, digest, about)
         for _, seen in run_all(opened, part, job.source, tensor_samples=inside):
             for one in seen:
-                _write(file, *_packed(one))
+                _write(file, digest, *_packed(one))
             done += len(seen[0].output)
             progress(done, len(part))
+        file.write(digest.digest())
     return path, len(part)
 
 
@@ -150,21 +157,17 @@ def recorded(
         path = shard.file(folder, SUFFIX)
         try:
             with path.open("rb") as file:
-                _check(job.about(shard), unpack(file.read).header, path)
+                digest = hashlib.sha256()
+                read = partial(_read, file, digest)
+                _check(job.about(shard), unpack(read).header, path)
                 batches = -(-len(job.part(shard)[0]) // BATCH)
                 for _ in range(batches):
-                    yield None, [_unpacked(unpack(file.read), stage) for stage in opened]
-        except (
-            BrokenFrame,
-            EOFError,
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            IndexError,
-        ) as error:
+                    yield None, [_unpacked(unpack(read), stage) for stage in opened]
+                if file.read() != digest.digest():
+                    raise BrokenFrame("its checksum is another")
+        except _BROKEN as error:
             raise ArtefactError(
-                f"{path} is broken: {error or 'it ends too early'}",
+                f"{path} is broken: {str(error) or 'it ends too early'}",
                 hint=f"measure it again: --shard {shard.number}/{count}",
             ) from error
 
@@ -192,9 +195,21 @@ def _check(wanted: dict[str, Any], found: dict[str, Any], path: Path) -> None:
             )
 
 
-def _write(file: IO[bytes], header: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> None:
+def _write(
+    file: IO[bytes],
+    digest: hashlib._Hash,
+    header: dict[str, Any],
+    arrays: Sequence[NDArray[Any]] = (),
+) -> None:
     for piece in pack(header, arrays):
+        digest.update(piece)
         file.write(piece)
+
+
+def _read(file: IO[bytes], digest: hashlib._Hash, size: int) -> bytes:
+    piece = file.read(size)
+    digest.update(piece)
+    return piece
 
 
 def _packed(one: StageOutput) -> tuple[dict[str, Any], list[NDArray[Any]]]:

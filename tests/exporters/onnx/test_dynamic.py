@@ -110,8 +110,10 @@ def test_the_command_writes_both_and_the_rest_stays_in_float(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = network(tmp_path / "net.onnx", GEMM, RNG.normal(size=(5, 12)), (12,))
-    assert run(["export", str(source), "--dynamic", "-o", str(tmp_path / "out")]) == 0
+    asked = ["export", str(source), "--dynamic", "--verify", "digits"]
+    assert run([*asked, "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
+    assert "nothing was verified" in " ".join(said.err.split())
     assert "nothing in it is quantised" not in said.err
     kinds = [node.op_type for node in onnx.load(tmp_path / "out" / "net.onnx").graph.node]
     assert "MatMulInteger" in kinds
@@ -121,6 +123,12 @@ def test_the_command_writes_both_and_the_rest_stays_in_float(
         "FLOAT32", "INT8", "FLOAT32",
     ]  # fmt: skip
     assert graph.operators[0].options.asymmetricQuantizeInputs
+
+
+def test_factors_of_one_axis_stay_in_float(tmp_path: Path) -> None:
+    node = helper.make_node("Mul", ["x", "w"], ["y"])
+    source = network(tmp_path / "net.onnx", node, np.ones(12), (12,))
+    assert edgeq.export(source, path=tmp_path / "made.onnx", options=DYNAMIC).parity.weights == 0
 
 
 def test_what_it_cannot_be_asked_for_with(tmp_path: Path) -> None:
