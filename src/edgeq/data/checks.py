@@ -129,7 +129,7 @@ def _files(files: Files, places: NDArray[np.int64]) -> Look:
     first, sizes = None, dict[tuple[int, ...], tuple[int, str]]()
     left_out: dict[LeftOut, tuple[int, str]] = {}
     for place in map(int, places):
-        path = str(files.folder / str(files.paths[place]))
+        path = files.path(place)
         try:
             seen = files.look(place)
         except ArtefactError as error:

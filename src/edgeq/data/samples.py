@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
@@ -148,9 +149,13 @@ class Files(ABC):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def at(self, where: slice | NDArray[np.int64]) -> list[Path]:
+    def path(self, place: int) -> str:
+        """The file at a position, as a text: ``Path`` keeps each part of each path for a while."""
+        return os.path.join(self.folder, self.paths[place])  # noqa: PTH118
+
+    def at(self, where: slice | NDArray[np.int64]) -> list[str]:
         """The files at some positions."""
-        return [self.folder / self.paths[int(i)] for i in places(where, len(self.paths))]
+        return [self.path(int(i)) for i in places(where, len(self.paths))]
 
     @abstractmethod
     def look(self, place: int) -> LookedAt:
@@ -215,7 +220,7 @@ class Names(Sequence[str]):
         ends: int64, (n,), where each of them ends.
     """
 
-    text: bytes
+    text: bytes | bytearray
     ends: NDArray[np.int64]
 
     __repr__ = brief
@@ -227,7 +232,7 @@ class Names(Sequence[str]):
         for name in names:
             text += name.encode("utf-8", "surrogateescape")
             ends.append(len(text))
-        return cls(bytes(text), np.array(ends, np.int64))
+        return cls(text, np.frombuffer(ends, np.int64))
 
     def __len__(self) -> int:
         return len(self.ends)

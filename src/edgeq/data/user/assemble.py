@@ -11,7 +11,7 @@ from edgeq.data.samples import Subset
 from edgeq.data.source import DataSource, Split
 from edgeq.data.splitting import hold_out_tenth
 from edgeq.data.user.images import ImageFiles, is_image_file
-from edgeq.data.user.wav import SUFFIXES, WavFiles
+from edgeq.data.user.wav import WavFiles, is_sound_file
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -89,9 +89,9 @@ def of_files(
     """
     first = folder / paths[0]
     samples: Samples
-    if first.suffix.lower() in SUFFIXES:
+    if is_sound_file(first.name):
         samples = WavFiles.of(folder, paths)
-    elif is_image_file(first):
+    elif is_image_file(first.name):
         samples = ImageFiles.of(folder, paths)
     else:
         raise ArtefactError(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Self
 from edgeq.data.samples import Names
 from edgeq.data.user.assemble import PARTS, assemble, numbered, of_files
 from edgeq.data.user.images import is_image_file
-from edgeq.data.user.wav import SUFFIXES
+from edgeq.data.user.wav import is_sound_file
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from edgeq.data.source import DataSource
 
@@ -35,7 +35,7 @@ LAYOUT = """lay it out so, or without train and test, or without the classes:
 
 def has_media(folder: Path) -> bool:
     """Whether an image or a sound is in the folder or below it."""
-    return next(_below(folder), None) is not None
+    return any(files for _, files in _walked(folder))
 
 
 def load_files(folder: Path) -> DataSource:
@@ -97,7 +97,7 @@ class _Listed:
 
     @classmethod
     def of(cls, folder: Path, top: Path) -> Self:
-        here = sorted(path.name for path in folder.iterdir() if path.is_file() and _is_media(path))
+        here = next(_walked(folder), (folder, []))[1]
         deeper = [each for each in _folders(folder) if has_media(each)]
         if here and deeper:
             raise _wrong(folder, f"holds {here[0]} beside the folder {deeper[0].name}")
@@ -109,25 +109,30 @@ class _Listed:
                     hint=f"name one of them: {each}",
                 )
         if here:
-            return cls(Names.of(str((folder / name).relative_to(top)) for name in here), [], [])
+            return cls(Names.of(_below(folder, here, top)), [], [])
         counts = [0] * len(deeper)
 
         def paths() -> Iterator[str]:
             for number, child in enumerate(deeper):
-                for path in _below(child):
-                    counts[number] += 1
-                    yield str(path.relative_to(top))
+                for root, files in _walked(child):
+                    counts[number] += len(files)
+                    yield from _below(root, files, top)
 
         return cls(Names.of(paths()), [child.name for child in deeper], counts)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _walked(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder from one downwards, and the sorted names of the images or sounds in it."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(root) / name
-            if _is_media(path):
-                yield path
+        yield Path(root), sorted(filter(_is_media, files))
+
+
+def _below(folder: Path, names: Iterable[str], top: Path) -> Iterator[str]:
+    """The paths of files in a folder, from another folder above it."""
+    here = folder.relative_to(top)
+    before = "" if here == Path() else f"{here}{os.sep}"
+    return (before + name for name in names)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -136,8 +141,8 @@ def _folders(folder: Path) -> list[Path]:
     ]
 
 
-def _is_media(path: Path) -> bool:
-    return is_image_file(path) or path.suffix.lower() in SUFFIXES
+def _is_media(name: str) -> bool:
+    return is_image_file(name) or is_sound_file(name)
 
 
 def _known_classes(folder: Path, labels: list[str]) -> list[str]:

@@ -84,7 +84,7 @@ class ImageFiles(Files):
         """
         from PIL import Image
 
-        path = self.folder / self.paths[place]
+        path = self.path(place)
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 deep = _is_deep(image)
@@ -97,9 +97,9 @@ class ImageFiles(Files):
         return LookedAt(_decode(path, self.mode).shape, besides)
 
 
-def is_image_file(path: Path) -> bool:
-    """Whether the name says so."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def is_image_file(name: str) -> bool:
+    """Whether the name of a file says so."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
 def is_image(value: object) -> bool:
@@ -154,14 +154,14 @@ def _mode(path: Path) -> str | None:
         return None
 
 
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _tail(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _TAIL, 0))
         return file.read()
 
 
-def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
+def _decode(path: str, mode: str) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
@@ -176,7 +176,7 @@ def _decode(path: Path, mode: str) -> NDArray[np.uint8]:
         raise _broken(path, error) from error
 
 
-def _broken(path: Path, error: Exception) -> ArtefactError:
+def _broken(path: str, error: Exception) -> ArtefactError:
     from PIL import UnidentifiedImageError
 
     known = f"it is none of {', '.join(_FORMATS)}"

@@ -45,7 +45,7 @@ class WavFiles(Files):
         Raises:
             ArtefactError: it is missing or no PCM file.
         """
-        _, rate = _read(folder / paths[0])
+        _, rate = _read(str(folder / paths[0]))
         return cls(folder, paths, rate)
 
     def __getitem__(self, where: slice | NDArray[np.int64]) -> NDArray[Any]:
@@ -62,13 +62,13 @@ class WavFiles(Files):
         Raises:
             ArtefactError: it is missing, no PCM file, or of another rate.
         """
-        path = self.folder / self.paths[place]
+        path = self.path(place)
         with _opened(path) as file:
             self._check_rate(path, file.getframerate())
             left_out = (CHANNELS,) if file.getnchannels() > 1 else ()
             return LookedAt((file.getnframes(),), left_out)
 
-    def _check_rate(self, path: Path, rate: int) -> None:
+    def _check_rate(self, path: str, rate: int) -> None:
         if rate != self.rate:
             raise ArtefactError(
                 f"{path} has {rate} samples a second, and the first file {self.rate}",
@@ -76,10 +76,15 @@ class WavFiles(Files):
             )
 
 
+def is_sound_file(name: str) -> bool:
+    """Whether the name of a file says so."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[wave.Wave_read]:
+def _opened(path: str) -> Iterator[wave.Wave_read]:
     try:
-        with wave.open(str(path), "rb") as file:
+        with wave.open(path, "rb") as file:
             yield file
     except (OSError, EOFError, wave.Error) as error:
         raise ArtefactError(
@@ -88,7 +93,7 @@ def _opened(path: Path) -> Iterator[wave.Wave_read]:
         ) from error
 
 
-def _read(path: Path) -> tuple[NDArray[np.float32], int]:
+def _read(path: str) -> tuple[NDArray[np.float32], int]:
     with _opened(path) as file:
         width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
         content = file.readframes(file.getnframes())

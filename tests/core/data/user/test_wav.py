@@ -51,6 +51,12 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     assert fed.tolist() == [[0, 0.5, -0.5, -1, 0, 0], [0, 0.5, 0, 0, 0, 0]]
 
 
+def test_hidden_files_are_left_out(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "._a.wav")
+    assert list(load(str(tmp_path)).test.names) == ["a.wav"]
+
+
 def test_files_of_another_rate_are_named(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     sound(tmp_path / "b.wav", rate=16000)
