@@ -447,7 +447,7 @@ def _show_outcome(outcome: "Outcome") -> None:
             console.note(f"edgeq: {remark}")
     worst = outcome.done.layers[:_WORST]
     console.write_table(
-        f"The {len(worst)} layers that cost most of {len(outcome.done.layers)}",
+        f"The layers that cost most, {len(worst)} of {len(outcome.done.layers)}",
         ("layer", "SQNR dB", "weights dB", "activations dB", "why"),
         [
             (

@@ -120,7 +120,7 @@ def test_the_command_says_all_of_it(
     assert run([*common, "-o", str(tmp_path / "two.onnx")]) == 0
     out = capsys.readouterr().out
     assert "95 % interval" in out
-    assert "The 2 layers that cost most of 2" in out
+    assert "The layers that cost most, 2 of 2" in out
     assert "next: edgeq export" in out
 
 
