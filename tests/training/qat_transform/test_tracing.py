@@ -403,6 +403,18 @@ class TestFunctionsTogether:
         assert group.not_negative is not_negative
 
 
+class Asserting(nn.Module):
+    """Asserts something of an option, as timm's attention does."""
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        torch._assert(causal == False, "not causal")  # noqa: E712  # what is traced is no bool
+        return torch.relu(x)
+
+
+def test_an_assertion_of_an_option_is_left_out() -> None:
+    assert targets(trace(Asserting(), IMAGES[:1])) == [torch.relu]
+
+
 def test_the_output_has_the_classes() -> None:
     assert trace(plain(conv_bn(8, 8)), IMAGES)(IMAGES).shape == (5, CLASSES)
 

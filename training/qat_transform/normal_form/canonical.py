@@ -143,6 +143,7 @@ def canonicalize(
             _as_function(node, graph_module.get_submodule(str(node.target)))
         else:
             _spell(node)
+    graph.eliminate_dead_code()  # conditions of assertions, on what need not be a tensor
     tell_constant_shapes(graph_module, batch)
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target in DIVISIONS and not is_constant(node):
