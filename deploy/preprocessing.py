@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -260,7 +259,9 @@ def _parsed(name: str, text: str) -> Any:
         if name in ("resize", "center_crop", "letterbox"):
             return [int(side) for side in text.lower().split("x")]
         if name in ("mean", "std"):
-            return [float(Fraction(each)) for each in text.split(",")]
+            from edgeq.data.preprocessing import number
+
+            return [float(number(each)) for each in text.split(",")]
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(
             f"--{name.replace('_', '-')} {text} is no number",

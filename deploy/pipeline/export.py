@@ -158,7 +158,8 @@ def _model(artefact: Path, *, dense: bool) -> ir.Model:
     if kind != "checkpoint":
         raise UsageError(
             f"{path} is a {kind} file, from which nothing can be exported",
-            hint="name a checkpoint or an ONNX file",
+            hint="name a checkpoint or an ONNX file; a .tflite file is run as it is, by edgeq "
+            "compare, lint and gate",
         )
     from edgeq.exporters.torch.graph_network import lower_graph
     from edgeq.exporters.torch.lower import lower

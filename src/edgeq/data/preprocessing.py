@@ -369,8 +369,14 @@ def _read(name: str, value: Any) -> Any:
     if name == "audio":
         return value if isinstance(value, FrontEnd) else FrontEnd.from_dict(value)
     if name == "scale":
-        return Fraction(value).limit_denominator(1_000_000)
+        return number(value).limit_denominator(1_000_000)
     return int(value) if name == "fill" else str(value)
+
+
+def number(value: Any) -> Fraction:
+    """A number as people write it: 0.5, 1/255 or 1/127.5."""
+    above, stroke, below = str(value).partition("/")
+    return Fraction(above) / Fraction(below) if stroke else Fraction(value)
 
 
 def _wrong(name: str, value: object, hint: str) -> UsageError:

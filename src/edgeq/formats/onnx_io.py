@@ -134,7 +134,10 @@ def _without_alias(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _deserialize(proto: onnx.ModelProto, what: str) -> ir.Model:
     try:
         model = ir.serde.deserialize_model(proto)
-        for value in model.graph.initializers.values():
+        # files of IR version 3 list each constant as an input too, which nobody feeds
+        graph = model.graph
+        graph.inputs[:] = [value for value in graph.inputs if not value.is_initializer()]
+        for value in graph.initializers.values():
             if value.const_value is not None:
                 # a size that does not fit the shape shows here
                 value.const_value = _owned(value.const_value, value.shape)

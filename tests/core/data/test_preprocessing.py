@@ -34,6 +34,7 @@ def test_scale_mean_and_std_in_this_order_and_in_float32() -> None:
     assert np.array_equal(applied(**told), expected)
     doubled = IMAGES.astype(np.float32) * np.float32(2 / 255)
     assert np.array_equal(applied(scale=2 / 255, layout="nhwc"), doubled)
+    assert np.array_equal(applied(scale="1/127.5", layout="nhwc"), doubled)
 
 
 def test_one_mean_stands_for_all_channels_and_none_of_another_number() -> None:

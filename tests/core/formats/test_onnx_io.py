@@ -55,3 +55,12 @@ def test_weights_beside_the_model_are_in_memory_afterwards(tmp_path: Path) -> No
     model: ModelProto = load(path)
     assert model.graph.initializer[0].raw_data == NUMBERS.tobytes()
     assert load(path, weights=False).graph.initializer[0].raw_data == b""
+
+
+def test_constants_that_are_listed_as_inputs_too_are_no_inputs(tmp_path: Path) -> None:
+    path = saved(tmp_path, "beside.bin")
+    model: ModelProto = load(path)
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [4]))
+    model.ir_version = 3
+    path.write_bytes(model.SerializeToString())
+    assert [value.name for value in read(path).graph.inputs] == ["x"]

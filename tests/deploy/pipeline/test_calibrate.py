@@ -19,7 +19,7 @@ from edgeq.calibration.statistics import resume
 from edgeq.data import load
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.calibrated import check_judging
-from edgeq.deploy.pipeline.calibrate import BATCH, Job, calibrate
+from edgeq.deploy.pipeline.calibrate import BATCH, Job, calibrate, float_model
 from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
 from edgeq.deploy.pipeline.shards import Shard, gathered, measure
 from edgeq.errors import ArtefactError, OutputError, UsageError
@@ -312,3 +312,10 @@ def test_shards_on_the_command_line(
     assert "a shard writes statistics" in capsys.readouterr().err
     assert run(common) == 2
     assert "no file to write is given" in capsys.readouterr().err
+
+
+def test_a_tflite_file_is_refused_with_what_to_calibrate_instead(tmp_path: Path) -> None:
+    (tmp_path / "net.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(32))
+    with pytest.raises(ArtefactError, match="only ONNX files and checkpoints") as caught:
+        float_model(tmp_path / "net.tflite")
+    assert "tf2onnx" in caught.value.hint
