@@ -15,7 +15,13 @@ from edgeq.errors import ArtefactError
 from edgeq.exporter import StoredTensor
 from edgeq.exporters.tflite.biases import add_bias
 from edgeq.exporters.tflite.file.builder import Builder, StoredGrid
-from edgeq.exporters.tflite.file.layouts import Layout, natural, same_order, stored_shape
+from edgeq.exporters.tflite.file.few_axes import transpose
+from edgeq.exporters.tflite.file.layouts import (
+    Layout,
+    natural,
+    same_order,
+    stored_shape,
+)
 from edgeq.exporters.tflite.storage import (
     Storage,
     activation,
@@ -270,25 +276,14 @@ class LoweringContext:
         if same_order(tensor.shape, placed.layout, layout):
             self.reshape(placed.index, target, stored_shape(tensor.shape, layout))
         else:
-            perm = self.builder.numbers([placed.layout.index(axis) for axis in layout])
-            self.builder.operator(
-                Op.TRANSPOSE, 2, [placed.index, perm], [target], schema.TransposeOptionsT()
-            )
-            self.transposes += 1
+            shape = stored_shape(tensor.shape, placed.layout)
+            perm = [placed.layout.index(axis) for axis in layout]
+            self.transposes += transpose(self.builder, placed.index, target, shape, perm)
         return target
 
     def reshape(self, source: int, target: int, shape: Sequence[int]) -> None:
         """Append a RESHAPE; an open batch stays open."""
-        sizes = (
-            [-1, *shape[1:]]
-            if self.builder.dynamic_batch and shape and shape[0] == 1
-            else list(shape)
-        )
-        options = schema.ReshapeOptionsT()
-        options.newShape = np.array(sizes, np.int32)
-        self.builder.operator(
-            Op.RESHAPE, 1, [source, self.builder.numbers(sizes)], [target], options
-        )
+        self.builder.reshape(source, target, self.builder.open_sizes(shape))
 
     @contextmanager
     def writing(

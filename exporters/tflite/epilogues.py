@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
+from edgeq.exporters.tflite.file.few_axes import transpose
 from edgeq.exporters.tflite.file.layouts import stored_shape
 from edgeq.exporters.tflite.ops.normalizing import last
 from edgeq.formats.tflite_schema import schema
@@ -94,12 +95,11 @@ def _softmax(context: LoweringContext, output: QdqOutput, layout: Layout, name: 
     context.builder.operator(*_function(output), [logits], [target], _options(output))
     if not turned:
         return target
-    perm = context.builder.numbers([inner.index(axis) for axis in layout])
     final = context.builder.activation(
         name, stored_shape(output.tensor.shape, layout), None, np.float32
     )
-    context.builder.operator(Op.TRANSPOSE, 1, [target, perm], [final], schema.TransposeOptionsT())
-    context.transposes += 1
+    perm = [inner.index(axis) for axis in layout]
+    context.transposes += transpose(context.builder, target, final, shape, perm)
     return final
 
 

@@ -19,7 +19,7 @@ from edgeq.exporters.tflite.boundary import end_layout
 from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext, HybridContext
 from edgeq.exporters.tflite.parity import numbers_in, opened, stored_floats, transposes_in
-from edgeq.exporters.tflite.writer import finish, lacks_of, lower_all, outer_layout
+from edgeq.exporters.tflite.writer import dialect_of, finish, lower_all, outer_layout
 from edgeq.formats.tflite_file import axes_in
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
@@ -63,7 +63,7 @@ def export_float(model: ir.Model, options: ExportOptions) -> Exported:
     graph = _view(model)
     channels = channel_axes(graph)
     kind = HybridContext if options.dynamic else FloatContext
-    context = kind(Builder(graph.dynamic_batch, lacks_of(options)), {}, channels)
+    context = kind(Builder(graph.dynamic_batch, dialect_of(options)), {}, channels)
     layouts = {
         tensor.name: outer_layout(tensor, channels, options.io_layout)
         for tensor in graph.tensors().values()

@@ -20,6 +20,7 @@ from edgeq.exporters.tflite.float_context import FallbackContext
 from edgeq.exporters.tflite.operators import LOWERINGS
 from edgeq.exporters.tflite.ops.transposed import fixes_batch
 from edgeq.exporters.tflite.storage import choose_storage, refused
+from edgeq.formats.dialect import TFLITE
 from edgeq.qdq.axes import IMAGE_RANK, channel_axes
 from edgeq.qdq.builder import UNROLL_HINT
 from edgeq.qdq.ir import QdqTensor
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from edgeq.exporter import ExportOptions, IoLayout, IoType, StoredTensor
     from edgeq.exporters.tflite.file.layouts import Layout
+    from edgeq.formats.dialect import Dialect
     from edgeq.qdq.ir import Blocker, QdqGraph, QdqOp, QdqOutput
 
 
@@ -67,7 +69,7 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
             hint="quantise the model, its input too",
         )
     channels = channel_axes(graph)
-    builder = Builder(graph.dynamic_batch and not fixes_batch(graph), lacks_of(options))
+    builder = Builder(graph.dynamic_batch and not fixes_batch(graph), dialect_of(options))
     context = LoweringContext(
         builder, choose_storage(graph), channels, options.weight_storage == "int4"
     )
@@ -97,9 +99,9 @@ def write(graph: QdqGraph, options: ExportOptions) -> Written:
     return replace(finish(graph, context, inputs, outputs, options), in_float=in_float)
 
 
-def lacks_of(options: ExportOptions) -> frozenset[tuple[str, str]]:
-    """The operators that the runtime of the file has no kernel for; none where none is named."""
-    return frozenset() if options.dialect is None else options.dialect.lacks
+def dialect_of(options: ExportOptions) -> Dialect:
+    """What the runtime of the file has kernels for; all of LiteRT's where none is named."""
+    return options.dialect or TFLITE
 
 
 def outer_layout(tensor: QdqTensor, channels: Mapping[str, int], io_layout: IoLayout) -> Layout:

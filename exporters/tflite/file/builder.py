@@ -18,12 +18,15 @@ from edgeq.brief import brief
 from edgeq.errors import ArtefactError
 from edgeq.exporters.tflite.file.versions import least_version, oldest_runtime
 from edgeq.files import check_model_size
+from edgeq.formats.dialect import TFLITE
 from edgeq.formats.tflite_schema import METADATA_NAME, OPERATOR_NAMES, TYPE_NAMES, schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from edgeq.formats.dialect import Dialect
 
 FILE_IDENTIFIER = b"TFL3"
 _STRUCTURE = 320  # bytes that a tensor or an operator takes at most, its grid apart
@@ -92,12 +95,11 @@ class Builder:
 
     Attributes:
         dynamic_batch: whether activations are marked so that the first dimension may be resized.
-        lacks: the operators that the runtime has no kernel for; see
-            :class:`edgeq.formats.dialect.Dialect`.
+        dialect: what the runtime has kernels for.
     """
 
     dynamic_batch: bool = False
-    lacks: frozenset[tuple[str, str]] = frozenset()
+    dialect: Dialect = TFLITE
     _tensors: list[Any] = field(default_factory=list)
     # number 0 is empty by convention
     _buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])
@@ -119,6 +121,14 @@ class Builder:
         tensor = self._tensor(name, shape, np.dtype(dtype), grid)
         if self.dynamic_batch and shape:
             tensor.shapeSignature = np.array([-1, *shape[1:]], np.int32)
+        return len(self._tensors) - 1
+
+    def like(self, index: int, name: str, shape: Sequence[int]) -> int:
+        """Add a computed tensor of another's element type and grid; returns its index."""
+        other = self._tensors[index]
+        self.activation(name, shape, None)
+        self._tensors[-1].type = other.type
+        self._tensors[-1].quantization = other.quantization
         return len(self._tensors) - 1
 
     def constant(
@@ -176,7 +186,7 @@ class Builder:
             dtypes: numpy's names.
         """
         name = OPERATOR_NAMES[builtin]
-        return not any((name, dtype.upper()) in self.lacks for dtype in ("", *dtypes))
+        return not any((name, dtype.upper()) in self.dialect.lacks for dtype in ("", *dtypes))
 
     def operator(
         self,
@@ -217,7 +227,8 @@ class Builder:
     def _require_kernel(self, builtin: int, types: Sequence[int], outputs: Sequence[int]) -> None:
         """Let pass what the runtime has a kernel for."""
         names = [TYPE_NAMES[kind] for kind in types]
-        lacking = [name for name in ("", *names) if (OPERATOR_NAMES[builtin], name) in self.lacks]
+        lacks = self.dialect.lacks
+        lacking = [name for name in ("", *names) if (OPERATOR_NAMES[builtin], name) in lacks]
         if lacking:
             kernel = OPERATOR_NAMES[builtin] + (f" of {lacking[0]}" if lacking[0] else "")
             raise MissingKernel(
@@ -225,6 +236,25 @@ class Builder:
                 f"which would compute {self.name(outputs[0])!r}",
                 hint=_LACKING.get(lacking[0], _OTHER_RUNTIME),
             )
+
+    def open_sizes(self, shape: Sequence[int]) -> list[int]:
+        """The sizes of an activation, an open batch as -1."""
+        is_open = self.dynamic_batch and len(shape) > 0 and shape[0] == 1
+        return [-1, *shape[1:]] if is_open else list(shape)
+
+    def reshape(self, source: int, target: int, sizes: Sequence[int]) -> None:
+        """Append a RESHAPE.
+
+        Args:
+            source: the index of what is reshaped.
+            target: the index of the result.
+            sizes: of the result; a negative one is what the others leave.
+        """
+        wanted = [max(size, -1) for size in sizes]
+        options = schema.ReshapeOptionsT()
+        options.newShape = np.array(wanted, np.int32)
+        reshape = schema.BuiltinOperator.RESHAPE
+        self.operator(reshape, 1, [source, self.numbers(wanted)], [target], options)
 
     def finish(
         self,

@@ -58,7 +58,8 @@ def _part(op: QdqOp, context: LoweringContext, source: QdqTensor, axis: int, pla
     begins = [place if at == axis else 0 for at in range(len(sizes))]
     part = context.helper(op.output, f"{op.output.name}~part", sizes)
     index = context.read(source, onnx_order(len(sizes)))
-    cut(context, index, part, begins, [at + size for at, size in zip(begins, sizes, strict=True)])
+    ends = [at + size for at, size in zip(begins, sizes, strict=True)]
+    cut(context, index, part, source.shape, begins, ends)
     layout = onnx_order(len(op.output.shape))
     target = context.tensor(op.output, layout)
     context.reshape(part, target, op.output.shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.exporters.tflite.context import Op
+from edgeq.exporters.tflite.file.few_axes import axis_by_axis, fits
 from edgeq.exporters.tflite.file.layouts import (
     natural,
     onnx_order,
@@ -111,27 +112,60 @@ def lower_slice(op: QdqOp, context: LoweringContext) -> None:
     ):
         begins[axis], ends[axis], steps[axis] = start, end, step
     first, last, stride = ([values[axis] for axis in layout] for values in (begins, ends, steps))
-    index, numbers = context.read(source, layout), context.builder.numbers
+    index, shape = context.read(source, layout), stored_shape(source.shape, layout)
     with context.writing(op, layout) as (target, _):
         if steps == [1] * len(layout):
-            cut(context, index, target, first, last)
+            cut(context, index, target, shape, first, last)
+        elif fits(context.builder, "STRIDED_SLICE", len(layout)):
+            _stride(context, index, target, shape, first, last, stride)
         else:
-            options = schema.StridedSliceOptionsT()
-            options.beginMask = sum(
-                1 << i for i, axis in enumerate(layout) if begins[axis] == 0 and steps[axis] == 1
-            )
-            options.endMask = sum(
-                1 << i
-                for i, axis in enumerate(layout)
-                if _to_the_end(ends[axis], source.shape[axis], steps[axis])
-            )
-            context.builder.operator(
-                Op.STRIDED_SLICE,
-                2,
-                [index, numbers(first), numbers(last), numbers(stride)],
-                [target],
-                options,
-            )
+            sizes = stored_shape(op.output.shape, layout)
+            changed = {
+                axis: size
+                for axis, size in enumerate(sizes)
+                if size != shape[axis] or stride[axis] != 1
+            }
+            for part in axis_by_axis(context.builder, index, target, shape, changed):
+                _stride(
+                    context,
+                    part.source,
+                    part.target,
+                    part.shape,
+                    (0, first[part.axis], 0),
+                    (part.shape[0], last[part.axis], part.shape[2]),
+                    (1, stride[part.axis], 1),
+                )
+
+
+def _stride(
+    context: LoweringContext,
+    source: int,
+    target: int,
+    shape: Sequence[int],
+    begins: Sequence[int],
+    ends: Sequence[int],
+    steps: Sequence[int],
+) -> None:
+    """Append a STRIDED_SLICE; an open batch stays open."""
+    options = schema.StridedSliceOptionsT()
+    options.beginMask = sum(
+        1 << i
+        for i, (begin, step) in enumerate(zip(begins, steps, strict=True))
+        if begin == 0 and step == 1
+    )
+    options.endMask = sum(
+        1 << i
+        for i, (end, size, step) in enumerate(zip(ends, shape, steps, strict=True))
+        if _to_the_end(end, size, step)
+    )
+    numbers = context.builder.numbers
+    context.builder.operator(
+        Op.STRIDED_SLICE,
+        2,
+        [source, numbers(begins), numbers(ends), numbers(steps)],
+        [target],
+        options,
+    )
 
 
 def lower_pad(op: QdqOp, context: LoweringContext) -> None:
@@ -152,24 +186,60 @@ def lower_pad(op: QdqOp, context: LoweringContext) -> None:
         if cuts:
             sizes = [stops[layout.index(axis)] - begins[layout.index(axis)] for axis in range(rank)]
             reached = context.tensor(op.output, layout, "~cut", sizes) if grows else target
-            cut(context, index, reached, begins, stops)
+            cut(context, index, reached, stored_shape(source.shape, layout), begins, stops)
             index = reached
         if grows or not cuts:
-            pad(
-                context,
-                index,
-                target,
-                tuple((max(before, 0), max(after, 0)) for before, after in ends),
-            )
+            kept = [stop - begin for begin, stop in zip(begins, stops, strict=True)]
+            more = [(max(before, 0), max(after, 0)) for before, after in ends]
+            _grow(context, index, target, kept, more)
+
+
+def _grow(
+    context: LoweringContext,
+    source: int,
+    target: int,
+    shape: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+) -> None:
+    """Append a PAD with zeros, or one for each axis."""
+    if fits(context.builder, "PAD", len(shape)):
+        pad(context, source, target, tuple(pads))
+        return
+    changed = {axis: shape[axis] + sum(ends) for axis, ends in enumerate(pads) if any(ends)}
+    for part in axis_by_axis(context.builder, source, target, shape, changed):
+        pad(context, part.source, part.target, ((0, 0), pads[part.axis], (0, 0)))
 
 
 def cut(
-    context: LoweringContext, source: int, target: int, begins: Sequence[int], ends: Sequence[int]
+    context: LoweringContext,
+    source: int,
+    target: int,
+    shape: Sequence[int],
+    begins: Sequence[int],
+    ends: Sequence[int],
 ) -> None:
-    """Append a SLICE; an open batch stays open."""
-    open_batch = context.builder.dynamic_batch and begins[0] == 0 and ends[0] == 1
+    """Append a SLICE, or one for each axis that it cuts; an open batch stays open."""
+    if not fits(context.builder, "SLICE", len(shape)):
+        changed = {
+            axis: end - begin
+            for axis, (begin, end) in enumerate(zip(begins, ends, strict=True))
+            if end - begin != shape[axis]
+        }
+        for part in axis_by_axis(context.builder, source, target, shape, changed):
+            before, _, behind = part.shape
+            first, last = begins[part.axis], ends[part.axis]
+            cut(
+                context,
+                part.source,
+                part.target,
+                part.shape,
+                (0, first, 0),
+                (before, last, behind),
+            )
+        return
+    is_open = context.builder.dynamic_batch and ends[0] - begins[0] == shape[0]
     sizes = [
-        -1 if i == 0 and open_batch else end - begin
+        -1 if i == 0 and is_open else end - begin
         for i, (begin, end) in enumerate(zip(begins, ends, strict=True))
     ]
     numbers = context.builder.numbers

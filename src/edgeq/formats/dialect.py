@@ -9,6 +9,7 @@ written on any machine.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -42,6 +43,7 @@ class Dialect:
             numbers are the same. ``int8``: int8 everywhere.
         lacks: the operators of TFLite that the runtime has no kernel for, each with the element
             type, as the format names both; an empty type stands for all.
+        ranks: the most axes that operators of TFLite which move integers take there, by name.
     """
 
     format: Literal["onnx", "tflite"] = "onnx"
@@ -54,6 +56,11 @@ class Dialect:
     own_grids: bool = False
     weights: WeightForm = "portable"
     lacks: frozenset[tuple[str, str]] = frozenset()
+    ranks: frozenset[tuple[str, int]] = frozenset({("PAD", 5), ("TRANSPOSE", 6)})
+
+    def most_axes(self, operator: str) -> float:
+        """The most axes that an operator of TFLite takes; infinite for any number."""
+        return dict(self.ranks).get(operator, math.inf)
 
 
 CANONICAL = Dialect()
@@ -84,6 +91,7 @@ TFLM = replace(
             ("SPACE_TO_DEPTH", "INT16"),
         }
     ),
+    ranks=frozenset({("PAD", 5), ("SLICE", 5), ("STRIDED_SLICE", 4), ("TRANSPOSE", 5)}),
 )
 """TFLite for microcontrollers, by the kernels that TensorFlow Lite Micro has.
 
