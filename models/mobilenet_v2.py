@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeq.models.resnet import Stem, initialize
-from edgeq.models.stability.symmetric import StepMode, SymmetricBlock
+from edgeq.models.stability.symmetric import StepMode, SymmetricBlock, start_steps
 from edgeq.models.stable_resnet import STEP_SIZE
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ class MobileNetV2(nn.Module):
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(last_width, classes)
         initialize(self)
+        start_steps(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in_channels, h, w) to logits, (n, classes)."""

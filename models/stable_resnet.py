@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeq.models.resnet import WIDTHS, Stem, each_stage, initialize
-from edgeq.models.stability.symmetric import StepMode, SymmetricBlock
+from edgeq.models.stability.symmetric import StepMode, SymmetricBlock, start_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +126,7 @@ class StableResNet(nn.Module):
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(before, classes)
         initialize(self)
+        start_steps(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in_channels, h, w) to logits, (n, classes)."""

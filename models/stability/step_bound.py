@@ -34,9 +34,21 @@ MARGIN = 1e-4
 """How far a step stays below the limit, to cover the rounding of float32."""
 _SAMPLES = 16
 _SQUARINGS = 4
-_SHARE = 2.0
-"""Of the largest step, where training starts: the sigmoid of this, 88 %."""
+_LARGEST_SHARE = 0.88
+"""Of the largest step, where training starts."""
+_LENGTH = 2.7
+"""Sum of the shares of all steps, where training starts; see :func:`first_share`."""
 _SAME = 1e-5  # relative; scales that were made of the same numbers elsewhere are left alone
+
+
+def first_share(steps: int) -> float:
+    """Where the share of a step starts in a network of so many steps.
+
+    A large step takes away most of what ``K`` sees, so 27 of them one behind the other leave
+    nothing of the signal, and such a network does not learn. Steps of one equation become shorter
+    where there are more of them: the sum of all shares is the same at each depth. (Derived here.)
+    """
+    return min(_LARGEST_SHARE, _LENGTH / steps)
 
 
 def norm_bound(weight: Tensor, size: tuple[int, int] | None = None) -> float:
@@ -201,8 +213,14 @@ class StepNorm(nn.BatchNorm2d):
         self.register_buffer("bias", torch.zeros(channels))
         self.gain = nn.Parameter(torch.full((channels,), math.log(math.e - 1)))
         self.shift = nn.Parameter(torch.zeros(channels))
-        self.share = nn.Parameter(torch.tensor(_SHARE))
+        self.share = nn.Parameter(torch.tensor(0.0))
+        self.start(first_share(1))
         self._kernels: tuple[Callable[[], Sequence[Sequence[Tensor]]], ...] = ()
+
+    @torch.no_grad()
+    def start(self, share: float) -> None:
+        """Begin with this share of the largest step, above 0 and below 1."""
+        self.share.fill_(math.log(share / (1 - share)))
 
     def bound_by(self, kernels: Callable[[], Sequence[Sequence[Tensor]]]) -> None:
         """Say what ``K`` is: one or several forms of it, each as :func:`compose` takes it."""

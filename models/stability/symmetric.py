@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 from torch import Tensor, nn
 
 from edgeq.models.stability import step_bound
-from edgeq.models.stability.step_bound import StepNorm
+from edgeq.models.stability.step_bound import StepNorm, first_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +62,13 @@ def certify(model: nn.Module) -> None:
     for _, module in _steps(model):
         if module.certified:
             module.certify()
+
+
+def start_steps(model: nn.Module) -> None:
+    """Let certified steps start so short that all of them together keep the signal."""
+    norms = [module for module in model.modules() if isinstance(module, StepNorm)]
+    for norm in norms:
+        norm.start(first_share(len(norms)))
 
 
 def margins(model: nn.Module) -> dict[str, float]:

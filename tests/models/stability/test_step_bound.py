@@ -252,3 +252,12 @@ def test_a_quantised_network_tells_the_margin_of_each_step(mode: StepMode) -> No
     assert len(before) == len(after) == 2
     for one, other in zip(before, after, strict=True):
         assert other.margin == pytest.approx(one.margin, rel=0.1)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 9])
+def test_what_tells_images_apart_outlives_every_depth(blocks: int) -> None:
+    torch.manual_seed(0)
+    network = StableResNet(blocks, classes=3, in_channels=1, mode="certified", widths=(8, 16, 32))
+    given = network.stem(F.interpolate(torch.rand(64, 1, 2, 2), size=8, mode="bilinear"))
+    spreads = [maps.mean((2, 3)).std(0).mean() for maps in (given, network.stages(given))]
+    assert spreads[1] > 0.3 * spreads[0]
