@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeq.deploy.options import AsJson, DataDir
+from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeq.data import DatasetInfo, DataSource
     from edgeq.data.checks import Look
 
 
+@with_preprocessing
 def command(
     name: Annotated[
         str | None,
@@ -20,11 +23,13 @@ def command(
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
+    preprocess: AskedPreprocessing = NOTHING_ASKED,
 ) -> None:
     """List the data sets, or show one."""
     if name is not None:
-        _show(name, data_dir, as_json)
+        _show(name, data_dir, as_json, preprocess)
         return
+    _refuse_preprocessing(preprocess, "a listing")
     from edgeq.data import info
     from edgeq.data.dataset import data_root
     from edgeq.deploy import console
@@ -50,16 +55,25 @@ def _cells(row: "DatasetInfo") -> tuple[str, ...]:
     )
 
 
-def _show(name: str, data_dir: DataDir, as_json: bool) -> None:
+def _refuse_preprocessing(asked: AskedPreprocessing, what: str) -> None:
+    if asked != NOTHING_ASKED:
+        raise UsageError(
+            f"{what} has no samples to preprocess",
+            hint="name a data set of samples, or leave the flags of preprocessing out",
+        )
+
+
+def _show(name: str, data_dir: DataDir, as_json: bool, asked: AskedPreprocessing) -> None:
     from edgeq.data import GRAPHS
     from edgeq.data.checks import doubts, left_out_told, listed, sizes_told
     from edgeq.deploy import console
     from edgeq.deploy.inputs import load_data
 
     if name in GRAPHS.names():
+        _refuse_preprocessing(asked, f"the graph {name}")
         _show_graph(name, data_dir, as_json)
         return
-    source = load_data(name, data_dir)
+    source = load_data(name, data_dir, asked)
     splits = {part: len(getattr(source, part)) for part in ("train", "validation", "test")}
     looks = _looks(source)
     odd = [*doubts(source), *(told for part, each in looks for told in left_out_told(part, each))]

@@ -258,6 +258,13 @@ def way_to(want: tuple[int | None, ...], have: tuple[int, ...]) -> str:
             return "--channels grey makes one channel of three"
         if (want[0], have[0]) == (3, 1):
             return "--channels grey-to-rgb makes three channels of one"
+    if len(have) == 1 and len(want) == 3 and want[0] == 1:
+        return (
+            f"where the samples are sound, --audio log-mel:mels={want[2] or 40} makes frames and "
+            "bands of it; rate, window, hop and length are set likewise, such as :hop=320"
+        )
+    if len(have) == 1 and len(want) in (1, 2) and want[-1] is not None:
+        return f"where the samples are sound, --audio raw:length={want[-1]} brings them to it"
     return (
         "choose the data set that the model was made for, or arrange the axes as the model has them"
     )

@@ -152,13 +152,18 @@ class Preprocessing:
         return {name: self.values(self.sized(samples)) for name, samples in raw.items()}
 
     def sized(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Images in the size of the network, still raw; other samples as they are.
+        """Images in the size of the network, still raw, and sound through its front end.
+
+        Sound is what has one axis: recordings, or rows of an array of floats. Other samples stay as
+        they are.
 
         Raises:
             UsageError: they differ in size and nothing brings them to one, or are smaller than the
                 crop.
         """
-        if samples.dtype != object and not (is_image(samples) and self.changes_size):
+        sound = self.audio is not None and samples.ndim == 2 and samples.dtype.kind == "f"
+        to_size = is_image(samples) and self.changes_size
+        if samples.dtype != object and not sound and not to_size:
             return samples
         found = [self._sized(sample) for sample in samples]
         if len({sample.shape for sample in found}) > 1:

@@ -217,11 +217,11 @@ class Names(Sequence[str]):
 
     Attributes:
         text: all of them, end to end, in UTF-8.
-        ends: int64, (n,), where each of them ends.
+        ends: uint32, (n,), where each of them ends; uint64 of more text than that can count.
     """
 
-    text: bytes | bytearray
-    ends: NDArray[np.int64]
+    text: bytes
+    ends: NDArray[np.unsignedinteger]
 
     __repr__ = brief
 
@@ -232,7 +232,8 @@ class Names(Sequence[str]):
         for name in names:
             text += name.encode("utf-8", "surrogateescape")
             ends.append(len(text))
-        return cls(text, np.frombuffer(ends, np.int64))
+        kind = np.uint32 if len(text) <= np.iinfo(np.uint32).max else np.uint64
+        return cls(bytes(text), np.array(ends, kind))
 
     def __len__(self) -> int:
         return len(self.ends)

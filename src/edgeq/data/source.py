@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.preprocessing import Preprocessing
-from edgeq.data.samples import Samples, SomeNames, choose, with_channels_behind
+from edgeq.data.samples import Samples, SomeNames, Subset, choose, with_channels_behind
 from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
@@ -179,6 +179,9 @@ class DataSource:
             UsageError: the preprocessing does not suit them.
         """
         changed = replace(self, preprocessing=preprocessing)
+        for part in (self.train, self.validation, self.test):
+            for samples in part.inputs.values():
+                _check_rate(samples, preprocessing)
         _ = changed.shapes  # which refuses what cannot be
         return changed
 
@@ -191,6 +194,20 @@ class DataSource:
         """
         values = Preprocessing.normalized(mean, std)
         return self.with_preprocessing(self.preprocessing.with_values(values))
+
+
+def _check_rate(samples: Samples, preprocessing: Preprocessing) -> None:
+    """Refuse sound whose rate is known and not that of the front end: its bands would be others."""
+    front_end, behind = preprocessing.audio, samples
+    while isinstance(behind, Subset):
+        behind = behind.samples
+    rate = getattr(behind, "rate", None)
+    if front_end is not None and rate not in (None, front_end.rate):
+        raise UsageError(
+            f"the sound has {rate} samples a second, and the front end is for {front_end.rate}",
+            hint=f"bring the files to that rate, with ffmpeg -ar {front_end.rate} for example; "
+            f"where the network was made for theirs, say --audio {front_end.kind}:rate={rate}",
+        )
 
 
 def _first_readable(samples: Samples) -> Any:

@@ -100,6 +100,8 @@ def test_axes_are_arranged_where_there_is_one_way(want: Any, have: Any, fed: Any
         ((3, 8, 8), (3, 9, 9), "--resize 8x8"),
         ((1, 8, 8), (3, 8, 8), "--channels grey makes"),
         ((3, 8, 8), (1, 8, 8), "--channels grey-to-rgb"),
+        ((1, 49, 32), (16000,), "--audio log-mel:mels=32"),
+        ((1, 8000), (16000,), "--audio raw:length=8000"),
         ((40,), (3, 8, 8), "choose the data set"),
     ],
 )

@@ -43,7 +43,7 @@ class WavFiles(Files):
         """Files whose rate is that of the first.
 
         Raises:
-            ArtefactError: it is missing or no PCM file.
+            ArtefactError: it is missing, no PCM file, or cut short.
         """
         _, rate = _read(str(folder / paths[0]))
         return cls(folder, paths, rate)
@@ -60,13 +60,17 @@ class WavFiles(Files):
         """(samples,), as the head of the file says.
 
         Raises:
-            ArtefactError: it is missing, no PCM file, or of another rate.
+            ArtefactError: it is missing, no PCM file, cut short, or of another rate.
         """
         path = self.path(place)
         with _opened(path) as file:
             self._check_rate(path, file.getframerate())
             left_out = (CHANNELS,) if file.getnchannels() > 1 else ()
-            return LookedAt((file.getnframes(),), left_out)
+            size = file.getnframes()
+            file.setpos(max(size - 1, 0))
+            if len(file.readframes(1)) == file.getsampwidth() * file.getnchannels():
+                return LookedAt((size,), left_out)
+        return LookedAt(_read(path)[0].shape, left_out)  # which refuses it
 
     def _check_rate(self, path: str, rate: int) -> None:
         if rate != self.rate:
@@ -96,8 +100,11 @@ def _opened(path: str) -> Iterator[wave.Wave_read]:
 def _read(path: str) -> tuple[NDArray[np.float32], int]:
     with _opened(path) as file:
         width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-        content = file.readframes(file.getnframes())
-    whole = content[: len(content) // (width * channels) * width * channels]
+        told = file.getnframes()
+        whole = file.readframes(told)
+    held = len(whole) // (width * channels)
+    if held < told or not told:
+        raise _incomplete(path, told, held)
     if width == 1:
         levels = np.frombuffer(whole, np.uint8).astype(np.float32) - 128
     elif width == 3:
@@ -108,3 +115,13 @@ def _read(path: str) -> tuple[NDArray[np.float32], int]:
         levels = np.frombuffer(whole, f"<i{width}").astype(np.float32)
     sound = levels / np.float32(2 ** (8 * width - 1))
     return sound.reshape(-1, channels).mean(axis=1, dtype=np.float32), rate
+
+
+def _incomplete(path: str, told: int, held: int) -> ArtefactError:
+    if not told:
+        return ArtefactError(f"{path} holds no sound", hint="record it again, or take it out")
+    return ArtefactError(
+        f"{path} is cut short: its head tells of {told:,} frames, and {held:,} are there",
+        hint="copy or record it again; where a program wrote it into a pipe, and so without a "
+        "length, let it write a file",
+    )

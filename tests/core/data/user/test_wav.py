@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edgeq.data import Preprocessing, load, normalize
+from edgeq.data.checks import check
 from edgeq.data.front_end import FrontEnd
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,3 +80,43 @@ def test_real_speech(data_dir: Path) -> None:
     fed = normalize(source.test.images, replace(source, preprocessing=heard))
     assert fed.shape == (1, 1, 49, 40)
     assert np.isfinite(fed).all()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5, 8])
+@pytest.mark.parametrize("look", [True, False])
+def test_sound_that_is_cut_short_is_named(tmp_path: Path, lost: int, look: bool) -> None:
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "b.wav")
+    whole = (tmp_path / "b.wav").read_bytes()
+    (tmp_path / "b.wav").write_bytes(whole[:-lost])
+    part = load(str(tmp_path)).test
+    there = (8 - lost) // 2
+    with pytest.raises(ArtefactError, match=rf"b\.wav is cut short: .* 4 frames, and {there} are"):
+        check(part, Preprocessing()) if look else part.images[:]
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_sound_of_no_length_is_named(tmp_path: Path, look: bool) -> None:
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "b.wav", np.zeros(0))
+    part = load(str(tmp_path)).test
+    with pytest.raises(ArtefactError, match=r"b\.wav holds no sound"):
+        check(part, Preprocessing()) if look else part.images[:]
+
+
+def test_a_front_end_of_another_rate_is_refused(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    with pytest.raises(UsageError, match="8000 samples a second, and the front end is for 16000"):
+        load(str(tmp_path)).with_preprocessing(Preprocessing(audio=FrontEnd("log-mel")))
+
+
+def test_rows_of_floats_are_sound(tmp_path: Path) -> None:
+    sound(tmp_path / "sounds" / "a.wav")
+    np.save(tmp_path / "rows.npy", LEVELS[None].astype(np.float32))
+    heard = Preprocessing(audio=FrontEnd("log-mel", rate=8000, length=8, window=4, hop=2, mels=2))
+    fed = [
+        heard.apply({"": load(str(tmp_path / name)).test.images[:]})[""]
+        for name in ("sounds", "rows.npy")
+    ]
+    assert fed[0].shape == (1, 1, 3, 2)
+    np.testing.assert_array_equal(*fed)
