@@ -365,7 +365,7 @@ class _Run:
         }
         read = {name: how for name, how, _ in scored}
         measure = self.judge.measure(known[0][1]) if known else TOP1
-        checksums = [np.array(sums, np.uint32) for sums in self.checksums]
+        checksums = [np.frombuffer(sums, np.uint32) for sums in self.checksums]
         return Observed(
             comparison,
             data,

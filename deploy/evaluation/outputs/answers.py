@@ -131,10 +131,10 @@ class Gathered:
             self._content.frombytes(answers.astype(np.int64).tobytes())
 
     def all(self) -> NDArray[np.int64] | None:
-        """Those of all batches; None where none answered anything."""
+        """Those of all batches, which end with this; None where none answered anything."""
         if not self._content:
             return None
-        return np.array(self._content, np.int64).reshape(-1, self._width)
+        return np.frombuffer(self._content, np.int64).reshape(-1, self._width)
 
 
 def agreement(

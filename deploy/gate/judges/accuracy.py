@@ -111,8 +111,9 @@ def _judged(
 
 def _told(stage: Stage, then: Entry, fall: Fall, now: float, metric: str) -> str:
     way = "lost" if fall.amount > 0 else "gained"
-    if stage.score is not None and not stage.score.percent:
+    if stage.score is not None and not (stage.score.percent and stage.score.higher_is_better):
         way = "is worse by" if fall.amount > 0 else "is better by"
+    if stage.score is not None and not stage.score.percent:
         figures = f"{then.value:.4g} in the baseline, {now:.4g} now"
         return f"{way} {abs(fall.amount):.2f} % of {metric}: {figures}"
     figures = f"{100 * then.value:.2f} % in the baseline, {100 * now:.2f} % now"

@@ -153,7 +153,7 @@ def drop_between(then: float, now: float, score: Score | None) -> float:
         return 100 * better * (then - now)
     if then == now:
         return 0.0
-    change = 100 * (now - then) / abs(then) if then else math.inf
+    change = 100 * (now - then) / abs(then) if then else math.copysign(math.inf, now - then)
     return -change if score.higher_is_better else change
 
 

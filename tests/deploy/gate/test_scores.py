@@ -61,6 +61,17 @@ def test_a_drop_is_in_points_or_per_cent_of_an_error(
     assert drop_between(then, now, score) == pytest.approx(drop)
 
 
+@pytest.mark.parametrize("then", [-0.5, 0.0, 0.2])
+@pytest.mark.parametrize("percent", [True, False])
+@pytest.mark.parametrize("higher", [True, False])
+@pytest.mark.parametrize("change", [-0.1, 0.1])
+def test_what_is_worse_is_a_drop(
+    then: float, change: float, *, percent: bool, higher: bool
+) -> None:
+    score = Score("made-up", then + change, 1, higher_is_better=higher, percent=percent)
+    assert (drop_between(then, then + change, score) > 0) == ((change < 0) == higher)
+
+
 @pytest.mark.usefixtures("fakes")
 def test_a_score_that_is_no_number_is_no_baseline(tmp_path: Path) -> None:
     """ROC-AUC where no sample is of the class that is to be found."""
