@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeq.errors import UsageError
-from edgeq.factories import call, permit, provided
+from edgeq.factories import call, is_reference, permit, provided
 from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect, resolve
 
@@ -74,7 +74,7 @@ def with_model(
     from edgeq.deploy.api.exporting import unwrapped
 
     permit(reference)
-    if any(_names(artefact, reference) for artefact in artefacts):
+    if reference in map(own_code, artefacts):
         yield list(artefacts)
         return
     network = unwrapped(call(reference, flag="--model"))
@@ -125,12 +125,17 @@ def _copied(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).cpu()
 
 
-def _names(artefact: Path, reference: str) -> bool:
-    """Whether an artefact is a checkpoint of what a function returns."""
+def own_code(artefact: Path) -> str:
+    """The ``package.module:function`` that makes a checkpoint's network; empty for other files.
+
+    Raises:
+        ArtefactError: the artefact is missing or broken.
+    """
     from edgeq.training.checkpoint import read_header
 
     path = resolve(artefact)
     if detect(path) != "checkpoint":
-        return False
+        return ""
     about = read_header(path)
-    return isinstance(about, dict) and about.get("recipe", {}).get("model") == reference
+    model = about.get("recipe", {}).get("model") if isinstance(about, dict) else None
+    return model if isinstance(model, str) and is_reference(model) else ""

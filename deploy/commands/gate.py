@@ -253,6 +253,7 @@ def init(
             help="How samples are fed; else as the files note.",
         ),
     ] = None,
+    user_model: UserModel = None,
     config: Annotated[
         Path, typer.Option("--config", "-c", metavar="FILE", help="The file to write.")
     ] = _FILE,
@@ -270,7 +271,7 @@ def init(
         raise UsageError("no data are named", hint="add --data NAME; edgeq data lists them")
     check_output(config, overwrite=overwrite)
     files = artefacts or found_in(Path())
-    text = initial(files, data, tuple(target or ()), config.parent, preprocess)
+    text = initial(files, data, tuple(target or ()), config.parent, preprocess, user_model)
     write_text(config, text, overwrite=overwrite)
     made = read_config(config)
     rules = [rule.name for rule in made.rules]

@@ -109,6 +109,8 @@ class GateConfig:
         folder: what relative paths start from, and where ``command`` runs.
         path: the file that it was read from; None for flags or arguments.
         command: what makes the artefacts; empty for nothing.
+        model: ``package.module:function``, the code that checkpoints among the artefacts need;
+            empty for none.
         data_dir: the folder of data sets.
         split: the part of the data.
         samples: how many of it, from the first; None for all.
@@ -131,6 +133,7 @@ class GateConfig:
     folder: Path
     path: Path | None = None
     command: str = ""
+    model: str = ""
     data_dir: Path | None = None
     split: str = "test"
     samples: int | None = None

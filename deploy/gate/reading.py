@@ -38,6 +38,7 @@ _KINDS: Mapping[str, str] = {
 _TOP: Mapping[str, str] = {
     "artefacts": "words",
     "command": "text",
+    "model": "text",
     "baseline": "text",
     "data": "text",
     "data_dir": "text",
@@ -179,6 +180,7 @@ class _Reader:
             folder=folder,
             path=path,
             command=told.get("command", ""),
+            model=told.get("model", ""),
             data_dir=None if data_dir is None else folder / data_dir,
             split=told.get("split", "test"),
             samples=None if samples is None else int(samples),

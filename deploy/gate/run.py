@@ -32,6 +32,7 @@ from edgeq.deploy.gate.words import in_own_words
 from edgeq.deploy.inputs import load_data
 from edgeq.deploy.lint.run import require_known
 from edgeq.errors import ArtefactError, EdgeqError, UsageError
+from edgeq.factories import permit
 from edgeq.files import check_output, temporary_folder
 from edgeq.machine import fingerprint
 
@@ -242,7 +243,9 @@ def _margin(config: GateConfig) -> float:
 
 
 def _check(config: GateConfig) -> None:
-    """Refuse early what could not be judged."""
+    """Refuse early what could not be judged, and permit the code that the file of rules names."""
+    if config.model:
+        permit(config.model)
     for rule in config.rules:
         if rule.name == "lint":
             require_known(rule.words("fail_on"))

@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.api.networks import own_code
 from edgeq.deploy.evaluation.chain import chain, load_target
 from edgeq.deploy.evaluation.compare import shorten
 from edgeq.errors import UsageError
@@ -13,7 +14,7 @@ from edgeq.formats.artefact import detect
 from edgeq.plan import Planner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from edgeq.deploy.evaluation.chain import Pair
@@ -52,6 +53,7 @@ def initial(
     targets: Sequence[str],
     folder: Path,
     preprocessing: str | None = None,
+    model: str | None = None,
 ) -> str:
     """The text of a file of rules that suits some files on the targets that work here.
 
@@ -61,11 +63,14 @@ def initial(
         targets: the runtimes; all that work here where none is named.
         folder: of the file of rules, which paths are told from.
         preprocessing: a name or a TOML file; None for what the files note.
+        model: ``package.module:function``, the code of the checkpoints; None for none.
 
     Raises:
+        UsageError: a checkpoint is of other code than ``model``, or ``model`` is of none.
         EdgeqError: see :func:`edgeq.deploy.evaluation.chain.chain`.
     """
     pairs = chain(artefacts, tuple(targets))
+    _require_code(dict.fromkeys(pair.artefact for pair in pairs), model)
     names = shorten([pair.artefact for pair in pairs])
     stages = [f"{names[pair.artefact]} @ {pair.target}" for pair in pairs]
     files = [os.path.relpath(path, folder) for path in dict.fromkeys(p.artefact for p in pairs)]
@@ -74,6 +79,7 @@ def initial(
         "# What `edgeq gate` judges. Each rule is a line; the guide explains them all.",
         f"artefacts = {_list(files)}",
         '# command = "python export.py"  # what makes them, if they are not committed',
+        *([] if model is None else [f"model = {json.dumps(model)}  # the code of checkpoints"]),
         f"data = {json.dumps(told)}",
         *([] if preprocessing is None else [f"preprocessing = {json.dumps(preprocessing)}"]),
         f"stages = {_list(stages)}",
@@ -93,6 +99,23 @@ def initial(
         "# until = 2027-01-31",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _require_code(artefacts: Iterable[Path], model: str | None) -> None:
+    """Return where the gate can open every checkpoint: code runs only where somebody names it."""
+    code = {path: own_code(path) for path in artefacts}
+    for path, own in code.items():
+        if own and own != model:
+            raise UsageError(
+                f"{path} is a network of {own}, which is code of somebody's own",
+                hint=f"where you trust it, add --model {own}; else gate the files that edgeq "
+                "export makes of it",
+            )
+    if model is not None and model not in code.values():
+        raise UsageError(
+            f"none of the artefacts is a checkpoint of {model}",
+            hint="name a folder that edgeq train --model made, or leave --model out",
+        )
 
 
 def _rules(pairs: Sequence[Pair], names: dict[Path, str]) -> Iterator[str]:

@@ -117,6 +117,34 @@ def test_trained_and_exported(
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".onnx", ".tflite"}
 
 
+def test_a_gate_that_init_writes_opens_a_network_of_ones_own(
+    package: str,
+    tmp_path: Path,
+    answer: Callable[..., Any],
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Beside the files made of it; without its name init refuses, and nothing is imported."""
+    own, data = ("--model", f"{package}:net"), ("--data", f"{package}:data")
+    assert train(package, *own) == 0
+    capsys.readouterr()
+    answer("export", "run", *own, "-o", "out")
+    files = ("run", *sorted((tmp_path / "out").iterdir()))
+    forget(package, tmp_path, monkeypatch)
+    told = refusal("gate", "init", *files, *data)
+    assert f"code of somebody's own\n  hint: where you trust it, add {' '.join(own)}" in told
+    assert "none of the artefacts is" in refusal("gate", "init", *files[1:], *own, *data)
+    assert not (tmp_path / "edgeq-gate.toml").exists()
+    assert not (tmp_path / "imported").exists()
+    targets = ("-t", "torch,ort-cpu-ref,tflite-ref")
+    stages = answer("gate", "init", *files, *own, *data, *targets)["stages"]
+    assert [stage.rpartition(" ")[2] for stage in stages] == ["torch", "ort-cpu-ref", "tflite-ref"]
+    assert answer("gate", "--update", "--accept-guessing")["outcome"] == "updated"
+    forget(package, tmp_path, monkeypatch)
+    assert answer("gate")["outcome"] == "passed"
+
+
 def test_fp32_trains_and_becomes_a_file_too(
     package: str, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
