@@ -186,12 +186,6 @@ def command(
         ):
             if verifier is not None:
                 verifier.progress = advance
-            if not dynamic and is_float(only(files)):
-                console.note(
-                    f"{only(files)} is a float network: nothing in it is quantised, and nothing "
-                    "will be in what is written; edgeq calibrate quantises it, and --dynamic its "
-                    "weights"
-                )
             written = export(
                 only(files),
                 formats,
@@ -203,6 +197,12 @@ def command(
                 outputs=outputs or (),
                 check=verifier,
             )
+            if not dynamic and is_float(only(files)):
+                console.note(
+                    f"{only(files)} is a float network: nothing in it is quantised, and nothing "
+                    "will be in what is written; edgeq calibrate quantises it, and --dynamic its "
+                    "weights"
+                )
     except GateFailed:
         console.write_json("export", {"files": [], **_verification(verifier)}, printed=as_json)
         if not as_json:
@@ -219,21 +219,13 @@ def command(
     content = {"files": [_record(each) for each in written], **_verification(verifier)}
     console.write_json("export", content, printed=as_json)
     if not as_json:
-        columns = (
-            "file",
-            "kB",
-            "weights",
-            "biases",
-            "scales",
-            "zero points",
-            "different",
-            "transposes",
-        )
+        from edgeq.deploy.report.sections.making.files import READ_BACK
+
         console.write_table(
             "Numbers compared with the source's",
-            columns,
+            READ_BACK,
             [_cells(each) for each in written],
-            numbers=columns[1:],
+            numbers=READ_BACK[1:],
         )
         _show_rescaled(written)
         _show_ends(written)

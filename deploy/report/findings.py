@@ -21,7 +21,7 @@ from edgeq.deploy.report.documents import (
     texts,
     whole,
 )
-from edgeq.deploy.report.made import MADE
+from edgeq.deploy.report.made import MADE, made
 from edgeq.deploy.report.values import decibels, milliseconds
 from edgeq.deploy.report.verdict import ORDER, Verdict
 from edgeq.tabular import counted
@@ -117,7 +117,7 @@ def _calibrate(document: Document, found: Verdict) -> Headlines:
     """What the integers cost, as a comparison with float tells; and the layer that costs most."""
     if document.content.get("held_back"):
         yield from _compare(held_back(document), found)
-    yield from MADE["calibrate"](document, found)
+    yield from made(document, found)
 
 
 def _compare(document: Document, found: Verdict) -> Headlines:
@@ -419,6 +419,6 @@ _RULES = {
     "bounds": _bounds,
     "diff": _diff,
     "emulate": _emulate,
-    **MADE,
+    **dict.fromkeys(MADE, made),
     "calibrate": _calibrate,
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.report.verdict import Headlines, Verdict
 
 
-def _calibrate(document: Document, found: Verdict) -> Headlines:
+def _calibrate(document: Document, _found: Verdict) -> Headlines:
     content = document.content
     path = text(content.get("path"))
     if not path:
@@ -43,7 +43,6 @@ def _calibrate(document: Document, found: Verdict) -> Headlines:
     for line in texts(content.get("told")):
         if line.startswith("warning: "):
             yield 3, "look", line.removeprefix("warning: ").partition("\n")[0].capitalize()
-    found.do(text(content.get("next")), 3)
 
 
 def _export(document: Document, found: Verdict) -> Headlines:
@@ -75,10 +74,9 @@ def _export(document: Document, found: Verdict) -> Headlines:
             state,
             f"{name}: given equal integers, {off:,} of {total:,} differ, by {worst} LSB at most",
         )
-    found.do(text(content.get("next")), 3)
 
 
-def _train(document: Document, found: Verdict) -> Headlines:
+def _train(document: Document, _found: Verdict) -> Headlines:
     content, recipe = document.content, mapping(document.content.get("recipe"))
     best, epochs = whole(content.get("best_epoch")) or 0, len(records(content.get("history")))
     yield (
@@ -89,7 +87,6 @@ def _train(document: Document, found: Verdict) -> Headlines:
             f"{shown(content)}; the best epoch is {best + 1} of {epochs}"
         ),
     )
-    found.do(text(content.get("next")), 3)
 
 
 def _check(document: Document, found: Verdict) -> Headlines:
@@ -109,7 +106,7 @@ def _check(document: Document, found: Verdict) -> Headlines:
     yield 2, state, f"{held} of {counted(len(targets), 'target')} can hold the scheme exactly"
 
 
-def _search(document: Document, found: Verdict) -> Headlines:
+def _search(document: Document, _found: Verdict) -> Headlines:
     content = document.content
     tried, best = records(content.get("trials")), mapping(content.get("best"))
     lost, allowed = number(content.get("unseen_loss")), number(content.get("max_drop"))
@@ -148,10 +145,9 @@ def _search(document: Document, found: Verdict) -> Headlines:
                 f"{number(sensitive.get('drop')):.2f} at {text(sensitive.get('precision'))}"
             ),
         )
-    found.do(text(content.get("next")), 3)
 
 
-def _sweep(document: Document, found: Verdict) -> Headlines:
+def _sweep(document: Document, _found: Verdict) -> Headlines:
     content = document.content
     result = mapping(content.get("result"))
     cells, missing = whole(result.get("cells")) or 0, whole(result.get("missing")) or 0
@@ -171,10 +167,9 @@ def _sweep(document: Document, found: Verdict) -> Headlines:
         listed = "; ".join(named(row.get("parameters")) for row in best[:3])
         more = f"; and {len(best) - 3} more" if len(best) > 3 else ""
         yield 3, "none", f"Nothing beats {listed}{more}"
-    found.do(text(content.get("next")), 3)
 
 
-MADE: dict[str, Callable[[Document, Verdict], Headlines]] = {
+_RULES: dict[str, Callable[[Document, Verdict], Headlines]] = {
     "calibrate": _calibrate,
     "export": _export,
     "train": _train,
@@ -182,3 +177,11 @@ MADE: dict[str, Callable[[Document, Verdict], Headlines]] = {
     "search": _search,
     "sweep": _sweep,
 }
+MADE = tuple(_RULES)
+"""The commands that make something."""
+
+
+def made(document: Document, found: Verdict) -> Headlines:
+    """The verdict on one of them, and what it says is next."""
+    yield from _RULES[document.kind](document, found)
+    found.do(text(document.content.get("next")), 3)

@@ -19,6 +19,18 @@ _RUN = Annotated[
 _PAGE = "Write what is found as a page, one file that needs no network; an earlier one is replaced."
 
 
+def _check_apart(run: Path, *written: Path | None) -> None:
+    """Return where nothing else is to be written as the run's folder, or into it."""
+    from edgeq.errors import UsageError
+
+    for path in written:
+        if path is not None and run.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UsageError(
+                f"{run} is to be a new folder for the run, and {path} is to be written there too",
+                hint="name another folder with --run",
+            )
+
+
 def with_run(command: Callable[..., None], *also: str) -> Callable[..., None]:
     """Give a command the flags; what cannot be written is refused before any work.
 
@@ -43,6 +55,7 @@ def with_run(command: Callable[..., None], *also: str) -> Callable[..., None]:
             from edgeq.deploy.runs.folder import check_new
 
             check_new(run)
+            _check_apart(run, given.get("output"), html)
             console.keep_run_in(run)
         if html is not None:
             from edgeq.deploy import console

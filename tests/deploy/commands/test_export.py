@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+from tests.support.models import onnx_models
 from tests.support.models.qdq_models import S8, U8, Graph
 
 from edgeq.deploy.cli import run
@@ -59,6 +60,26 @@ def test_int4_weights_make_both_files_smaller_and_no_number_different(
         assert before["size_bytes"] - after["size_bytes"] > 0.9 * 32 * 16 * 9 / 2
         assert after["parity"] == before["parity"]
         assert after["parity"]["different"] == []
+
+
+@pytest.mark.parametrize(
+    ("output", "page"), [("run", "page"), ("run/files", "page"), ("o", "run/p")]
+)
+def test_a_folder_of_a_run_is_for_nothing_else(
+    refusal: Callable[..., str], four_bits: Path, tmp_path: Path, output: str, page: str
+) -> None:
+    places = ("-o", tmp_path / output, "--html", tmp_path / page, "--run", tmp_path / "run")
+    assert "is to be a new folder for the run, and " in refusal("export", four_bits, *places)
+    assert [path.name for path in tmp_path.iterdir()] == [four_bits.name]
+
+
+def test_a_refusal_says_nothing_of_what_would_have_been_written(
+    refusal: Callable[..., str], tmp_path: Path
+) -> None:
+    file = onnx_models.save(onnx_models.float_model(), tmp_path / "float.onnx")
+    told = refusal("export", file, "--for", "torch", "-o", tmp_path / "out")
+    assert "nothing has to be exported" in told
+    assert "is a float network" not in told
 
 
 @pytest.mark.parametrize("name", ["../other", "/elsewhere/other", "a/b"])

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from edgeq.deploy.report.documents import Document
     from edgeq.plain import Json
 
+READ_BACK = (
+    "file",
+    "kB",
+    "weights",
+    "biases",
+    "scales",
+    "zero points",
+    "different",
+    "transposes",
+)
+"""The columns of what was read back, here and on terminals."""
 NUMBERS = ("weights", "biases", "scales", "zero_points")
 
 
@@ -61,17 +72,7 @@ def _export(document: Document) -> Markup:
 def _numbers(files: Sequence[Mapping[str, Json]]) -> Markup:
     return table(
         "Numbers that were read back from the files and compared with the source's",
-        (
-            "file",
-            "kB",
-            "weights",
-            "biases",
-            "scales",
-            "zero points",
-            "different",
-            "transposes",
-            "MACs in float (%)",
-        ),
+        (*READ_BACK, "MACs in float (%)"),
         [
             (
                 text(file.get("path")),
