@@ -5,8 +5,14 @@ What the command line names, and nothing that only a file does.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgeq.errors import UsageError
 from edgeq.factories import is_reference, permit
+from edgeq.formats.artefact import detect, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def named_model(model: str | None, own: str | None) -> str | None:
@@ -47,3 +53,19 @@ def check_named(data: str, given: str | None) -> None:
             f"the recipe names code, {data}",
             hint=f"where you trust it, name it yourself: --data {data}",
         )
+
+
+def own_code(artefact: Path) -> str:
+    """The ``package.module:function`` that makes a checkpoint's network; empty for other files.
+
+    Raises:
+        ArtefactError: the artefact is missing or broken.
+    """
+    from edgeq.training.checkpoint import read_header
+
+    path = resolve(artefact)
+    if detect(path) != "checkpoint":
+        return ""
+    about = read_header(path)
+    model = about.get("recipe", {}).get("model") if isinstance(about, dict) else None
+    return model if isinstance(model, str) and is_reference(model) else ""

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.user_code import own_code
 from edgeq.errors import UsageError
-from edgeq.factories import call, is_reference, permit, provided
+from edgeq.factories import call, permit, provided
 from edgeq.files import temporary_folder
-from edgeq.formats.artefact import detect, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,19 +123,3 @@ def _file(
 def _copied(network: nn.Module) -> nn.Module:
     """A target changes what it opens."""
     return copy.deepcopy(network).cpu()
-
-
-def own_code(artefact: Path) -> str:
-    """The ``package.module:function`` that makes a checkpoint's network; empty for other files.
-
-    Raises:
-        ArtefactError: the artefact is missing or broken.
-    """
-    from edgeq.training.checkpoint import read_header
-
-    path = resolve(artefact)
-    if detect(path) != "checkpoint":
-        return ""
-    about = read_header(path)
-    model = about.get("recipe", {}).get("model") if isinstance(about, dict) else None
-    return model if isinstance(model, str) and is_reference(model) else ""

@@ -6,9 +6,9 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.api.networks import own_code
 from edgeq.deploy.evaluation.chain import chain, load_target
 from edgeq.deploy.evaluation.compare import shorten
+from edgeq.deploy.user_code import own_code
 from edgeq.errors import UsageError
 from edgeq.formats.artefact import detect
 from edgeq.plan import Planner
