@@ -55,7 +55,7 @@ def check_named(data: str, given: str | None) -> None:
         )
 
 
-def own_code(artefact: Path) -> str:
+def user_code_of(artefact: Path) -> str:
     """The ``package.module:function`` that makes a checkpoint's network; empty for other files.
 
     Raises:

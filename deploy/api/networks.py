@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.user_code import own_code
+from edgeq.deploy.user_code import user_code_of
 from edgeq.errors import UsageError
 from edgeq.factories import call, permit, provided
 from edgeq.files import temporary_folder
@@ -74,7 +74,7 @@ def with_model(
     from edgeq.deploy.api.exporting import unwrapped
 
     permit(reference)
-    if reference in map(own_code, artefacts):
+    if reference in map(user_code_of, artefacts):
         yield list(artefacts)
         return
     network = unwrapped(call(reference, flag="--model"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.evaluation.chain import chain, load_target
 from edgeq.deploy.evaluation.compare import shorten
-from edgeq.deploy.user_code import own_code
+from edgeq.deploy.user_code import user_code_of
 from edgeq.errors import UsageError
 from edgeq.formats.artefact import detect
 from edgeq.plan import Planner
@@ -103,7 +103,7 @@ def initial(
 
 def _require_code(artefacts: Iterable[Path], model: str | None) -> None:
     """Return where the gate can open every checkpoint: code runs only where somebody names it."""
-    code = {path: own_code(path) for path in artefacts}
+    code = {path: user_code_of(path) for path in artefacts}
     for path, own in code.items():
         if own and own != model:
             raise UsageError(
