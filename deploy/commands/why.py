@@ -170,7 +170,7 @@ def _show_operators(stage: "StageVerdict") -> None:
     wrong = [each for each in stage.operators if each.wrong]
     if not wrong:
         return
-    title = f"{stage.name}: {len(wrong)} of {len(stage.operators)} operators are wrong"
+    title = f"{stage.name}: {counted(len(wrong), 'operator')} wrong"
     if len(wrong) > MAX_OPERATORS:
         title += f", the first {MAX_OPERATORS} are"
     columns = ("operator", "tensor", "wrong", "local LSB", "accumulated LSB", "accumulated dB")
@@ -183,7 +183,7 @@ def _show_operators(stage: "StageVerdict") -> None:
 
 
 def _show_growth(found: "Why") -> None:
-    """What a block costs, of each stage whose error can be told block by block."""
+    """What a block costs, of each stage that quantisation alone sets apart."""
     from edgeq.deploy import console
 
     rows = [
@@ -195,7 +195,7 @@ def _show_growth(found: "Why") -> None:
             str(stage.growth.blocks),
         )
         for stage in found.stages
-        if stage.growth is not None and stage.state != "WRONG"
+        if stage.growth is not None and stage.state == "quantisation"
     ]
     if rows:
         columns = ("stage", "against", "dB a block", "95 % interval", "blocks")
@@ -206,7 +206,7 @@ def _operator_cells(error: "OperatorError") -> tuple[str, ...]:
     from edgeq.deploy.report.values import decibels, short
 
     return (
-        f"{error.number} {error.op_type}",
+        f"{error.number or ''} {error.op_type}".strip(),
         short(error.tensor),
         f"{error.wrong:,} of {error.elements:,}",
         "" if error.max_lsb is None else f"{error.max_lsb:,}",

@@ -412,9 +412,9 @@ class _Run:
         output, tensors = meter.drifts()
         outputs = tuple(each.result() for each in meter.outputs.values())
         ends = self.opened[meter.source].pair, self.opened[meter.stage].pair
-        why = cause(*ends)
-        if any(drift.mse > 0 for drift in (output, *tensors, *outputs)):
-            why = named_cause(why, [(pair, lost[pair]) for pair in ends])
+        why = "nothing"
+        if any(drift.mse != 0 for drift in (output, *tensors, *outputs)):
+            why = named_cause(cause(*ends), [(pair, lost[pair]) for pair in ends])
         names = stages[meter.source].name, stages[meter.stage].name
         without = "" if tensors or not self.inside else self._without(meter)
         return Hop(*names, why, output, tensors, outputs, without)

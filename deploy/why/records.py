@@ -82,7 +82,8 @@ class OperatorError:
         tensor: the name of what it computes.
         operator: its name.
         op_type: what the file calls it.
-        number: its place, from 1.
+        number: its place among the operators that compute, from 1, as of :class:`Cause`; 0 for a
+            quantiser where integers begin or end.
         elements: integers compared.
         lsb: the local error, given equal inputs: difference in steps to number of values, as large
             as it is. Empty for a stage in float.

@@ -311,6 +311,7 @@ class _Chain:
                 answers[stage.pair],
                 tuple(explained[stage.pair]),
                 causes,
+                self.places,
             )
             for stage in self.stages
         )

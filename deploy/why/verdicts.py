@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.why.records import StageVerdict
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.compare import Observed
+    from edgeq.deploy.why.evidence import Place
     from edgeq.deploy.why.measure import StageMeter
     from edgeq.deploy.why.records import Cause, OperatorError, State
     from edgeq.deploy.why.stages import Judged
@@ -35,6 +36,7 @@ def verdict_of(
     answers: Answers,
     causes: tuple[int, ...],
     known: Sequence[Cause],
+    places: Mapping[str, Place],
 ) -> StageVerdict:
     """What is found of one stage.
 
@@ -46,11 +48,12 @@ def verdict_of(
         answers: how they changed from the stage that it is judged by.
         causes: the places of its causes among those known.
         known: those of all stages.
+        places: the operators as people are told of them, by tensor.
     """
     name = names[stage.pair]
     shown: Stage = next(each for each in observed.comparison.stages if each.name == name)
     against = "" if stage.against is None else names[stage.against]
-    operators = () if meter is None else meter.results()
+    operators = () if meter is None else _numbered(meter.results(), places)
     state, told = _judge(stage, answers, operators, [known[i] for i in causes])
     return StageVerdict(
         shown.artefact,
@@ -68,6 +71,13 @@ def verdict_of(
         operators,
         _growth(operators),
     )
+
+
+def _numbered(
+    operators: Sequence[OperatorError], places: Mapping[str, Place]
+) -> tuple[OperatorError, ...]:
+    """Operators numbered as causes number them, so that one has one number."""
+    return tuple(replace(each, number=places[each.tensor].number) for each in operators)
 
 
 def _growth(operators: Sequence[OperatorError]) -> Growth | None:

@@ -184,7 +184,7 @@ class Hop:
         source: name of the stage taken as true.
         stage: name of the stage compared with it.
         cause: what lies between them: quantisation, graph optimisation, conversion, kernel
-            rounding, pairs of products that saturate.
+            rounding, pairs of products that saturate; "nothing" where no number differs.
         output: drift of the network's result.
         tensors: drift of each tensor both stages show, in graph order; empty where one shows none.
         outputs: drift of each output of a network with several, by the names of the first stage.

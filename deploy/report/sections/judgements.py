@@ -154,7 +154,7 @@ def _operators(stage: Mapping[str, Json]) -> Markup:
             ("operator", "tensor", "wrong", "local LSB", "accumulated LSB", "accumulated dB"),
             [
                 (
-                    f"{whole(each.get('number'))} {text(each.get('op_type'))}",
+                    f"{whole(each.get('number')) or ''} {text(each.get('op_type'))}".strip(),
                     text(each.get("tensor")),
                     f"{whole(each.get('wrong')):,} of {whole(each.get('elements')):,}",
                     count(whole(each.get("max_lsb"))),

@@ -77,6 +77,16 @@ def test_hops_name_their_ends_and_causes(pairs: tuple[Pair, ...]) -> None:
     assert found.hops[0].output.tensor == "output"
 
 
+def test_a_hop_without_a_difference_has_no_cause(pairs: tuple[Pair, ...]) -> None:
+    found = compare(pairs, fake_targets.source()).comparison
+    hops = [*found.hops, *found.from_reference]
+    assert hops
+    for hop in hops:
+        apart = any(each.mse for each in (hop.output, *hop.tensors, *hop.outputs))
+        assert (hop.cause == "nothing") is not apart, hop
+    assert {hop.cause == "nothing" for hop in hops} == {False, True}
+
+
 def test_tensors_are_matched_by_name_and_counted_in_steps(pairs: tuple[Pair, ...]) -> None:
     found = compare(pairs, fake_targets.source()).comparison
     assert [(drift.tensor, drift.depth) for drift in found.hops[0].tensors] == [

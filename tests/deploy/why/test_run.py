@@ -127,6 +127,9 @@ def test_pairs_that_saturate_are_named(source: DataSource, tmp_path: Path) -> No
     found = edgeq.why([path], source, targets=["ort-cpu", "emulator"])
     cause = next(each for each in found.causes if each.kind == "pair saturation")
     assert cause.number == 1
+    numbers = {each.tensor: each.number for each in found.stages[1].operators}
+    assert numbers[cause.tensor] == cause.number, "tables count operators as causes do"
+    assert sorted(each for each in numbers.values() if each) == list(range(1, 8))
     assert "sums are wrong" in cause.what
     assert "uint8" in cause.hint
     assert [stage.state for stage in found.stages] == ["reference", "WRONG", "exact"]
