@@ -16,6 +16,7 @@ from edgeq.calibration._nodes import (
     is_helper,
     name_of,
     output,
+    refuse,
     sole_reader,
     text,
 )
@@ -206,7 +207,13 @@ class _Classifier:
 
     def _operator(self, node: ir.Node) -> None:
         check(node)
-        kind = KINDS[node.op_type]
+        kind = KINDS.get(node.op_type)
+        if kind is None:  # known only where nothing but an output reads it
+            raise refuse(
+                node,
+                "gives places that more of the network reads",
+                "compute on the places outside the network: --outputs cuts it before them",
+            )
         if node.op_type == "Resize" and text(node, "mode", "nearest") == "nearest":
             kind = "data_movement"
         activations = [

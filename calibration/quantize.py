@@ -61,6 +61,7 @@ from edgeq.calibration.observe import (
 )
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.samples import Kept, WholePixels, feeds, for_one_sample
+from edgeq.calibration.settled_inputs import settled
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.calibration.statistics.resume import Progress
 from edgeq.calibration.tail import share_like_grids
@@ -299,9 +300,10 @@ def measure_onnx(
         ArtefactError: the model cannot be quantised, or the batches do not fit it.
         UsageError: the observer's statistics cannot be kept.
     """
+    model, openings = settled(model, [opening], lambda _line: None)
     whole = WholePixels(model.graph.inputs, pixel_inputs(model))
     model = in_single_precision(model)
-    plan = _planned(model, config, list(whole.passing([opening])), whole, lambda _line: None)
+    plan = _planned(model, config, list(whole.passing(openings)), whole, lambda _line: None)
     make = config.observer_factory()
     statistics = Statistics(plan.origin(config, data), plan.taps, make, first)
     for observer in statistics.observers.values():
@@ -353,6 +355,7 @@ def quantize_onnx(
             batches do not fit it or the statistics.
     """
     config = config or CalibrationConfig()
+    model, batches = settled(model, batches, tell)
     pixels = pixel_inputs(model)
     model = in_single_precision(model)
     whole = WholePixels(model.graph.inputs, pixels)

@@ -41,7 +41,7 @@ def feeds(
     Raises:
         ArtefactError: an input has no samples, or samples of another type or shape than it takes.
     """
-    arrays = _by_name(batch, inputs)
+    arrays = by_name(batch, inputs)
     pieces = {
         size for value in inputs if (size := _piece(arrays[name_of(value)], value)) is not None
     }
@@ -84,7 +84,7 @@ class WholePixels:
             ArtefactError: an input that takes pixels is fed something else.
         """
         for batch in stream:
-            arrays = _by_name(batch, self._inputs) if self.names else {}
+            arrays = by_name(batch, self._inputs) if self.names else {}
             for name in sorted(self.names):
                 if _whole(arrays[name]):
                     if arrays[name].max(initial=0) > _WHITE / 2:
@@ -142,7 +142,12 @@ def _first(batch: Batch, count: int | None) -> Batch:
     return batch[:count].copy()
 
 
-def _by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.float32]]:
+def by_name(batch: Batch, inputs: Sequence[ir.Value]) -> dict[str, NDArray[np.float32]]:
+    """A batch's array for each input of a model, in the axes and the type that it takes.
+
+    Raises:
+        ArtefactError: an input has none, or they have not equally many samples.
+    """
     names = [name_of(value) for value in inputs]
     if not isinstance(batch, Mapping):
         batch = {names[0]: batch} if len(names) == 1 else {"": batch}

@@ -160,7 +160,7 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
     others = [value for node in graph if node not in static for value in node.outputs if value.name]
     probe = _part(model, values, [name_of(value) for value in others])
     names = values + [name_of(value) + _SHAPE for value in others]
-    is_open = any(shape[0] is None for shape, _ in shapes.values())
+    is_open = any(None in shape for shape, _ in shapes.values())
     for sizes in [BATCHES, (1,)] if is_open else [(1,)]:
         try:
             runs = [
@@ -185,7 +185,7 @@ def _input_shapes(graph: ir.Graph) -> Mapping[str, tuple[tuple[int | None, ...],
     known = {
         name_of(value): (shape, value.dtype.numpy().name)
         for value in graph.inputs
-        if (shape := shape_of(value))
+        if (shape := shape_of(value)) is not None
         and None not in shape[1:]
         and value.dtype is not None
         and value.dtype in _FILLED
@@ -195,7 +195,7 @@ def _input_shapes(graph: ir.Graph) -> Mapping[str, tuple[tuple[int | None, ...],
 
 def _filled(batch: int, shape: Sequence[int | None], dtype: str) -> NDArray[np.generic]:
     """Numbers for an input; ``batch`` of them where its batch is open."""
-    sizes = [batch if shape[0] is None else shape[0], *(size or 1 for size in shape[1:])]
+    sizes = [batch if size is None else size for size in shape]
     if dtype != "float32":
         return np.zeros(sizes, dtype)  # each table has a first row
     return np.random.default_rng(0).uniform(0.1, 0.9, sizes).astype(np.float32)
@@ -261,7 +261,8 @@ def _run(
         )
     except Exception as error:  # the runtime's errors share no class of their own
         raise ArtefactError(
-            f"ONNX Runtime cannot run the float model: {error}", hint="export it again"
+            f"ONNX Runtime cannot run the float model: {error}",
+            hint="give each input samples of the axes that it takes, or export the model again",
         ) from error
 
 

@@ -24,6 +24,7 @@ from edgeq.calibration.quantize import into_integers, prepared, taps_of
 from edgeq.calibration.samples import Kept, WholePixels, feeds
 from edgeq.calibration.search.precision import EIGHT
 from edgeq.calibration.search.study import LayerSize
+from edgeq.calibration.settled_inputs import settled
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.network.placement import GridSpec, LayerWidths, Placement, place
@@ -65,11 +66,12 @@ class SearchNetwork:
         batches: Callable[[], Iterable[Batch]],
         config: CalibrationConfig,
     ) -> None:
+        model, first = settled(model, islice(batches(), 1), lambda _line: None)
         pixels = pixel_inputs(model)
         self._config, self._batches = config, batches
         self._given = in_single_precision(model)
         self._whole = WholePixels(self._given.graph.inputs, pixels)
-        opening = list(islice(self._whole.passing(batches()), 1))
+        opening = list(self._whole.passing(first))
         found = prepared(self._given, config, opening, self._whole, lambda _line: None)
         self._model, self._levels, self._changing = found.model, found.levels, found.changing
         self._kept = Kept(config.method_samples)

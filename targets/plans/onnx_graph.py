@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _FROM_NHWC = [0, 3, 1, 2]
+_FIX = "python -m onnxruntime.tools.make_dynamic_shape_fixed"
 _SAME_AXES = frozenset(
     (
         "QuantizeLinear",
@@ -112,11 +113,12 @@ def sample_shape(value: onnx.ValueInfoProto, *, alone: bool = True) -> tuple[tup
             f"the input {value.name!r} has the shape {dims}, not a batch of one or of any size",
             hint="export with batch 1 or a free batch",
         )
-    free = [d for d in dims[1:] if d is None]
-    if free:
+    if None in dims[1:]:
+        wanted = ",".join(str(d or "SIZE") for d in (1, *dims[1:]))
         raise ArtefactError(
             f"the input {value.name!r} has the shape {dims}, free beyond the batch",
-            hint="fix it: python -m onnxruntime.tools.make_dynamic_shape_fixed",
+            hint=f"fix it: {_FIX} --input_name {value.name} --input_shape {wanted} model.onnx "
+            "fixed.onnx",
         )
     batched = dims[0] in (1, None)
     return tuple(d for d in dims[batched:] if d is not None), batched

@@ -113,7 +113,7 @@ def _proto(content: bytes, what: str) -> onnx.ModelProto:
     import onnx  # protobuf parsing only
 
     try:
-        proto = _without_alias(onnx.load_model_from_string(content))
+        proto = _without_negative_sizes(_without_alias(onnx.load_model_from_string(content)))
     except Exception as error:  # protobuf raises many kinds on broken files
         raise _broken(what, error) from error
     check_functions(proto, what)
@@ -128,6 +128,16 @@ def _without_alias(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in proto.graph.node:
         if node.domain == _ALIAS:
             node.domain = ""
+    return proto
+
+
+def _without_negative_sizes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Sizes of -1, by which old exporters mean any, as sizes that are not given."""
+    graph = proto.graph
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_value == -1:
+                size.Clear()
     return proto
 
 

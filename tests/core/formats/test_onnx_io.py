@@ -64,3 +64,20 @@ def test_constants_that_are_listed_as_inputs_too_are_no_inputs(tmp_path: Path) -
     model.ir_version = 3
     path.write_bytes(model.SerializeToString())
     assert [value.name for value in read(path).graph.inputs] == ["x"]
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(-1, True), (-2, False)])
+def test_a_size_of_minus_one_is_one_that_is_not_given(
+    size: int, is_read: bool, tmp_path: Path
+) -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph, ir_version=10).SerializeToString())
+    if not is_read:
+        with pytest.raises(ArtefactError, match=r"has the shape \(-2, 4\)"):
+            read(path)
+        return
+    shape = read(path).graph.inputs[0].shape
+    assert shape is not None
+    assert [isinstance(each, int) for each in shape] == [False, True]
