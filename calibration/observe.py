@@ -263,7 +263,8 @@ def session_of(model: ir.Model, *, exact: bool = False) -> onnxruntime.Inference
     options.log_severity_level = 4
     # threads that wait in a loop take the processor from what is done between two runs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if exact:
+    # optimising an If of a known condition, ONNX Runtime loses what its branches hold themselves
+    if exact or any(node.op_type in ("If", "Loop", "Scan") for node in model.graph):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(
