@@ -103,12 +103,15 @@ def _settle_sizes(model: ir.Model, arrays: Arrays, tell: Callable[[str], None]) 
                 for size, found in zip(axes, sizes[1:], strict=True)
                 if isinstance(size, ir.SymbolicDim) and size.value and found == 1
             )
-            after, shown = [_size(*each) for each in zip(axes, sizes[1:], strict=True)], 0
+            shown = 0
         elif axes and len(sizes) == len(axes):
-            after = [axes[0], *(_size(*each) for each in zip(axes[1:], sizes[1:], strict=True))]
             shown = 1
         else:
             continue
+        after: Axes = [
+            *axes[:shown],
+            *(_size(*each) for each in zip(axes[shown:], sizes[1:], strict=True)),
+        ]
         if after != axes:
             told = ", ".join(str(size) for size in after[shown:])
             tell(f"the input {name_of(value)!r} leaves sizes open: they are ({told}), the samples'")
@@ -116,7 +119,8 @@ def _settle_sizes(model: ir.Model, arrays: Arrays, tell: Callable[[str], None]) 
     for value in model.graph.inputs:
         axes = list(value.shape or ())
         if axes and isinstance(axes[0], ir.SymbolicDim) and axes[0].value in ones:
-            value.shape = ir.Shape([1, *axes[1:]])
+            alone: Axes = [1, *axes[1:]]
+            value.shape = ir.Shape(alone)
 
 
 def _size(stated: int | ir.SymbolicDim, found: int) -> int:

@@ -210,7 +210,7 @@ def test_models_that_cannot_be_fed_are_refused(
 def test_a_free_dimension_beyond_the_batch_is_refused(tmp_path: Path) -> None:
     model = onnx_models.float_model()
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
-    with pytest.raises(ArtefactError, match="--input_name .* --input_shape 1,[0-9]+,SIZE,[0-9]+"):
+    with pytest.raises(ArtefactError, match=r"--input_shape 1,\d+,SIZE,"):
         cpu_reference.open(saved(tmp_path, model))
 
 
