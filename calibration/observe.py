@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of, shape_of
-from edgeq.calibration.samples import feeds
+from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.statistics import digest_of
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
@@ -58,7 +58,7 @@ def observe(
 
     Args:
         model: a prepared float model; left as it is.
-        batches: see :func:`edgeq.calibration.samples.feeds`.
+        batches: see :func:`edgeq.calibration.feeds.samples.feeds`.
         taps: grid to the tensors whose values lie on it.
         statistics: the observers of the grids. Batches that they have seen are not run again.
         progress: called after each batch with its number of samples.

@@ -19,6 +19,8 @@ import onnx_ir.passes.common as passes
 import edgeq
 from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample
+from edgeq.calibration.feeds.settled_inputs import settled
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
 from edgeq.calibration.insert import insert
@@ -60,13 +62,11 @@ from edgeq.calibration.observe import (
     tensors_of,
 )
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
-from edgeq.calibration.samples import Kept, WholePixels, feeds, for_one_sample
-from edgeq.calibration.settled_inputs import settled
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.calibration.statistics.resume import Progress
 from edgeq.calibration.tail import share_like_grids
 from edgeq.errors import ArtefactError
-from edgeq.network.placement import LayerWidths, place
+from edgeq.network.placement import LayerWidths, place, taps_of
 from edgeq.qdq.reader import read_qdq
 from edgeq.tabular import counted
 
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.graph import Classified
     from edgeq.calibration.methods import IntegerMethod
     from edgeq.calibration.observers import RangeObserver
-    from edgeq.network.placement import Op, Placement
+    from edgeq.network.placement import Placement
     from edgeq.quant import QuantParams
     from edgeq.target import Batch
 
@@ -474,17 +474,6 @@ def _state(graph: ir.Graph) -> str:
 def _unchanged(before: str, graph: ir.Graph) -> str:
     """What is to be added to what a method did, where it did nothing."""
     return "; nothing in this model was changed by it" if _state(graph) == before else ""
-
-
-def taps_of(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
-    """Each grid with the tensors that are put onto it."""
-    inputs = {op.name: op.inputs for op in ops}
-    taps: dict[str, list[str]] = {grid: [] for grid in placement.grids}
-    for tensor, grid in placement.tensors.items():
-        taps[grid].append(tensor)
-    for (reader, index), grid in placement.edges.items():
-        taps[grid].append(inputs[reader][index])
-    return {grid: list(dict.fromkeys(tensors)) for grid, tensors in taps.items()}
 
 
 def _describe(model: ir.Model, config: CalibrationConfig, statistics: Statistics) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import LAYERS, argument, channel_axis, constant, name_of, output
+from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.observe import run, session_of
-from edgeq.calibration.samples import feeds
 from edgeq.data.batching import samples_in
 
 if TYPE_CHECKING:

@@ -14,20 +14,20 @@ import onnx_ir.passes.common as passes
 
 import edgeq
 from edgeq.calibration._nodes import channel_axis, constant, name_of
+from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds
+from edgeq.calibration.feeds.settled_inputs import settled
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import PIXELS
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import observe, run, session_of
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
-from edgeq.calibration.quantize import into_integers, prepared, taps_of
-from edgeq.calibration.samples import Kept, WholePixels, feeds
+from edgeq.calibration.quantize import into_integers, prepared
 from edgeq.calibration.search.precision import EIGHT
 from edgeq.calibration.search.study import LayerSize
-from edgeq.calibration.settled_inputs import settled
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.errors import ArtefactError, UsageError
-from edgeq.network.placement import GridSpec, LayerWidths, Placement, place
+from edgeq.network.placement import GridSpec, LayerWidths, Placement, place, taps_of
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 from onnx import helper
 
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.feeds.samples import Kept
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.calibration.samples import Kept
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -186,6 +186,17 @@ def place(
     return _Solver(ops, widths, boundary_bits, integer=placement == "integer").solve()
 
 
+def taps_of(ops: tuple[Op, ...], placement: Placement) -> dict[str, list[str]]:
+    """Each grid with the tensors that are put onto it."""
+    inputs = {op.name: op.inputs for op in ops}
+    taps: dict[str, list[str]] = {grid: [] for grid in placement.grids}
+    for tensor, grid in placement.tensors.items():
+        taps[grid].append(tensor)
+    for (reader, index), grid in placement.edges.items():
+        taps[grid].append(inputs[reader][index])
+    return {grid: list(dict.fromkeys(tensors)) for grid, tensors in taps.items()}
+
+
 def inside_operators(ops: Sequence[Op]) -> Mapping[str, str]:
     """Layers whose result nothing but one layer reads straight, to that layer.
 

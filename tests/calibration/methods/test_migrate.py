@@ -14,10 +14,10 @@ import torch
 from tests.support.models.public import attention
 
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.feeds.samples import WholePixels
 from edgeq.calibration.methods.migrate import AttentionMigration
 from edgeq.calibration.observe import session_of, tensors_of
 from edgeq.calibration.quantize import prepared
-from edgeq.calibration.samples import WholePixels
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:

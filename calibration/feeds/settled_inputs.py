@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of
+from edgeq.calibration.feeds.samples import by_name
 from edgeq.calibration.precision import FLOATS, pixel_inputs
-from edgeq.calibration.samples import by_name
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import rows_picked
 

@@ -1,0 +1,1 @@
+"""What a float model is fed while its ranges are measured."""
