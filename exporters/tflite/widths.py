@@ -1,6 +1,7 @@
-"""Operators that read and write tensors of 8 and of 16 bits, in 16 bits alone.
+"""Operators that TFLite has no exact kernel for in 8 bits, in 16 bits.
 
-TFLite's kernels know one width. A tensor of 8 bits on a grid of 16 with the same step and its zero
+Its kernels know one width, and those of 8 bits overflow where an output's step is far smaller than
+its operands'. A tensor of 8 bits on a grid of 16 with the same step and its zero
 point at 0 is the same numbers, and back again only saturates, so nothing is rounded by it.
 """
 
@@ -9,11 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from edgeq.exporters.tflite.ops.elementwise import fits_kernel
+from edgeq.exporters.tflite.storage import choose_storage
 from edgeq.numerics.pointwise import UNARY
 from edgeq.qdq.ir import QdqOp, QdqTensor
 from edgeq.quant import STORAGE_RANGE, QuantParams
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeq.qdq.ir import QdqGraph
 
 _WIDE = frozenset(("int16", "uint16"))
@@ -28,7 +33,8 @@ def in_one_width(graph: QdqGraph) -> QdqGraph:
     Args:
         graph: the integer view of a model; changes of grid may lie between widths as they do.
     """
-    widening = _Widening()
+    storages = choose_storage(graph)
+    widening = _Widening({name: storage.zero_point for name, storage in storages.items()})
     for op in graph.ops:
         widening.write(op)
     return replace(graph, ops=tuple(widening.ops))
@@ -36,6 +42,7 @@ def in_one_width(graph: QdqGraph) -> QdqGraph:
 
 @dataclass(slots=True)
 class _Widening:
+    zero_points: Mapping[str, int]
     ops: list[QdqOp] = field(default_factory=list)
     wide: dict[str, QdqTensor] = field(default_factory=dict)
 
@@ -46,7 +53,9 @@ class _Widening:
             for tensor in tensors
             if not tensor.is_float and not tensor.is_index
         }
-        if len(widths) < len((True, False)) or op.op_type in _AS_THEY_ARE:
+        both = len(widths) == len((True, False)) and op.op_type not in _AS_THEY_ARE
+        overflows = widths == {False} and not fits_kernel(op, self.zero_points[op.output.name])
+        if not both and not overflows:
             self.ops.append(op)
             return
         inputs = tuple(

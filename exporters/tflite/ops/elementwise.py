@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def lower_add(op: QdqOp, context: LoweringContext) -> None:
     """Append an Add."""
-    _check_sum(op)
+    _check_kernel(op, context)
     options = schema.AddOptionsT()
     options.potScaleInt16 = False  # scales need be no powers of two
     _binary(op, context, Op.ADD, 2, options)
@@ -30,7 +30,7 @@ def lower_add(op: QdqOp, context: LoweringContext) -> None:
 
 def lower_sub(op: QdqOp, context: LoweringContext) -> None:
     """Append a Sub."""
-    _check_sum(op)
+    _check_kernel(op, context)
     options = schema.SubOptionsT()
     options.potScaleInt16 = False  # scales need be no powers of two
     _binary(op, context, Op.SUB, 2, options)
@@ -47,12 +47,7 @@ def lower_mul(op: QdqOp, context: LoweringContext) -> None:
     if rescales_up:
         largest = math.prod(max(map(abs, _ends(o))) for o in op.inputs[:2] if o is not None)
         check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
-    if not context.is_float and len(scales) == 2 and context.element(op.output) is np.int8:
-        _check_product(
-            op,
-            scales[0] * scales[1] / float(op.output.scale),
-            context.storages[op.output.name].zero_point,
-        )
+    _check_kernel(op, context)
     _binary(op, context, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
 
 
@@ -90,50 +85,39 @@ def lower_relu(op: QdqOp, context: LoweringContext) -> None:
         )
 
 
-def _check_sum(op: QdqOp) -> None:
-    """See that a sum, before it saturates, has a size that kernels can hold.
+def fits_kernel(op: QdqOp, zero_point: int) -> bool:
+    """Whether no kernel for the width of an operator's output overflows.
 
-    LiteRT's int8 kernels for x86 pack it into 16 bits and wrap around without a word; its int16
-    kernels end the process where the larger of the scales is 2^14 times the output's.
+    LiteRT's int8 kernels for x86 pack a sum, before it saturates, into 16 bits, and wrap around
+    without a word; its int16 kernels end the process where the larger of the scales is 2^14 times
+    the output's. They saturate a product at 16 bits, then add the zero point, and wrap around.
 
-    Raises:
-        ArtefactError: it has not.
+    Args:
+        op: the operator; true for what is no sum and no product of numbers on grids.
+        zero_point: of its output, as it is stored.
     """
     operands = [
-        o for o in op.inputs if o is not None and o.params is not None and o.params.axis is None
+        o for o in op.inputs[:2] if o is not None and o.params is not None and o.params.axis is None
     ]
     in_float = op.output.is_float or any(isinstance(o, QdqTensor) and o.is_float for o in operands)
-    if in_float or len(operands) < 2:
-        return
+    if in_float or len(operands) < 2 or op.op_type not in ("Add", "Sub", "Mul"):
+        return True
+    step = float(op.output.scale)
+    scales = [float(o.params.scale) for o in operands if o.params is not None]
     if op.output.params.dtype in ("int16", "uint16"):
-        furthest, most = (
-            2 * max(float(o.params.scale) for o in operands if o.params is not None),
-            2**15,
-        )
-    else:
-        furthest, most = sum(map(_furthest, operands)), 2**15 - 2**8
-    if furthest / float(op.output.scale) >= most:
-        raise refused(
-            op,
-            "its output's scale is too small for its operands': kernels would overflow",
-            "quantise its output with a larger scale",
-        )
+        return op.op_type == "Mul" or 2 * max(scales) / step < 2**15
+    if op.op_type != "Mul":
+        return sum(map(_furthest, operands)) / step < 2**15 - 2**8
+    (a, b), (c, d) = map(_centered, operands)
+    products = [left * right * math.prod(scales) / step for left in (a, b) for right in (c, d)]
+    over = zero_point > 0 and max(products) + zero_point >= 2**15 - 1
+    under = zero_point < 0 and min(products) + zero_point <= -(2**15)
+    return not over and not under
 
 
-def _check_product(op: QdqOp, factor: float, zero_point: int) -> None:
-    """See that a product, rescaled, leaves room in 16 bits for the zero point.
-
-    LiteRT's int8 kernels for x86 saturate it at 16 bits, then add the zero point, and wrap around
-    without a word.
-
-    Raises:
-        ArtefactError: it does not.
-    """
-    (a, b), (c, d) = (_centered(operand) for operand in op.inputs[:2] if operand is not None)
-    products = [left * right * factor for left in (a, b) for right in (c, d)]
-    if (zero_point > 0 and max(products) + zero_point >= 2**15 - 1) or (
-        zero_point < 0 and min(products) + zero_point <= -(2**15)
-    ):
+def _check_kernel(op: QdqOp, context: LoweringContext) -> None:
+    """Refuse what a kernel would overflow on, see :func:`fits_kernel`."""
+    if not context.is_float and not fits_kernel(op, context.storages[op.output.name].zero_point):
         raise refused(
             op,
             "its output's scale is too small for its operands': kernels would overflow",
