@@ -50,7 +50,8 @@ torchvision's own code where they have it, else code in the public style
 | ort-cpu-ref | each tensor has torch's integers; different ones lie at ties, and are counted |
 | tflite-ref | each operator, given equal integers, is within 1 LSB; different ones are counted |
 | tflm | of the file written for it, its answers are those that edgeq's emulator predicts |
-| emulator | every integer is that of `tflite-ref`, and of `ort-cpu-ref` for the ONNX file |
+| emulator | every integer is that of `tflite-ref` and, given equal ones, of `ort-cpu-ref` for the \
+ONNX file; those of functions such as GELU may differ at ties, and are counted |
 
 {machine}
 
