@@ -147,11 +147,14 @@ def _compare(
     told = _edgeq("compare", *artefacts, *fed, *asked)["comparison"]
     steps = list(_steps(file))
     for hop in told["from_reference"]:
-        outputs = hop["outputs"] or [hop["output"]]
+        # states without an axis of samples are not compared, and then the first output stands alone
+        pairs = (
+            list(zip(hop["outputs"], steps, strict=True))
+            if hop["outputs"]
+            else [(hop["output"], steps[0])]
+        )
         row[hop["stage"].split(" @ ")[1]] = ", ".join(
-            dict.fromkeys(
-                _difference(each, step) for each, step in zip(outputs, steps, strict=True)
-            )
+            dict.fromkeys(_difference(each, step) for each, step in pairs)
         )
     for failure in told["failures"]:
         row["refused"] += f"{failure['stage']}: {failure['what']} "
