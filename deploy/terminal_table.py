@@ -46,6 +46,9 @@ class TerminalTable:
         self._columns = [columns[i] for i in kept]
         self._rows = [[row[i] for i in kept] for row in rows]
         self._right = [columns[i] in numbers for i in kept]
+        self._texts = [_is_text([row[i] for row in self._rows]) for i in range(len(kept))]
+        self._naturals = [self._natural(i) for i in range(len(kept))]
+        self._leasts = [self._least(i) for i in range(len(kept))]
         self._gap = GAP
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -84,17 +87,15 @@ class TerminalTable:
         if self._right[i]:
             return max(head, *map(_width, cells), 1)
         word = max(map(_longest_word, cells), default=0)
-        if i and _is_text(cells):
-            return min(self._natural(i), max(head, word, TEXT))
-        return min(self._natural(i), max(head, min(word, NAME)))
+        if i and self._texts[i]:
+            return min(self._naturals[i], max(head, word, TEXT))
+        return min(self._naturals[i], max(head, min(word, NAME)))
 
     def _split(self, available: int) -> tuple[list[list[int]], list[int]]:
         """The columns of each table, and those that go below the rows: texts, the widest first."""
         inside = list(range(len(self._columns)))
-        movable = [
-            i for i in inside[1:] if self._columns[i] and _is_text([row[i] for row in self._rows])
-        ]
-        movable.sort(key=self._natural)
+        movable = [i for i in inside[1:] if self._columns[i] and self._texts[i]]
+        movable.sort(key=self._naturals.__getitem__)
         while movable and self._total(inside) > available:
             inside.remove(movable.pop())
         parts = [inside[:1]]
@@ -108,15 +109,15 @@ class TerminalTable:
         return parts, below
 
     def _total(self, inside: Sequence[int]) -> int:
-        return sum(map(self._least, inside)) + self._gap * (len(inside) - 1)
+        return sum(self._leasts[i] for i in inside) + self._gap * (len(inside) - 1)
 
     def _widths(self, inside: Sequence[int], available: int) -> list[int]:
         """What each column gets: its least, and a fair part of the room that is left."""
-        widths = {i: self._least(i) for i in inside}
+        widths = {i: self._leasts[i] for i in inside}
         spare = max(available - self._total(inside), 0)
-        wanting = sorted(inside, key=lambda i: self._natural(i) - widths[i])
+        wanting = sorted(inside, key=lambda i: self._naturals[i] - widths[i])
         for done, i in enumerate(wanting):
-            more = min(self._natural(i) - widths[i], spare // (len(wanting) - done))
+            more = min(self._naturals[i] - widths[i], spare // (len(wanting) - done))
             widths[i] += more
             spare -= more
         over = self._total(inside) - available
@@ -136,9 +137,7 @@ class TerminalTable:
         from rich.text import Text
 
         wrapped = [
-            Text(_shorten(cell, width), style or self._style(i, cell)).wrap(
-                console, width, overflow="fold"
-            )
+            _wrapped(console, cell, width, style or self._style(i, cell))
             for i, cell, width in zip(inside, cells, widths, strict=True)
         ]
         for number in range(max(map(len, wrapped))):
@@ -149,6 +148,15 @@ class TerminalTable:
                 part.align("right" if self._right[i] else "left", width)
                 line.append(" " * self._gap if place else "").append_text(part)
             yield line
+
+
+def _wrapped(console: Console, cell: str, width: int, style: str) -> Sequence[Text]:
+    """The lines of a cell; one that fits is not looked at word by word."""
+    from rich.text import Text
+
+    if cell.isprintable() and _width(cell) <= width:
+        return [Text(cell, style)]
+    return list(Text(_shorten(cell, width), style).wrap(console, width, overflow="fold"))
 
 
 def _below(console: Console, heading: str, text: str, available: int) -> Iterator[Text]:

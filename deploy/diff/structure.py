@@ -6,13 +6,13 @@ matched by the operator that reads or writes them, so that renaming makes no dif
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.deploy.diff.contents import read
 from edgeq.diffing.grids import grid_differences
+from edgeq.diffing.order import in_order
 from edgeq.diffing.records import Difference
 from edgeq.linting.model import LintActivation
 
@@ -78,10 +78,7 @@ def _matched(
     rest = [each for each in mine if id(each) not in partner]
     theirs = [each for each in other if (each.name, each.op_type) in named]
     kinds = [[each.op_type for each in side] for side in (rest, theirs)]
-    matcher = SequenceMatcher(None, kinds[0], kinds[1], autojunk=False)
-    for block in matcher.get_matching_blocks():
-        for i in range(block.size):
-            partner[id(rest[block.a + i])] = theirs[block.b + i]
+    partner |= {id(rest[i]): theirs[j] for i, j in in_order(*kinds)}
     taken = {id(each) for each in partner.values()}
     return (
         [(each, partner[id(each)]) for each in mine if id(each) in partner],

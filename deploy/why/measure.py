@@ -282,17 +282,15 @@ def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dic
 def _in_order(
     wanted: Mapping[str, Operator], recorded: Mapping[str, Recorded]
 ) -> Iterator[tuple[str, Recorded]]:
-    from difflib import SequenceMatcher
+    from edgeq.diffing.order import in_order
 
     mine = [(name, _step(each.params)) for name, each in wanted.items()]
     theirs = [
         (name, _step(each.params if isinstance(each, QuantizedTensor) else None))
         for name, each in recorded.items()
     ]
-    matcher = SequenceMatcher(None, [s for _, s in mine], [s for _, s in theirs], autojunk=False)
-    for block in matcher.get_matching_blocks():
-        for offset in range(block.size):
-            yield mine[block.a + offset][0], recorded[theirs[block.b + offset][0]]
+    for i, j in in_order([step for _, step in mine], [step for _, step in theirs]):
+        yield mine[i][0], recorded[theirs[j][0]]
 
 
 def _step(params: Any) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
+from collections import Counter
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
+from edgeq.diffing.order import in_order
 from edgeq.diffing.records import Difference
 
 if TYPE_CHECKING:
@@ -55,12 +56,11 @@ def align(
     rest = [i for i in range(len(before)) if i not in partner]
     free = [j for j in range(len(after)) if j not in taken]
     shapes = [shape(before[i]) for i in rest], [shape(after[j]) for j in free if required]
-    for block in SequenceMatcher(None, *shapes, autojunk=False).get_matching_blocks():
-        for offset in range(block.size):
-            partner[rest[block.a + offset]] = free[block.b + offset]
+    partner |= {rest[i]: free[j] for i, j in in_order(*shapes)}
     # what only changed its shape stands where the other one did
     rest = [i for i in rest if i not in partner]
-    free = [j for j in free if j not in partner.values()]
+    taken = set(partner.values())
+    free = [j for j in free if j not in taken]
     if required and len(rest) == len(free):
         partner.update(zip(rest, free, strict=True))
         rest = free = []
@@ -77,9 +77,6 @@ def align(
 
 
 def _by_name(before: Sequence[str], after: Sequence[str]) -> dict[int, int]:
-    places = {name: j for j, name in enumerate(after) if after.count(name) == 1}
-    return {
-        i: places[name]
-        for i, name in enumerate(before)
-        if name in places and before.count(name) == 1
-    }
+    mine, its = Counter(before), Counter(after)
+    places = {name: j for j, name in enumerate(after) if its[name] == 1}
+    return {i: places[name] for i, name in enumerate(before) if name in places and mine[name] == 1}
