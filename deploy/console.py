@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 
 WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own folding
 LONGEST_NOTE = 4_000  # characters of an error or a remark
-# control characters other than tab and newline, and what turns the direction of writing
-_ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# control characters other than tab and newline, what turns the direction of writing, what nobody
+# sees, other ends of lines, and halves of characters
+_ACTING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 _QUIET_S = 10.0  # between two lines that stand for a bar
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
@@ -87,10 +91,10 @@ def warnings_told() -> Iterator[None]:
 def printable(text: str) -> str:
     """A text in which no character acts on a terminal: control characters become escapes.
 
-    Names in files are anybody's; one could forge a title, a colour or a verdict. The escapes are
-    those of JSON.
+    Names in files are anybody's; one could forge a title, a colour, a verdict or another name, by
+    characters that nobody sees. The escapes are those of JSON.
     """
-    return _ACTING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return _ACTING.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 @dataclass(slots=True, repr=False)

@@ -113,7 +113,7 @@ def test_no_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_a_file_names_cannot_act_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    hostile = "\x1b]0;FAKE: passed\x07\x1b[32mgreen\x9b31m\u202etxet"
+    hostile = "\x1b]0;FAKE: passed\x07\x1b[32mgreen\x9b31m\u202etxet\u200b\u2028\u061c\U000e0041"
     console.write_table(hostile, ("name", hostile), [(hostile, "1")])
     console.write_rendered(hostile)
     console.write(hostile)
@@ -123,7 +123,7 @@ def test_what_a_file_names_cannot_act_on_a_terminal(capsys: pytest.CaptureFixtur
     assert json.loads(out[out.index("{") :])["name"] == hostile
     for text in (out, err):
         assert "\\u001b]0;FAKE" in text
-        assert not set(text) & set("\x1b\x07\x9b\u202e")
+        assert not set(text) & set("\x1b\x07\x9b\u202e\u200b\u2028\u061c\U000e0041")
 
 
 def test_a_remark_is_no_longer_than_a_screen(capsys: pytest.CaptureFixture[str]) -> None:

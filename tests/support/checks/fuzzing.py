@@ -119,7 +119,7 @@ def _fault(words: list[str]) -> str:
         return f"a bug: {text[-300:]}"
     if "Traceback" in text:
         return "shows a traceback"
-    if "\x1b" in text or "\u202e" in text:
+    if set("\x1b\u202e\u200b\u2028") & set(text):
         return "acts on the terminal"
     if len(text) > LONGEST:
         return f"says {len(text)} characters"

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     Rng = np.random.Generator
 
-ACTING = "\x1b]0;FAKE: passed\x07\x1b[31m\u202e"
-"""A name that would act on a terminal: a title, a colour, a turn of the direction of writing."""
+ACTING = "\x1b]0;FAKE: passed\x07\x1b[31m\u202e\u200b\u2028"
+"""A name that would act on a terminal: a title, a colour, a turn of the direction of writing, what
+nobody sees, another end of a line."""
 _VALUES: tuple[Any, ...] = (None, "x", -1, 1e308, [], {}, ACTING, 2**70, True, [[[]]], "9" * 5000)
 _LINES = (
     "[grid]",
