@@ -12,6 +12,7 @@ from edgeq.deploy.pipeline.parallel_training import (
     not_heard,
     threads_of_processes,
 )
+from edgeq.deploy.sweep.engines.inputs import check_data
 from edgeq.deploy.sweep.store import Store
 from edgeq.deploy.sweep.work import Ended, attempt
 from edgeq.errors import TargetError
@@ -56,7 +57,9 @@ class LocalEngine:
 
         Raises:
             TargetError: no process can be started.
+            UsageError: data that cells name cannot be read here.
         """
+        check_data(tasks)
         left, lost = list(tasks), dict.fromkeys((task.cell.address for task in tasks), 0)
         in_vain = 0
         while left:

@@ -12,7 +12,7 @@ from edgeq.deploy.sweep.engines import local
 from edgeq.deploy.sweep.engines.local import LocalEngine, processes_for
 from edgeq.deploy.sweep.plan import Needs, read_sweep
 from edgeq.deploy.sweep.run import run_sweep
-from edgeq.errors import TargetError
+from edgeq.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,3 +59,22 @@ def test_processes_that_cannot_start_are_given_up(
         run_sweep(
             read_sweep(path), path.parent / "out", LocalEngine(1), code=["planted_cells:score"]
         )
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "steps = ['data {data}', 'train mlp --data {data} -o run']\n[figures]\na = 'b#/c'",
+        "experiment = 'binary'",
+    ],
+)
+def test_data_that_is_not_here_is_told_once_before_any_cell(
+    cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEQ_DATA", str(tmp_path / "empty"))
+    path = tmp_path / "sweep.toml"
+    rest = "" if "steps" in cell else "variant = ['float']\n"
+    path.write_text(f"[grid]\ndata = ['digits', 'mnist']\nseed = [0, 1]\n{rest}[cell]\n{cell}\n")
+    with pytest.raises(UsageError, match="cells of the sweep need mnist"):
+        run_sweep(read_sweep(path), tmp_path / "out", LocalEngine(1))
+    assert not list((tmp_path / "out").rglob("*.json"))
