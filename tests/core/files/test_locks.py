@@ -10,6 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.checks.users import NOT_ROOT
 
 from edgeq.errors import OutputError
 from edgeq.files import in_use, locks, scratch, temporary_folder
@@ -73,7 +74,7 @@ def test_without_locks_nobody_is_refused_and_nothing_is_removed(
         assert made.is_dir()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@NOT_ROOT
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="cannot be written"), in_use(tmp_path, "training"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.checks.users import NOT_ROOT
 
 from edgeq.errors import ArtefactError, OutputError
 from edgeq.files import (
@@ -31,8 +32,6 @@ from edgeq.files import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
 
 def names(folder: Path) -> list[str]:
