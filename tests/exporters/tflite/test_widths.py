@@ -21,7 +21,8 @@ from edgeq.deploy.evaluation.verify import verify_arrays
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 
-SHAPE = ["N", 8, 6, 6]
+SAMPLE = (8, 6, 6)
+SHAPE = ["N", *SAMPLE]
 WIDER = Grid(2e-4, 0, "int16")
 WINDOW: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
 
@@ -62,7 +63,7 @@ def test_what_8_bit_kernels_would_wrap_around_is_computed_in_16(
     step = S8.scale if op != "Mul" else S8.scale * S8.scale * 64
     grid = Grid(step / finer, zero)
     graph.op(op, [graph.input("a", SHAPE, S8), graph.input("b", SHAPE, S8)], "y", grid)
-    shape = (1, *SHAPE[1:])
+    shape = (1, *SAMPLE)
     sizes = graph.rng.choice([0.02, 1, 40], shape)  # results in the middle and far beyond the ends
     fed = {name: (graph.rng.normal(0, S8.scale, shape) * sizes).astype(np.float32) for name in "ab"}
     integers = onnx_integers(graph.proto("y_dequantized"), fed, [f"{n}_quantized" for n in "aby"])

@@ -114,9 +114,9 @@ def test_rows_of_floats_are_sound(tmp_path: Path) -> None:
     sound(tmp_path / "sounds" / "a.wav")
     np.save(tmp_path / "rows.npy", LEVELS[None].astype(np.float32))
     heard = Preprocessing(audio=FrontEnd("log-mel", rate=8000, length=8, window=4, hop=2, mels=2))
-    fed = [
+    files, rows = (
         heard.apply({"": load(str(tmp_path / name)).test.images[:]})[""]
         for name in ("sounds", "rows.npy")
-    ]
-    assert fed[0].shape == (1, 1, 3, 2)
-    np.testing.assert_array_equal(*fed)
+    )
+    assert files.shape == (1, 1, 3, 2)
+    np.testing.assert_array_equal(files, rows)

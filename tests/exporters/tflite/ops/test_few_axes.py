@@ -91,7 +91,8 @@ def expected(graph: Graph, samples: int) -> tuple[np.ndarray, np.ndarray, np.nda
     fed = graph.rng.normal(0, 1, shape).astype(np.float32)
     names = ["x_quantized", "y_quantized"]
     integers = onnx_integers(graph.proto("y_dequantized"), {"x": fed}, names)
-    return fed, *((integers[name].astype(np.int32) - Q.zero).astype(np.int8) for name in names)
+    before, after = ((integers[name].astype(np.int32) - Q.zero).astype(np.int8) for name in names)
+    return fed, before, after
 
 
 @pytest.mark.parametrize("case", CASES)
