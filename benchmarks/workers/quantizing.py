@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Run = Callable[[Feed], np.ndarray]
 
 BATCH = 32
+PER_CHANNEL_OPSET = 13
+"""The first opset whose DequantizeLinear takes a scale for each channel."""
 
 
 class Work:
@@ -29,12 +31,13 @@ class Work:
         method: which of the tool's methods is asked for.
         weight_bits: the width of weights.
         act_bits: the width of activations.
-        source: the float ONNX file.
+        source: the float ONNX file, of an opset in which weights may have scales by channel.
         made: where the quantised one belongs.
     """
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         import onnx
+        import onnx.version_converter
 
         self.folder = Path(arguments["folder"])
         self.method: str = arguments["method"]
@@ -42,7 +45,15 @@ class Work:
         self.source, self.made = self.folder / "float.onnx", self.folder / "made.onnx"
         images = np.load(self.folder / "images.npz")
         self._calibration, self._test = images["calibration"], images["test"]
-        entry = onnx.load(str(self.source)).graph.input[0]
+        model = onnx.load(str(self.source))
+        if any(
+            not entry.domain and entry.version < PER_CHANNEL_OPSET for entry in model.opset_import
+        ):
+            # tools write scales by channel into older files, too, which runtimes then refuse
+            model = onnx.version_converter.convert_version(model, PER_CHANNEL_OPSET)
+            self.source = self.folder / "float-raised.onnx"
+            onnx.save(model, str(self.source))
+        entry = model.graph.input[0]
         self.input = entry.name
         self._size = entry.type.tensor_type.shape.dim[0].dim_value or BATCH
 
