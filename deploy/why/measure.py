@@ -248,10 +248,13 @@ class StageMeter:
         reference: Mapping[str, Recorded],
         seen: Mapping[str, Recorded],
     ) -> None:
-        """Add what the stage is off from the one that it is judged by."""
+        """Add what the stage is off from the one that it is judged by.
+
+        A tensor whose axes the two show in another order is left out.
+        """
         for operator in program.operators:
             name = operator.tensor
-            if name in reference and name in seen and _size(reference[name]) == _size(seen[name]):
+            if name in reference and name in seen and _shape(reference[name]) == _shape(seen[name]):
                 meter = self.meters.setdefault(name, OperatorMeter(operator))
                 meter.accumulate(reference[name], seen[name])
 
@@ -318,6 +321,6 @@ def _few(values: NDArray[np.float32], where: NDArray[np.int64]) -> NDArray[np.fl
     return values[where] if len(values) > where.max() else values
 
 
-def _size(each: Recorded) -> int:
+def _shape(each: Recorded) -> tuple[int, ...]:
     values = each.values if isinstance(each, QuantizedTensor) else each
-    return int(values.size)
+    return values.shape

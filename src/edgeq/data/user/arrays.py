@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LABELS = ("labels", "label", "y", "targets", "target")
 _NAMES_OF_CLASSES = "classes"
+_MOST_CLASSES = 1_000_000
 _LAYOUT = """lay it out so; without train and test, or without labels.npy, it is read too:
     data/train/inputs.npy
     data/train/labels.npy
@@ -77,10 +78,21 @@ def of_arrays(name: str, parts: Mapping[str, Mapping[str, Samples]], where: obje
     classes: tuple[str, ...] = ()
     if task in ("top1", "mIoU") and any(split.labels is not None for split in splits.values()):
         count = max(_largest(split.labels) for split in splits.values() if split.labels is not None)
-        classes = tuple(map(str, range(count + 1 if names is None else len(names))))
+        classes = numbered(count, where) if names is None else ()
     if names is not None:
         classes = tuple(str(each) for each in names[:])
     return assemble(name, splits, classes, task=task)
+
+
+def numbered(greatest: int, where: object) -> tuple[str, ...]:
+    """The names of classes that have none, for labels of which one is the greatest.
+
+    Raises:
+        ArtefactError: it is so great that it can be the number of no class.
+    """
+    if greatest >= _MOST_CLASSES:
+        raise _wrong(where, f"has the label {greatest}, where the number of a class is asked for")
+    return tuple(map(str, range(greatest + 1)))
 
 
 def _npy_files(folder: Path) -> dict[str, Samples]:

@@ -19,7 +19,7 @@ from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.samples import places, ragged
 from edgeq.data.source import DataSource, Split
 from edgeq.data.statistics import measure
-from edgeq.data.user.arrays import LABELS, of_arrays
+from edgeq.data.user.arrays import LABELS, numbered, of_arrays
 from edgeq.data.user.assemble import PARTS, assemble
 from edgeq.data.user.images import is_image, left_out, mode_of, pixels_of
 from edgeq.errors import ArtefactError, SamplesReduced, UsageError
@@ -74,7 +74,7 @@ def from_object(made: Any, name: str, load: Callable[[str], DataSource]) -> Data
     labels = [split.labels for split in splits.values() if isinstance(split.labels, np.ndarray)]
     whole = [each for each in labels if each.dtype.kind == "i" and each.ndim == 1]
     if not classes and whole:
-        classes = tuple(map(str, range(max(int(each.max(initial=0)) for each in whole) + 1)))
+        classes = numbered(max(int(each.max(initial=0)) for each in whole), name)
     task = "mae" if any(each.dtype.kind == "f" for each in labels) else "top1"
     source = assemble(name, splits, classes, task=task)
     if len(source.train) and _of_eight_bits(source.train):

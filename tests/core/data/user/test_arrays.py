@@ -86,6 +86,7 @@ def test_bytes_are_images_wherever_their_channels_stand(
     [
         ({"a": np.zeros((2, 3)), "labels": np.zeros(3, np.int64)}, "arrays of other lengths"),
         ({"a": np.zeros((2, 3)), "labels": np.array([-1, 0])}, "has the label -1 at sample 0"),
+        ({"a": np.zeros((2, 3)), "labels": np.array([0, 2**40])}, "has the label 1099511627776"),
         ({"a": np.zeros((2, 3)), "labels": np.eye(2, dtype=int)}, r"argmax\(axis=1\)"),
         ({"a": np.zeros((2, 3)), "labels": np.array(["cat", "dog"])}, "has labels of <U3"),
         ({"a": np.zeros((0, 3))}, "no samples"),
