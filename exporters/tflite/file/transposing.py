@@ -46,12 +46,10 @@ def turns(shape: Sequence[int], perm: Sequence[int], most: float) -> list[Turn]:
     rank = len(merged.perm)
     if rank <= most:
         return [merged]
-    for count in range(rank - 1, 0, -1):
-        front = merged.perm[:count]
-        order = front + tuple(axis for axis in range(rank) if axis not in front)
-        first = _merged(merged.shape, order)
-        if len(first.perm) <= most:
-            break
+    fronts = (merged.perm[:count] for count in range(rank - 1, 0, -1))
+    orders = (front + tuple(each for each in range(rank) if each not in front) for front in fronts)
+    order = next(each for each in orders if len(_merged(merged.shape, each).perm) <= most)
+    first = _merged(merged.shape, order)
     between = [merged.shape[axis] for axis in order]
     return [first, *turns(between, [order.index(axis) for axis in merged.perm], most)]
 
