@@ -10,7 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.checks.users import NOT_ROOT
+from tests.support.runtimes.users import NOT_ROOT
 
 from edgeq.errors import OutputError
 from edgeq.files import in_use, locks, scratch, temporary_folder

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.checks.users import NOT_ROOT
+from tests.support.runtimes.users import NOT_ROOT
 
 from edgeq.errors import ArtefactError, OutputError
 from edgeq.files import (
