@@ -288,8 +288,8 @@ def float_model(path: Path) -> ir.Model:
         raise ArtefactError(
             f"{path} is a TFLite file, and only ONNX files and checkpoints can be calibrated",
             hint="calibrate the network that it was made from, or what `python -m tf2onnx.convert "
-            "--tflite FILE --output net.onnx` makes of a float one; a quantised one is run as it "
-            "is by edgeq compare, lint and gate",
+            "--tflite FILE --output net.onnx`, which needs TensorFlow, makes of a float one; a "
+            "quantised one is run as it is by edgeq compare, lint and gate",
         )
     if kind != "checkpoint":
         from edgeq.formats.onnx_io import read

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.pipeline.acceptance import require_taken
 from edgeq.errors import GateFailed, UsageError
-from edgeq.exporter import EXPORTERS
+from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_folder, check_output, write_files
 from edgeq.formats.artefact import detect, resolve
 from edgeq.network.loading import LOADERS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         Approximation,
         Exported,
         Exporter,
-        ExportOptions,
         FileEnd,
         FloatShare,
         ParityReport,
@@ -257,10 +256,12 @@ def dynamic(model: ir.Model, options: ExportOptions) -> ir.Model:
         return model
     from edgeq.calibration.weight_methods.weights_only import weights_only
 
-    if options.weight_storage == "int4" or options.dialect is not None:
+    plain = ExportOptions(io_layout=options.io_layout, dynamic=True)
+    if replace(options, allow_float=False, requantize=False) != plain:
         raise UsageError(
-            "dynamic quantisation has one form: int8 weights, for every runtime",
-            hint="leave out int4 weights and --for",
+            "dynamic quantisation has one form: int8 weights for every runtime, and float inputs, "
+            "outputs and activations",
+            hint="leave out --for, --weight-storage, --activation-dtype and --io-type",
         )
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         raise UsageError(

@@ -136,6 +136,10 @@ def test_what_it_cannot_be_asked_for_with(tmp_path: Path) -> None:
     edgeq.export(source, path=tmp_path / "made.onnx", options=DYNAMIC)
     with pytest.raises((ArtefactError, UsageError), match="DynamicQuantizeLinear"):
         edgeq.export(tmp_path / "made.onnx", path=tmp_path / "again.tflite", options=DYNAMIC)
-    options = ExportOptions(dynamic=True, weight_storage="int4")
-    with pytest.raises(UsageError, match="int4"):
-        edgeq.export(source, path=tmp_path / "again.onnx", options=options)
+    for asked in (
+        ExportOptions(dynamic=True, weight_storage="int4"),
+        ExportOptions(dynamic=True, activation_dtype="int8"),
+        ExportOptions(dynamic=True, io_type="uint8"),
+    ):
+        with pytest.raises(UsageError, match="one form"):
+            edgeq.export(source, path=tmp_path / "again.onnx", options=asked)
