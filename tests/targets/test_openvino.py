@@ -163,7 +163,9 @@ class TestTheRule:
     ) -> None:
         found = worst(joined("int8", zero).output())
         if not found:
-            pytest.skip("OpenVINO computes it rightly on this processor, as it does on one with AMX")
+            pytest.skip(
+                "OpenVINO computes it rightly on this processor, as it does on one with AMX"
+            )
         assert found > 1
 
     @pytest.mark.parametrize("zero", [0, 128, 240])
