@@ -19,8 +19,8 @@ import onnx_ir.passes.common as passes
 import edgeq
 from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
 from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample
-from edgeq.calibration.feeds.settled_inputs import settled
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
 from edgeq.calibration.insert import insert
@@ -300,7 +300,7 @@ def measure_onnx(
         ArtefactError: the model cannot be quantised, or the batches do not fit it.
         UsageError: the observer's statistics cannot be kept.
     """
-    model, openings = settled(model, [opening], lambda _line: None)
+    model, openings = with_fixed_inputs(model, [opening], lambda _line: None)
     whole = WholePixels(model.graph.inputs, pixel_inputs(model))
     model = in_single_precision(model)
     plan = _planned(model, config, list(whole.passing(openings)), whole, lambda _line: None)
@@ -355,7 +355,7 @@ def quantize_onnx(
             batches do not fit it or the statistics.
     """
     config = config or CalibrationConfig()
-    model, batches = settled(model, batches, tell)
+    model, batches = with_fixed_inputs(model, batches, tell)
     pixels = pixel_inputs(model)
     model = in_single_precision(model)
     whole = WholePixels(model.graph.inputs, pixels)

@@ -14,8 +14,8 @@ import onnx_ir.passes.common as passes
 
 import edgeq
 from edgeq.calibration._nodes import channel_axis, constant, name_of
+from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
 from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds
-from edgeq.calibration.feeds.settled_inputs import settled
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import PIXELS
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
@@ -66,7 +66,7 @@ class SearchNetwork:
         batches: Callable[[], Iterable[Batch]],
         config: CalibrationConfig,
     ) -> None:
-        model, first = settled(model, islice(batches(), 1), lambda _line: None)
+        model, first = with_fixed_inputs(model, islice(batches(), 1), lambda _line: None)
         pixels = pixel_inputs(model)
         self._config, self._batches = config, batches
         self._given = in_single_precision(model)

@@ -54,7 +54,8 @@ def function_ties(path: Path, images: NDArray[np.float32]) -> Ties:
     with ort.cpu_reference.open(path, intermediates=True) as session:
         recorded = session.tensors(images)
     compared = different = 0
-    program = emulator.open(path, intermediates=True)  # it settles ties of sums, unlike a replay
+    # unlike a replay's, its sums are added in the runtime's order where they lie at ties
+    program = emulator.open(path, intermediates=True)
     for found in program.replay(images, recorded):
         off = found.expected != found.seen
         op = ops.get(found.operator.tensor)

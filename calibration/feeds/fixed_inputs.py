@@ -1,4 +1,4 @@
-"""What a float model leaves open and its samples settle: sizes, and inputs of one number.
+"""What a float model leaves open and its samples fix: sizes, and inputs of one number.
 
 Detectors and recognisers are often exported for pictures of any size, and voice detectors for any
 rate, which one number gives. Integers need both ahead of time: kernels have their windows, and
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Axes = list[int | ir.SymbolicDim]
 
 
-def settled(
+def with_fixed_inputs(
     model: ir.Model, batches: Iterable[Batch], tell: Callable[[str], None]
 ) -> tuple[ir.Model, Iterator[Batch]]:
     """A model for the samples that it is given, and these samples.
@@ -38,7 +38,7 @@ def settled(
     Args:
         model: the float model; left as it is.
         batches: its samples.
-        tell: called with what was settled, a line for each input.
+        tell: called with what was fixed, a line for each input.
 
     Raises:
         ArtefactError: the samples are not those of its inputs; or, while they are read, an input
@@ -51,7 +51,7 @@ def settled(
     if first is None or not (single or any(_open_axes(value) for value in inputs)):
         return model, chain(() if first is None else (first,), stream)
     copy, arrays = model.clone(), by_name(first, inputs)
-    _settle_sizes(copy, arrays, tell)
+    _fix_sizes(copy, arrays, tell)
     numbers = {
         name_of(value): arrays[name_of(value)][:1].copy()
         for value in single
@@ -59,7 +59,7 @@ def settled(
     }
     for value in tuple(copy.graph.inputs):
         if name_of(value) in numbers:
-            _settle_number(copy, value, numbers[name_of(value)], tell)
+            _fix_number(copy, value, numbers[name_of(value)], tell)
     return copy, _unchanged(chain((first,), stream), numbers)
 
 
@@ -70,7 +70,7 @@ def _is_single(value: ir.Value, pixels: Collection[str]) -> bool:
     return not value.shape or (value.dtype not in (None, *FLOATS) and list(value.shape) == [1])
 
 
-def _settle_number(
+def _fix_number(
     model: ir.Model, value: ir.Value, number: NDArray[Any], tell: Callable[[str], None]
 ) -> None:
     kind, shape = (value.dtype or ir.DataType.FLOAT).numpy(), [1] * len(value.shape or ())
@@ -91,7 +91,7 @@ def _unchanged(stream: Iterable[Batch], numbers: Arrays) -> Iterator[Batch]:
         yield batch
 
 
-def _settle_sizes(model: ir.Model, arrays: Arrays, tell: Callable[[str], None]) -> None:
+def _fix_sizes(model: ir.Model, arrays: Arrays, tell: Callable[[str], None]) -> None:
     """Give each input the sizes of the samples, in place, but leave the batch open."""
     ones: set[str] = set()  # names of batches of one, as an input without an axis of samples says
     for value in model.graph.inputs:

@@ -1,4 +1,4 @@
-"""Models for samples of any size, and inputs of one number: what their samples settle."""
+"""Models for samples of any size, and inputs of one number: what their samples fix."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_sizes_left_open_are_those_of_the_samples() -> None:
     assert exported.ends[0].shape == (1, 8, 12, 3)
 
 
-def test_samples_of_another_size_are_refused_once_one_is_settled() -> None:
+def test_samples_of_another_size_are_refused_once_one_is_fixed() -> None:
     first, second = (np.zeros((2, 3, size, size), np.float32) + 0.5 for size in (8, 10))
     with pytest.raises(ArtefactError, match=r"'x' wants samples of \(3, 8, 8\)"):
         quantize_onnx(any_size(), [first, second])
