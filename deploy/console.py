@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgeq.brief import brief
-from edgeq.errors import EdgeqWarning, OutputError
+from edgeq.errors import EdgeqWarning, OutputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,19 +38,15 @@ if TYPE_CHECKING:
 
 WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own folding
 LONGEST_NOTE = 4_000  # characters of an error or a remark
-# control characters other than tab and newline, what turns the direction of writing, what nobody
-# sees, other ends of lines, and halves of characters
-_ACTING = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
+# what a CI service that reads a log obeys: GitHub's ::, ##[ of it and of Azure, TeamCity's
+_OBEYED = re.compile(r"(?m)^([^\S\n]*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
 _QUIET_S = 10.0  # between two lines that stand for a bar
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
 def write(text: str) -> None:
     """Put a line or several on standard output."""
-    _emit(sys.stdout, f"{printable(text)}\n")
+    _emit(sys.stdout, f"{_disobeyed(printable(text))}\n")
 
 
 def note(text: str) -> None:
@@ -59,6 +55,11 @@ def note(text: str) -> None:
         half = LONGEST_NOTE // 2
         left_out = len(text) - 2 * half
         text = f"{text[:half]}\n  ... {left_out:,} characters are left out ...\n{text[-half:]}"
+    _emit(sys.stderr, f"{_disobeyed(printable(text))}\n")
+
+
+def command(text: str) -> None:
+    """Put a line on standard error that a CI service obeys."""
     _emit(sys.stderr, f"{printable(text)}\n")
 
 
@@ -88,13 +89,9 @@ def warnings_told() -> Iterator[None]:
         yield
 
 
-def printable(text: str) -> str:
-    """A text in which no character acts on a terminal: control characters become escapes.
-
-    Names in files are anybody's; one could forge a title, a colour, a verdict or another name, by
-    characters that nobody sees. The escapes are those of JSON.
-    """
-    return _ACTING.sub(lambda found: json.dumps(found.group())[1:-1], text)
+def _disobeyed(text: str) -> str:
+    """A text in which no line is a command to a CI service; the escapes are those of JSON."""
+    return _OBEYED.sub(lambda found: f"{found[1] or ''}\\u{ord(found[0][-1]):04x}", text)
 
 
 @dataclass(slots=True, repr=False)
@@ -235,6 +232,10 @@ def write_table(
 
     from edgeq.deploy.terminal_table import TerminalTable
 
+    # a name with an end of a line in it would begin a line that looks like ours
+    rows = [
+        [cell if i else cell.replace("\n", "\\n") for i, cell in enumerate(row)] for row in rows
+    ]
     write_rendered(Group(Text(title, style="bold"), TerminalTable(columns, rows, numbers)))
 
 
@@ -245,7 +246,7 @@ def write_rendered(what: RenderableType) -> None:
     console.file = caught = io.StringIO()
     console.print(_Printable(what))
     text = "\n".join(line.rstrip() for line in caught.getvalue().split("\n"))
-    _emit(sys.stdout, f"{text.removesuffix(chr(10))}\n")
+    _emit(sys.stdout, f"{_disobeyed(text.removesuffix(chr(10)))}\n")
 
 
 class _Printable:

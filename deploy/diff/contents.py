@@ -1,6 +1,7 @@
-"""The operators of a file, and the tensors that they read.
+"""What two files are compared by: their layers and grids, their operators and constants.
 
-Left out is what :mod:`edgeq.diffing` compares: integers of layers and grids of activations.
+Left out of the latter is what :mod:`edgeq.diffing` compares: integers of layers and grids of
+activations.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.deploy.pipeline.reading import view_of
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 from edgeq.formats.artefact import detect
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from edgeq.formats.artefact import Format
     from edgeq.formats.tflite_file import FileOperator, FileTensor
+    from edgeq.linting.model import LintModel
     from edgeq.quant import QuantParams
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -72,25 +76,40 @@ class StoredOperator:
     __repr__ = brief
 
 
-def read(path: Path) -> tuple[StoredOperator, ...]:
-    """The operators of a file, in its order.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        kind: its format.
+        view: its layers and grids.
+        operators: all that it has, in its order; none of a checkpoint.
+    """
+
+    kind: Format
+    view: LintModel
+    operators: tuple[StoredOperator, ...]
+
+
+def read(path: Path) -> Contents:
+    """Read a file, an ONNX file only once.
 
     Raises:
-        ArtefactError: it is missing, broken, or neither ONNX nor TFLite.
+        ArtefactError: it is missing or broken.
     """
     kind = detect(path)
     if kind == "onnx":
-        return _onnx(path)
-    if kind == "tflite":
-        return _tflite(path)
-    raise ArtefactError(f"{path} is a checkpoint", hint="name two ONNX files, or two TFLite files")
+        from edgeq.formats.onnx_io import read as read_model
+        from edgeq.linting.onnx_view import view
+
+        model = read_model(path)
+        return Contents(kind, view(model, path.name), _onnx(model.graph))
+    return Contents(kind, view_of(path), _tflite(path) if kind == "tflite" else ())
 
 
-def _onnx(path: Path) -> tuple[StoredOperator, ...]:
-    from edgeq.formats.onnx_io import read as read_model
+def _onnx(graph: ir.Graph) -> tuple[StoredOperator, ...]:
     from edgeq.qdq.nodes import constant_of, grid_of, title
 
-    graph = read_model(path).graph
     grids: dict[ir.Value, QuantParams] = {}
     for node in graph:
         if _stores(node):

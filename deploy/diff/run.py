@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.artefact import resolve
 from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
@@ -66,15 +66,17 @@ def diff(first: Path, second: Path) -> FileDiff:
     Raises:
         ArtefactError: a file is missing or broken.
     """
+    from edgeq.deploy.diff.contents import read
     from edgeq.deploy.diff.structure import structural_differences
-    from edgeq.deploy.pipeline.reading import view_of
     from edgeq.diffing import diff as differences
 
-    paths = resolve(first), resolve(second)
-    kinds = [detect(path) for path in paths]
-    found = differences(*map(view_of, paths))
-    alike = kinds[0] == kinds[1] != "checkpoint"
-    operators, structure = structural_differences(*paths) if alike else (0, [])
+    mine, other = (read(resolve(path)) for path in (first, second))
+    found = differences(mine.view, other.view)
+    operators, structure = (
+        structural_differences(mine.operators, other.operators)
+        if mine.kind == other.kind
+        else (0, [])
+    )
     return FileDiff(
         first.name,
         second.name,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.deploy.diff.contents import read
 from edgeq.diffing.grids import grid_differences
 from edgeq.diffing.order import in_order
 from edgeq.diffing.records import Difference
@@ -18,7 +17,6 @@ from edgeq.linting.model import LintActivation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -26,20 +24,18 @@ if TYPE_CHECKING:
     from edgeq.diffing.records import Kind
 
 
-def structural_differences(first: Path, second: Path) -> tuple[int, list[Difference]]:
+def structural_differences(
+    mine: Sequence[StoredOperator], other: Sequence[StoredOperator]
+) -> tuple[int, list[Difference]]:
     """Operators, attributes and constants that are different, but for what layers hold.
 
     Args:
-        first: an ONNX or TFLite file.
-        second: another one of the same format.
+        mine: those of an ONNX or TFLite file.
+        other: those of another one of the same format.
 
     Returns:
         How many operators both have, and what differs, in the order of the first file.
-
-    Raises:
-        ArtefactError: one is missing or broken.
     """
-    mine, other = read(first), read(second)
     pairs, lost, added = _matched(mine, other)
     found: list[Difference] = []
     seen: set[tuple[str, str]] = set()

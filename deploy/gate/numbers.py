@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeq.deploy.diff.contents import read
-from edgeq.deploy.pipeline.reading import view_of
 from edgeq.files import read_bytes
-from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -80,14 +78,14 @@ def _by_name(parts: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _parts(path: Path) -> Iterator[tuple[str, str]]:
-    model, kind = view_of(path), detect(path)
-    for layer in model.layers:
+    held = read(path)
+    for layer in held.view.layers:
         yield from _of_layer(layer.node, layer.weights, layer.bias, layer.weight_grid)
-    for activation in model.activations:
+    for activation in held.view.activations:
         yield f"{activation.name}|grid", _grid(activation.grid)
-    if kind == "checkpoint":
+    if held.kind == "checkpoint":
         return
-    for operator in read(path):
+    for operator in held.operators:
         constants = [each.values for each in operator.inputs if each and each.values is not None]
         settings = ", ".join(f"{name} {value}" for name, value in operator.attributes.items())
         digest = _digest(settings.encode())
@@ -96,7 +94,7 @@ def _parts(path: Path) -> Iterator[tuple[str, str]]:
             stored = b"".join(np.ascontiguousarray(each).tobytes() for each in constants)
             size = sum(each.size for each in constants)
             yield f"{operator.name}|constants", f"{size:,} numbers #{_digest(stored)}"
-    arrays = list(_constants_of_onnx(path) if kind == "onnx" else _constants_of_tflite(path))
+    arrays = list(_constants_of_onnx(path) if held.kind == "onnx" else _constants_of_tflite(path))
     digests = sorted(
         _digest(f"{each.dtype}{each.shape}".encode() + each.tobytes()) for each in arrays
     )

@@ -9,6 +9,7 @@ from edgeq.deploy.report.blocks import SIGNS, WORDS
 from edgeq.deploy.report.findings import judge
 from edgeq.deploy.report.sections.history import subjects_of
 from edgeq.deploy.report.verdict import FIRST_STEPS, ORDER
+from edgeq.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def _step(step: Step) -> str:
 
 def code(text: str) -> str:
     """Text as it is to be typed, on one line: nothing in it is read as Markdown."""
-    told = " ".join(text.split())
+    told = printable(" ".join(text.split()))
     fence = "`" * (1 + max(map(len, re.findall("`+", told)), default=0))
     edge = " " if "`" in told else ""
     return f"{fence}{edge}{told}{edge}{fence}"
@@ -62,4 +63,5 @@ def _light(state: str) -> str:
 
 def plain(text: str) -> str:
     """Text in which nothing is read as Markdown, on one line."""
-    return "".join(f"\\{each}" if each in _ACTING else each for each in " ".join(text.split()))
+    told = printable(" ".join(text.split()))
+    return "".join(f"\\{each}" if each in _ACTING else each for each in told)

@@ -1,5 +1,7 @@
 """HTML and SVG written by hand: every text and every attribute is escaped, whatever it says.
 
+What nobody sees and what turns the direction of writing is shown as an escape, too.
+
 A :class:`Markup` is markup already; anything else that becomes part of a page is text.
 """
 
@@ -8,6 +10,8 @@ from __future__ import annotations
 import re
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
+
+from edgeq.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +36,7 @@ def text(content: Content) -> Markup:
     """Anything as markup: markup as it is, None as nothing, all else escaped."""
     if isinstance(content, Markup):
         return content
-    return NOTHING if content is None else Markup(escape(str(content), quote=False))
+    return NOTHING if content is None else Markup(escape(printable(str(content)), quote=False))
 
 
 def join(parts: Iterable[Content], between: str = "") -> Markup:
@@ -42,7 +46,7 @@ def join(parts: Iterable[Content], between: str = "") -> Markup:
 
 def breakable(words: str) -> Markup:
     """Text whose names may go on in the next line after a separator, and nowhere else."""
-    return Markup(_SEPARATOR.sub(r"\1<wbr>", escape(words, quote=False)))
+    return Markup(_SEPARATOR.sub(r"\1<wbr>", escape(printable(words), quote=False)))
 
 
 def element(tag: str, *content: Content, **attributes: Attribute) -> Markup:
@@ -69,4 +73,4 @@ def _attribute(name: str, value: Attribute) -> str:
     if value is True:
         return f" {name}"
     shown = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    return f' {name}="{escape(shown)}"'
+    return f' {name}="{escape(printable(shown))}"'

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
+from edgeq.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -73,7 +75,7 @@ def write_plot(path: Path, panels: Sequence[Panel], columns: int = 2) -> None:
         row, column = divmod(number, each_row)
         x, y = _LEFT + 230 * column, height + _LINE * (row + 1) - 4
         lines.append(f'<path d="M{x - 26},{y - 4}h20" stroke="{colour}" stroke-width="2.5"/>')
-        lines.append(f'<text x="{x}" y="{y}">{escape(name)}</text>')
+        lines.append(f'<text x="{x}" y="{y}">{_text(name)}</text>')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8")
 
@@ -105,7 +107,7 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> Iterator[str]:
         )
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
-    yield f'<text x="{_WIDTH / 2}" y="18" text-anchor="middle">{escape(panel.title)}</text>'
+    yield f'<text x="{_WIDTH / 2}" y="18" text-anchor="middle">{_text(panel.title)}</text>'
     for level in levels:
         y = up(level)
         yield (
@@ -116,19 +118,19 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> Iterator[str]:
     for tick, label in (panel.labels or {x: f"{x:g}" for x in sorted(set(xs))}).items():
         yield (
             f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">'
-            f"{escape(label)}</text>"
+            f"{_text(label)}</text>"
         )
     yield (
-        f'<text x="{_WIDTH / 2}" y="{bottom + 34}" text-anchor="middle">{escape(panel.x)}</text>'
+        f'<text x="{_WIDTH / 2}" y="{bottom + 34}" text-anchor="middle">{_text(panel.x)}</text>'
         f'<text transform="translate(14,{_HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(panel.y)}</text>"
+        f"{_text(panel.y)}</text>"
     )
     if panel.reference is not None:
         level, name = panel.reference
         yield (
             f'<path d="M{_LEFT},{up(level):.1f}H{_WIDTH - _RIGHT}" stroke="{_GREY}" '
             f'stroke-dasharray="5 4"/><text x="{_WIDTH - _RIGHT}" y="{up(level) - 5:.1f}" '
-            f'text-anchor="end">{escape(name)}</text>'
+            f'text-anchor="end">{_text(name)}</text>'
         )
     for name, points in shown.items():
         where = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
@@ -151,3 +153,7 @@ def _decades(values: Sequence[float]) -> list[float]:
     first = math.floor(math.log10(min(values)))
     last = max(math.ceil(math.log10(max(values))), first + 1)
     return [10.0**power for power in range(first, last + 1)]
+
+
+def _text(words: str) -> str:
+    return escape(printable(words))

@@ -17,6 +17,8 @@ EdgeqError                  70  a bug of ours, unless a subclass says otherwise
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 200  # characters of a name from a file in a message
 _LONGEST_LINE = 500  # characters of a library's message in one of ours
+# control characters other than tab and newline, what turns the direction of writing, what nobody
+# sees, other ends of lines, and halves of characters
+_ACTING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 class EdgeqError(Exception):
@@ -57,6 +65,15 @@ def first_line(error: BaseException) -> str:
 def shown(name: str) -> str:
     """A name from a file for a message: quoted, printable, of bounded length."""
     return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...")
+
+
+def printable(text: str) -> str:
+    """A text in which no character acts on a terminal or a page: such characters become escapes.
+
+    Names in files are anybody's; one could forge a title, a colour, a verdict or another name, by
+    characters that nobody sees. The escapes are those of JSON.
+    """
+    return _ACTING.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def channels_named(channels: Sequence[int], most: int = 6) -> str:

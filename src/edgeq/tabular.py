@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from edgeq.errors import printable
 from edgeq.plain import record
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def csv_of(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _inert(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    if not isinstance(cell, str):
+        return cell
+    return f"'{printable(cell)}" if cell.startswith(_FORMULA) else printable(cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,18 @@ class Tabular(ABC):
             for line in lines
         ]
         more = len(table.rows) - len(rows)
-        return "\n".join([table.title, *told, *([f"… and {more} more"] if more > 0 else [])])
+        return printable(
+            "\n".join([table.title, *told, *([f"… and {more} more"] if more > 0 else [])])
+        )
 
     def _repr_html_(self) -> str:
         table = self.table()
-        head = "".join(f"<th>{escape(heading)}</th>" for heading in table.columns)
+        head = "".join(f"<th>{_text(heading)}</th>" for heading in table.columns)
         body = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows
+            f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in table.rows
         )
         return (
-            f"<table><caption>{escape(table.title)}</caption><thead><tr>{head}</tr></thead>"
+            f"<table><caption>{_text(table.title)}</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
         )
 
@@ -97,6 +102,10 @@ class Tabular(ABC):
 def share(value: float | None) -> str:
     """A share in percent; empty for none."""
     return "" if value is None else f"{100 * value:.2f}"
+
+
+def _text(words: str) -> str:
+    return escape(printable(words))
 
 
 def _cut(text: str) -> str:

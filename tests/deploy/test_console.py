@@ -126,6 +126,23 @@ def test_what_a_file_names_cannot_act_on_a_terminal(capsys: pytest.CaptureFixtur
         assert not set(text) & set("\x1b\x07\x9b\u202e\u200b\u2028\u061c\U000e0041")
 
 
+def test_no_line_is_a_command_to_a_service_but_those_that_are_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hostile = "::error::a\n \u3000::stop-commands::b ##[error]c"
+    console.write_table("title", ("name", "what"), [(hostile, "d")])
+    console.write(hostile)
+    console.note(hostile)
+    console.write_json("x", {"name": hostile})
+    out, err = capsys.readouterr()
+    assert json.loads(out[out.index("{") :])["name"] == hostile
+    for text in (out, err):
+        assert not any(line.lstrip().startswith("::") for line in text.splitlines())
+        assert "##[" not in text
+    console.command("::error::a")
+    assert capsys.readouterr().err == "::error::a\n"
+
+
 def test_a_remark_is_no_longer_than_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     console.note(f"first{'x' * 1_000_000}last")
     told = capsys.readouterr().err

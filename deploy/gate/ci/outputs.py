@@ -102,7 +102,7 @@ class CiOutputs:
             from edgeq.deploy.gate.ci.annotations import github
 
             for told in github(result):
-                console.note(told)
+                console.command(told)
         self._tell_github(result)
 
     def _tell_github(self, result: GateResult) -> None:

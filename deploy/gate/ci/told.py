@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.console import printable
+from edgeq.errors import printable
 
 if TYPE_CHECKING:
     from edgeq.deploy.gate.result import Finding, GateResult

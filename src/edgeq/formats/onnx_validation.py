@@ -229,6 +229,8 @@ def _of_origins(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def _of_order(graph: onnx.GraphProto) -> Iterator[str]:
+    if in_order(graph):
+        return
     origins = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     try:
         TopologicalSorter(

@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.console import printable
+from edgeq.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
