@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ACTIVATION_DTYPES = ("uint8", "int8")
 _IO_TYPES = ("int8", "uint8", "float32")
 _IO_LAYOUTS = ("nhwc", "nchw")
-_WEIGHT_STORAGES = ("int8", "int4")
+_WEIGHT_STORAGES = ("int8", "int4", "one-bit")
 
 
 @with_preprocessing
@@ -80,7 +80,8 @@ def command(
         typer.Option(
             "--weight-storage",
             metavar="|".join(_WEIGHT_STORAGES),
-            help="int4 stores weights that fit 4 bits in half the bytes.",
+            help="int4 stores weights that fit 4 bits in half the bytes; one-bit stores those of "
+            "-1 and +1 in an eighth, in ONNX.",
         ),
     ] = "int8",
     requantize: Annotated[

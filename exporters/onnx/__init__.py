@@ -9,10 +9,12 @@ from edgeq.exporters.onnx.dialects import in_dialect
 from edgeq.exporters.onnx.dynamic import export_dynamic
 from edgeq.exporters.onnx.int2 import widen_two_bits
 from edgeq.exporters.onnx.int4 import store_int4
+from edgeq.exporters.onnx.one_bit import store_one_bit
 from edgeq.exporters.onnx.parity import compare_models
 from edgeq.exporters.onnx.runtime_workarounds import with_zero_points
 from edgeq.formats.dialect import Dialect
 from edgeq.formats.onnx_io import parse, serialize
+from edgeq.qdq.normal_form.one_bit import with_unpacked_weights
 from edgeq.qdq.ort_x86.softmax import check_softmax
 
 if TYPE_CHECKING:
@@ -47,11 +49,13 @@ class OnnxExporter:
         )
         if options.weight_storage == "int4":
             store_int4(spelled)
+        if options.weight_storage == "one-bit":
+            store_one_bit(spelled)
         check_softmax(spelled)
         content = serialize(spelled)
         return Exported(
             content,
-            compare_models(plain, parse(content, "the written file")),
+            compare_models(plain, with_unpacked_weights(parse(content, "the written file"))),
             saturating=saturating,
         )
 

@@ -35,7 +35,7 @@ def store_int4(model: ir.Model) -> None:
     narrow = [
         node
         for node in model.graph
-        if node.op_type == "DequantizeLinear" and _is_weight(node) and _fits(node)
+        if node.op_type == "DequantizeLinear" and is_weight(node) and _fits(node)
     ]
     if narrow and opset < FIRST_OPSET:
         raise ArtefactError(
@@ -46,26 +46,30 @@ def store_int4(model: ir.Model) -> None:
     for node in narrow:
         for index in (0, 2):
             node.replace_input_with(index, _narrowed(editor, node.inputs[index]))
+    forget_unused(model.graph)
+
+
+def forget_unused(graph: ir.Graph) -> None:
+    """Remove initialisers that nothing reads."""
     for name in [
         name
-        for name, value in model.graph.initializers.items()
+        for name, value in graph.initializers.items()
         if not value.uses() and not value.is_graph_output()
     ]:
-        del model.graph.initializers[name]
+        del graph.initializers[name]
 
 
-def _is_weight(dequantizer: ir.Node) -> bool:
+def is_weight(dequantizer: ir.Node) -> bool:
     """Whether only layers read a dequantised constant, as weights, also behind a Transpose."""
     uses = list(dequantizer.outputs[0].uses())
     return bool(uses) and all(
-        (node.op_type in LAYERS and index == 1)
-        or (node.op_type == "Transpose" and _is_weight(node))
+        (node.op_type in LAYERS and index == 1) or (node.op_type == "Transpose" and is_weight(node))
         for node, index in uses
     )
 
 
 def _fits(dequantizer: ir.Node) -> bool:
-    stored, zero = (_int8(dequantizer.inputs[index]) for index in (0, 2))
+    stored, zero = (int8_content(dequantizer.inputs[index]) for index in (0, 2))
     return (
         stored is not None
         and zero is not None
@@ -75,7 +79,7 @@ def _fits(dequantizer: ir.Node) -> bool:
     )
 
 
-def _int8(value: ir.Value | None) -> NDArray[np.generic] | None:
+def int8_content(value: ir.Value | None) -> NDArray[np.generic] | None:
     """The content of an int8 initializer."""
     if value is None or value.const_value is None or value.const_value.dtype != ir.DataType.INT8:
         return None
@@ -85,4 +89,4 @@ def _int8(value: ir.Value | None) -> NDArray[np.generic] | None:
 def _narrowed(editor: GraphEditor, value: ir.Value | None) -> ir.Value:
     """The int4 initializer that stands for an int8 one; made once."""
     name = f"{value.name if value is not None else ''}_int4"
-    return editor.constant(name, np.asarray(_int8(value)), key=value, dtype=ir.DataType.INT4)
+    return editor.constant(name, np.asarray(int8_content(value)), key=value, dtype=ir.DataType.INT4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgeq.errors import ArtefactError
 from edgeq.exporter import Exported, FloatShare
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class TfliteExporter:
         Every number of the model is compared with what the file's bytes hold.
 
         Raises:
-            ArtefactError: the model holds something that TFLite cannot express exactly; names the
-                node.
+            ArtefactError: the model holds something that TFLite cannot express exactly, names the
+                node; or weights of one bit are asked for.
         """
         from edgeq.exporters.parity import compare
         from edgeq.exporters.tflite.floating import export_float, is_float
@@ -43,6 +44,11 @@ class TfliteExporter:
         from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.reader import read_qdq
 
+        if options.weight_storage == "one-bit":
+            raise ArtefactError(
+                "TFLite has no weights of one bit, and no kernel would unpack them",
+                hint="write ONNX, or leave the weights in int8",
+            )
         if options.dynamic or is_float(model):
             return export_float(model, options)
         legal = legalize(read_qdq(model, float_fallback=True), approximate=options.requantize)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IoType = Literal["float32", "int8", "uint8"]
 IoLayout = Literal["nhwc", "nchw"]
-WeightStorage = Literal["int8", "int4"]
+WeightStorage = Literal["int8", "int4", "one-bit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class ExportOptions:
         io_layout: order of the axes at a TFLite file's boundary. nhwc turns what the model takes
             for images and leaves the rest; nchw leaves everything, at the cost of a TRANSPOSE for
             each image.
-        weight_storage: int4 stores weights of 4 bits in half the bytes; all others stay in int8.
+        weight_storage: int4 stores weights of 4 bits in half the bytes, one-bit those of -1 and +1
+            in an eighth; all others stay in int8. TFLite has no one-bit.
         allow_float: keep operators in float that have no integer form in the format, instead of
             refusing the model.
         requantize: approximate and list what the format cannot express exactly, instead of refusing

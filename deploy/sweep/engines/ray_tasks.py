@@ -45,7 +45,7 @@ class RayEngine:
         self._ray = ray
         try:
             ray.init(
-                address=address or None,
+                address=address or "local",  # None would look for one that was left behind
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",

@@ -204,7 +204,9 @@ def _work(op: OnnxOp, kind: WorkKind, data: tuple[int, ...]) -> LayerWorkload:
 
 
 def _bits(constant: QdqConstant) -> int:
-    """The width that a constant's levels need."""
+    """The width that a constant's levels need; -1 and +1 need one bit."""
     centered = centered_of(constant)
+    if centered.size and bool((abs(centered) == 1).all()):
+        return 1
     needed = int(max(centered.max(initial=0), -centered.min(initial=0) - 1)).bit_length() + 1
     return needed if constant.params is None else min(needed, constant.params.bits)

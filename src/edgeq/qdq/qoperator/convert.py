@@ -18,6 +18,7 @@ import onnx_ir as ir
 from edgeq.errors import ArtefactError
 from edgeq.formats.onnx_io import read
 from edgeq.qdq.nodes import constant_of, integer_of, stripped, title
+from edgeq.qdq.normal_form.one_bit import with_unpacked_weights
 from edgeq.qdq.normal_form.opsets import at_least_13
 from edgeq.qdq.normal_form.quant_nodes import with_onnx_quantizers
 from edgeq.qdq.qoperator.operators import (
@@ -56,9 +57,10 @@ def as_qdq(model: ir.Model) -> ir.Model:
 
     Each QOperator becomes a float operator between dequantisers and a quantiser, each quantiser of
     QONNX and Brevitas a pair of ONNX's. The model itself where it holds none. What has no such form
-    stays; :func:`require_static` names it. Tensors of integers keep their names.
+    stays; :func:`require_static` names it. Weights of one bit are unpacked. Tensors of integers
+    keep their names.
     """
-    model = with_onnx_quantizers(at_least_13(model))
+    model = with_onnx_quantizers(with_unpacked_weights(at_least_13(model)))
     if not any(is_qoperator(node) for node in model.graph):
         return model
     copy = model.clone()

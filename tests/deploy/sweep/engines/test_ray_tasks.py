@@ -37,7 +37,8 @@ import subprocess, sys, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+head = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 other = cluster.add_node(num_cpus=1)
 command = [sys.executable, "-m", "edgeq", "sweep", "slow.toml", "-o", "two", "--engine", "ray"]
 command += ["--address", cluster.address, "--code", "planted_cells:slow"]
