@@ -1,36 +1,58 @@
-"""The certificate of a file held against every runtime here, on 10,000 images.
+"""Certificates held against every runtime here: of 10,000 images, and of files of other tools.
+
+    EDGEQ_DATA=DIR python -m benchmarks.certificate [--limit N] [--real N]
 
 A network of two convolutions and a linear layer is trained on MNIST for two epochs, calibrated to
-8W/8A and written as ONNX and TFLite with the same integers. The certificate is that of the ONNX
-file; as the integers are the same, it holds for both. ``python -m benchmarks.certificate``; MNIST
-lies in the folder that EDGEQ_DATA names.
+8W/8A and written as ONNX and TFLite with the same integers; each file has its own certificate, and
+answers of its runtimes are held against it. Then TFLite files that ship in products are certified,
+with ``--real`` samples each: images where there are some, else numbers over the range of the input.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 import edgeq
 from edgeq.data import load, normalize
 from edgeq.deploy import console
-from edgeq.deploy.bounds.drift.certificate import CASES, certify
-from edgeq.deploy.bounds.drift.propagate import Propagation
 from edgeq.deploy.bounds.drift.tables import answers_table, held_table
-from edgeq.deploy.evaluation.chain import require_targets
-from edgeq.deploy.pipeline.export import canonical
 from edgeq.files import temporary_folder
-from edgeq.qdq.reader import read_qdq
+from edgeq.formats.tflite_file import graph_of
+from edgeq.targets.emulator.tflite.op import params_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgeq.tabular import Table
 
 ONNX = (
     *("ort-cpu", "ort-cpu-ref"),
     *("emulator:onnx-reference", "emulator:avx2", "emulator:tflite-reference"),
 )
-TFLITE = ("tflite", "tflite-builtin", "tflite-ref", "tflm", "emulator:tflm", "emulator:cmsis-nn-m4")
+TFLITE = (
+    *("tflite", "tflite-builtin", "tflite-ref", "tflm"),
+    *("emulator:tflite-reference", "emulator:tflm", "emulator:cmsis-nn-m4"),
+)
+REAL = (
+    "models/resnet8-int8.tflite",
+    "real/mcunet_vww.tflite",
+    "real/micro_speech_quantized.tflite",
+    "real/mww_v2_okay_nabu.tflite",
+    "real/hello_world_int8.tflite",
+)
 EPOCHS = 2
 BATCH = 128
+COLUMNS = ("file", "samples", "bound", "measured", "cannot change", "runtimes", "drift", "beyond")
 
 
 def _trained() -> nn.Module:
@@ -51,26 +73,74 @@ def _trained() -> nn.Module:
     return network
 
 
+def _samples(file: Path, folder: Path, count: int) -> NDArray[np.float32]:
+    """What a file of another tool is asked: images, channels first, or numbers of its range."""
+    random = np.random.default_rng(0)
+    if file.name.startswith("resnet8"):
+        stored = np.load(folder / "cifar10-lossless" / "test.npz")["images"][:count]
+        return np.ascontiguousarray(stored.transpose(0, 3, 1, 2), np.float32)
+    if file.name.startswith("mcunet"):
+        return np.stack([_crop(each, random) for each in _pictures(folder, count)])
+    (tensor,) = graph_of(file.read_bytes()).inputs
+    grid = params_of(tensor)
+    if grid is None:
+        raise SystemExit(f"{file} has an input without a scale")
+    integers = random.integers(grid.qmin, grid.qmax + 1, (count, *tensor.shape[1:]))
+    return grid.dequantize(integers)
+
+
+def _pictures(folder: Path, count: int) -> Sequence[Path]:
+    found = sorted((folder / "real" / "images").glob("*.jpg"))
+    return [found[place % len(found)] for place in range(count)]
+
+
+def _crop(file: Path, random: np.random.Generator) -> NDArray[np.float32]:
+    """A square part of a picture in 80 x 80, from -1 to 1."""
+    with Image.open(file) as image:
+        side = int(random.integers(80, min(image.size) + 1))
+        left, top = (int(random.integers(0, size - side + 1)) for size in image.size)
+        part = image.convert("RGB").crop((left, top, left + side, top + side)).resize((80, 80))
+    return (np.asarray(part, np.float32) / 127.5 - 1).transpose(2, 0, 1)
+
+
+def _show(table: Table) -> None:
+    console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
+
+
 def main() -> None:
-    """Train, write both files and print the certificate with what each runtime answered."""
-    network = _trained()
-    with temporary_folder() as folder, ExitStack() as stack:
+    """Train, write both files and print their certificates; then those of files of other tools."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, help="MNIST images; all by default")
+    parser.add_argument("--real", type=int, default=64, help="samples of each other file")
+    asked = parser.parse_args()
+    with temporary_folder() as folder:
         onnx, tflite = folder / "mnist.onnx", folder / "mnist.tflite"
-        edgeq.calibrate(network, "mnist", onnx, samples=256)
+        edgeq.calibrate(_trained(), "mnist", onnx, samples=256)
         edgeq.export(onnx, path=tflite)
-        sessions = {
-            f"{name} ({path.suffix[1:]})": stack.enter_context(target.open(path, threads=1))
-            for path, names in ((onnx, ONNX), (tflite, TFLITE))
-            for name, target in require_targets(names).items()
-        }
-        data = load("mnist")
-        propagation = Propagation(read_qdq(canonical(onnx)))
-        found = [
-            certify(propagation, (data.test, data), case, sessions if case == "FP32" else None)
-            for case in CASES
-        ]
-    for table in (answers_table(found), held_table(found)):
-        console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
+        for path, runtimes in ((onnx, ONNX), (tflite, TFLITE)):
+            found = edgeq.bounds(path, "mnist", targets=runtimes, limit=asked.limit)
+            _show(answers_table(found.certificates))
+            _show(held_table(found.certificates))
+        given = Path(os.environ["EDGEQ_DATA"])
+        rows = [_row(given / name, given, folder, asked.real) for name in REAL]
+        console.write_table("Files of other tools", COLUMNS, rows, numbers=COLUMNS[1:])
+
+
+def _row(file: Path, given: Path, folder: Path, count: int) -> tuple[str, ...]:
+    samples = _samples(file, given, count)
+    data = folder / f"{file.stem}.npz"
+    np.savez(data, images=samples, labels=np.zeros(len(samples), np.int64))
+    first = edgeq.bounds(file, str(data), targets=TFLITE).certificates[0]
+    return (
+        file.name,
+        str(first.samples),
+        f"{first.bound:.4g}",
+        f"{first.measured:.4g}",
+        str(first.certified),
+        str(len(first.held)),
+        f"{max(each.drift for each in first.held):.4g}",
+        str(sum(each.violations + each.changed for each in first.held)),
+    )
 
 
 if __name__ == "__main__":

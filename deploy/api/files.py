@@ -282,7 +282,7 @@ def bounds(
 
     Raises:
         ArtefactError: the file is missing, broken, or does not fit the data.
-        UsageError: an operator has no bound, or answers are asked for of a TFLite file.
+        UsageError: an operator has no bound.
         TargetError: a runtime is absent or refuses the file.
     """
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples

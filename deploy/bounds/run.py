@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.bounds.sums import LayerSums, layer_sums, sums_table
 from edgeq.errors import GateFailed, UsageError
-from edgeq.formats.artefact import resolve
+from edgeq.formats.artefact import detect, resolve
 from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def bounds(
 
     Raises:
         ArtefactError: the file is missing or broken.
-        UsageError: its drift is asked for, and an operator has no bound, or it is no ONNX file.
+        UsageError: its drift is asked for and an operator has no bound, or an origin is given of a
+            file that is not ONNX.
         TargetError: a runtime is absent or refuses the file.
         UnknownName: no target has a name.
     """
@@ -85,7 +86,7 @@ def bounds(
     elif targets:
         raise UsageError("targets are named, and no data", hint="add --data NAME")
     weights = None
-    if drift or origin is not None:
+    if origin is not None or (drift and detect(found) == "onnx"):
         from edgeq.deploy.bounds.weights import weight_bounds
 
         weights = weight_bounds(found, origin, samples, threads=threads)

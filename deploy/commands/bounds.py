@@ -64,8 +64,8 @@ def command(
     and the channels that no input moves. With --data, how far the answers can be from FP32 on
     these samples on any kernel that is within 1 LSB of the nearest integer, tensor by tensor beside
     what rounding gives, and how many answers no such kernel can change. With --drift or --origin,
-    what rounding the weights can change of any answer, by the norms of the layers. It exits with
-    status 1 if a target is beyond its bound.
+    what rounding the weights of an ONNX file can change of any answer, by the norms of the layers.
+    It exits with status 1 if a target is beyond its bound.
     """
     from edgeq.deploy import console
     from edgeq.deploy.bounds.drift.tables import answers_table, held_table, tensors_table

@@ -6,18 +6,36 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.bounds.drift.certificate import CASES, Certificate, certify
+from edgeq.deploy.bounds.drift.onnx_graph import of_qdq
 from edgeq.deploy.bounds.drift.propagate import Propagation
+from edgeq.deploy.bounds.drift.tflite_graph import of_tflite
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.pipeline.export import canonical
-from edgeq.errors import UsageError
+from edgeq.files import read_bytes
 from edgeq.formats.artefact import detect
+from edgeq.formats.tflite_validation import check_model
 from edgeq.qdq.reader import read_qdq
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from edgeq.deploy.bounds.drift.graph import DriftGraph
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
+
+
+def drift_graph(path: Path) -> DriftGraph:
+    """The operators of a file as errors go through them.
+
+    Raises:
+        ArtefactError: the file is damaged.
+        UsageError: an operator has no bound; names it.
+    """
+    if detect(path) != "tflite":
+        return of_qdq(read_qdq(canonical(path)))
+    content = read_bytes(path, "TFLite model")
+    check_model(content, path)
+    return of_tflite(content)
 
 
 def certificates_of(
@@ -31,16 +49,11 @@ def certificates_of(
     """Each certificate of a file: for every input, and for samples.
 
     Raises:
-        UsageError: it is a TFLite file, or an operator has no bound.
+        UsageError: an operator has no bound.
         TargetError: a runtime is absent or refuses the file.
         UnknownName: no target has a name.
     """
-    if detect(path) == "tflite":
-        raise UsageError(
-            f"{path} is a TFLite file, and a certificate is made of ONNX",
-            hint="give the ONNX file that it was written from: edgeq export keeps its integers",
-        )
-    propagation = Propagation(read_qdq(canonical(path)))
+    propagation = Propagation(drift_graph(path))
     found = [certify(propagation, None, "FP32, clipped alike")] if any_input else []
     if samples is None:
         return found

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgeq.data.batching import batches
+from edgeq.data.batching import batches, fit
 from edgeq.deploy.bounds.drift.signal import SLACK, Rules
-from edgeq.errors import ArtefactError, UsageError
+from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,6 +119,7 @@ def certify(
         runtimes: open sessions of the file, whose answers are held against the bound.
 
     Raises:
+        ArtefactError: the samples have another shape.
         UsageError: there are several inputs.
     """
     rules, graph = CASES[case], propagation.graph
@@ -129,16 +129,10 @@ def certify(
     if data is None:
         collected.add(propagation.run(None, rules))
         return collected.certificate(case, rules, samples=False)
-    (tensor,) = graph.inputs
+    (tensor,), (spec,) = graph.inputs, graph.specs
     for images, _ in batches(*data, BATCH):
-        real = torch.from_numpy(images).to(torch.float64)
-        if math.prod(real.shape[1:]) != math.prod(tensor.shape):
-            raise ArtefactError(
-                f"the file wants samples of shape {tensor.shape[1:]}, the data gives "
-                f"{images.shape[1:]}",
-                hint="use the data set that the model was made for, or resize the samples",
-            )
-        inputs = {tensor.graph_input: real.reshape(len(real), *tensor.shape)}
+        real = torch.from_numpy(np.ascontiguousarray(fit(images, spec))).to(torch.float64)
+        inputs = {tensor.name: real.reshape(len(real), *tensor.shape)}
         collected.add(propagation.run(inputs, rules))
         for name, session in (runtimes or {}).items():
             collected.hold(name, session.run(images))
@@ -175,22 +169,18 @@ class _Collected:
     """The greatest of everything over batches."""
 
     def __init__(self, propagation: Propagation) -> None:
-        self.graph, self.steps = propagation.graph, propagation.steps
+        self.propagation, self.graph = propagation, propagation.graph
         self.worst: dict[str, list[float]] = {}
         self.bounds: list[Tensor] = []
+        self.measured = 0.0
         self.certified = 0
         self.held: dict[str, Held] = {}
         self.answer: tuple[Tensor, Tensor, Tensor] | None = None
-        self.output = self.graph.outputs[0].tensor
 
     def add(self, signals: Mapping[str, Signal]) -> None:
         """Take one batch in."""
         for name, signal in signals.items():
-            apart = (
-                None
-                if signal.rounded is None or signal.reference is None
-                else signal.rounded - signal.reference
-            )
+            apart = _apart(signal)
             now = [
                 float(signal.error.max()),
                 float("nan") if apart is None else float(apart.abs().max()),
@@ -199,36 +189,45 @@ class _Collected:
             ]
             before = self.worst.get(name, now)
             self.worst[name] = [max(a, b) for a, b in zip(before, now, strict=True)]
-        answer = signals[self.output.name]
-        error = answer.error.flatten(1)
+        answer = self.propagation.answer(signals)
+        error, apart = answer.error.flatten(1), _apart(answer)
         self.bounds.append(error.amax(1))
-        if answer.reference is not None and error.shape[1] > 1:
-            logits = answer.reference.flatten(1)
-            safe = certified(logits, error, answer.norm)
-            self.certified += int(safe.sum())
-            self.answer = logits, error, safe
+        if answer.reference is None or apart is None:
+            return
+        self.measured = max(self.measured, float(apart.abs().max()))
+        logits = answer.reference.flatten(1)
+        safe = certified(logits, error, answer.norm)
+        if logits.shape[1] == 1:  # there is no class to choose
+            safe = torch.zeros_like(safe)
+        self.certified += int(safe.sum())
+        self.answer = logits, error, safe
 
     def hold(self, target: str, outputs: NDArray[np.float32]) -> None:
         """Take in what a runtime answered to the same batch."""
         if self.answer is None:
             return
         logits, error, safe = self.answer
-        there = torch.from_numpy(outputs.astype(np.float64)).reshape(logits.shape)
-        apart = (there - logits).abs()
-        changed = safe & (there.argmax(1) != logits.argmax(1))
+        there = torch.from_numpy(outputs.astype(np.float64)).reshape(len(logits), -1)
         before = self.held.get(target, Held(target, 0.0, 0, 0))
+        if self.graph.epilogue == "argmax":  # no logit is seen, and no other answer may be
+            changed = int((safe & (there[:, 0] != logits.argmax(1))).sum())
+            beyond, drift = changed, 0.0
+        else:
+            apart = (there - logits).abs()
+            changed = int((safe & (there.argmax(1) != logits.argmax(1))).sum())
+            beyond, drift = int(exceeds(there, logits, error).any(1).sum()), float(apart.max())
         self.held[target] = Held(
             target,
-            max(before.drift, float(apart.max())),
-            before.violations + int(exceeds(there, logits, error).any(1).sum()),
-            before.changed + int(changed.sum()),
+            max(before.drift, drift),
+            before.violations + beyond,
+            before.changed + changed,
         )
 
     def certificate(self, case: str, rules: Rules, *, samples: bool) -> Certificate:
         """What was found."""
         bounds = torch.cat(self.bounds)
-        measured = self.worst[self.output.name][1]
-        makers = {op.output.name: op.op_type for op in self.graph.ops}
+        steps = self.propagation.steps
+        makers = {op.output.name: op.op_type for op in self.graph.operators}
         rows = tuple(
             TensorDrift(
                 name,
@@ -237,7 +236,7 @@ class _Collected:
                 self.worst[name][1] / float(tensor.scale) if samples else None,
                 self.worst[name][2],
                 self.worst[name][3] if samples else None,
-                self.steps[name][2] if name in self.steps else None,
+                steps[name][2] if name in steps else None,
             )
             for name, tensor in self.graph.tensors().items()
         )
@@ -246,9 +245,16 @@ class _Collected:
             rules.kernel_lsb,
             float(bounds.max()),
             float(bounds.median()) if samples else None,
-            measured if samples else None,
+            self.measured if samples else None,
             self.certified,
             len(bounds) if samples else 0,
             rows,
             tuple(self.held.values()),
         )
+
+
+def _apart(signal: Signal) -> Tensor | None:
+    """By how much rounding to nearest is off the reference; None where no reference is known."""
+    if signal.rounded is None or signal.reference is None:
+        return None
+    return signal.rounded - signal.reference

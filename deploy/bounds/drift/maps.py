@@ -1,8 +1,7 @@
-"""Operators of the integer view as maps of real numbers, and what they do to errors."""
+"""Layers as maps of real numbers, and what they do to errors."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,32 +11,42 @@ from torch.nn import functional as F
 
 from edgeq.bounding.norms import grouped_norm, matrix_norm
 from edgeq.brief import brief
-from edgeq.errors import UsageError
-from edgeq.qdq.ir import QdqConstant, shape_of
-from edgeq.targets.emulator.arithmetic.dot import as_images
-from edgeq.targets.emulator.hardware.profiles import profile_of
-from edgeq.targets.emulator.onnx.op import OnnxOp
-from edgeq.targets.emulator.onnx.windows import window_of
+from edgeq.deploy.bounds.drift.signal import Exact, both, l2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeq.qdq.ir import QdqOp
+    from edgeq.deploy.bounds.drift.signal import Signal
     from edgeq.targets.emulator.arithmetic.dot import SlidingWindow
 
     Apply = Callable[[Tensor, Tensor], Tensor]
 
-_LEAST_RANK = 4
 _SMALL = 12  # pixels
-MACHINE = profile_of("onnx-reference")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filters:
+    """The filters of a convolution of images.
+
+    Attributes:
+        weight: real, (out, in / groups, height, width); of a transposed one (in, out / groups, …).
+        window: how they move; of a transposed one, what is cut off its result.
+        transposed: whether it is the adjoint of the convolution with these filters.
+    """
+
+    weight: NDArray[np.float64]
+    window: SlidingWindow
+    transposed: bool = False
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearMap:
-    """A layer without its bias.
+    """A layer.
 
     Attributes:
         apply: from an input, (samples, *shape), and weights to the output, float64.
@@ -45,6 +54,7 @@ class LinearMap:
         bias: real, shaped to be added to the output; None for none.
         bias_step: half a step of the bias, which is what rounding it can have cost; likewise.
         norm: an upper bound of its norm in l2.
+        filters: of a convolution of images; None for another layer.
     """
 
     apply: Apply
@@ -52,101 +62,112 @@ class LinearMap:
     bias: Tensor | None
     bias_step: Tensor | None
     norm: float
+    filters: Filters | None = None
 
     __repr__ = brief
+    computes = True
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The output with its bias."""
-        y = self.apply(x, self.weight)
+    def values(self, operands: Sequence[Tensor]) -> Tensor:
+        """The output with its bias; see :class:`Effect`."""
+        y = self.apply(operands[0], self.weight)
         return y if self.bias is None else y + self.bias
 
-    def magnitudes(self, x: Tensor) -> Tensor:
-        """What errors of these magnitudes at the input come to at the output, at most."""
-        return self.apply(x, self.weight.abs())
+    def exact(self, sources: Sequence[Signal]) -> Exact:
+        """Errors through the magnitudes of the weights, and through the norm; see Effect."""
+        (source,) = sources
+        error, norm = self.apply(source.error, self.weight.abs()), self.norm * source.norm
+        added = torch.zeros_like(norm)
+        if self.bias_step is not None:
+            error = error + self.bias_step
+            added = l2(self.bias_step.expand_as(error))
+        return Exact(*both(self.values, sources), error, norm + added, added)
 
 
-def layer_of(op: QdqOp) -> LinearMap:
-    """A layer with constant weights.
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """A bias, shaped to be added to (samples, *output); None for none.
 
-    Raises:
-        UsageError: its weights are computed, or it is none of images or rows.
+    Attributes:
+        real: its real numbers.
+        half_step: half a step of each; None where it was not rounded.
     """
-    constant = op.inputs[1]
-    if not isinstance(constant, QdqConstant) or constant.params is None:
-        raise refused(op, "its weights are not stored integers")
-    scale, _ = constant.params.broadcast(constant.values.ndim)
-    weight = constant.centered().astype(np.float64) * scale.astype(np.float64)
-    if op.op_type in ("Conv", "ConvTranspose"):
-        return _convolution(op, weight)
-    return _product(op, weight)
+
+    real: Tensor | None = None
+    half_step: Tensor | None = None
 
 
-def _convolution(op: QdqOp, weight: NDArray[np.float64]) -> LinearMap:
-    lines = weight.ndim == _LEAST_RANK - 1
-    if weight.ndim not in (3, 4):
-        raise refused(op, f"its weights have {weight.ndim} dimensions")
-    groups, shape = op.integer("group", 1), op.output.shape
-    dilation = op.integers("dilations", (1,) * (weight.ndim - 2))
-    wide = weight[:, :, None] if lines else weight
-    dilations = (1, dilation[0]) if lines else (dilation[0], dilation[1])
-    source = shape_of(op.inputs[0])
-    size = (1, source[-1]) if lines else (source[-2], source[-1])
-    if op.op_type == "Conv":
-        window = window_of(OnnxOp(op, MACHINE, 0), weight.shape[2:], groups)
-        apply = _forward(window, shape, lines=lines)
-        kernel = wide
-    else:
-        if lines or op.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            raise refused(op, "its padding is left open, or it is one of lines")
-        apply, size = _adjoint(op, groups, dilations), (shape[-2], shape[-1])
-        kernel = wide
+def bias_of(
+    integers: NDArray[np.integer], steps: NDArray[np.floating], rank: int, axis: int
+) -> Bias:
+    """A bias of integers.
+
+    Args:
+        integers: one a channel, zero point taken off.
+        steps: one, or one a channel.
+        rank: of the output.
+        axis: of its channels; negative ones count from behind.
+    """
+    shape = [1] * (rank + 1)
+    shape[axis + 1 if axis >= 0 else axis] = -1
+    scale = np.broadcast_to(steps.astype(np.float64).reshape(-1), integers.reshape(-1).shape)
+    real = torch.from_numpy(integers.reshape(-1).astype(np.float64) * scale).reshape(shape)
+    return Bias(real, torch.from_numpy(scale / 2).reshape(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a format has its images.
+
+    Attributes:
+        shape: of the output, with its batch.
+        images: from (samples, *input) to (images, channels, height, width).
+        channels_last: whether the output's channels stand behind.
+    """
+
+    shape: tuple[int, ...]
+    images: Callable[[Tensor], Tensor]
+    channels_last: bool
+
+    def stored(self, images: Tensor, samples: int) -> Tensor:
+        """From images, channels first, to the output, (samples, *shape)."""
+        found = images.permute(0, 2, 3, 1) if self.channels_last else images
+        return found.reshape(samples, *self.shape)
+
+
+def convolution(filters: Filters, layout: Layout, size: tuple[int, int], bias: Bias) -> LinearMap:
+    """A convolution; ``size`` is that of its images, or of its results where it is transposed."""
+    weight, window = np.ascontiguousarray(filters.weight), filters.window
     # of a large image the transform has many frequencies, and the bound for all sizes is as good
     small = size if max(size) <= _SMALL else None
-    norm = grouped_norm(kernel, groups, dilations, small)
-    return LinearMap(
-        apply, torch.from_numpy(np.ascontiguousarray(wide)), *_bias(op, len(shape), 1), norm
-    )
+    norm = grouped_norm(weight, window.groups, window.dilation, small)
+    apply = _adjoint(window, layout, size) if filters.transposed else _forward(window, layout)
+    return LinearMap(apply, torch.from_numpy(weight), bias.real, bias.half_step, norm, filters)
 
 
-def _forward(window: SlidingWindow, shape: tuple[int, ...], *, lines: bool) -> Apply:
+def _forward(window: SlidingWindow, layout: Layout) -> Apply:
     def apply(x: Tensor, weight: Tensor) -> Tensor:
-        images = x.reshape(-1, x.shape[-2], 1, x.shape[-1]) if lines else _images(x)
-        padded = window.pad(images)
+        padded = window.pad(layout.images(x))
         found = F.conv2d(padded, weight, None, window.stride, 0, window.dilation, window.groups)
-        return found.reshape(len(x), *shape)
+        return layout.stored(found, len(x))
 
     return apply
 
 
-def _adjoint(op: QdqOp, groups: int, dilation: tuple[int, int]) -> Apply:
-    stride, pads = op.integers("strides", (1, 1)), op.integers("pads", (0, 0, 0, 0))
-    shape = op.output.shape
+def _adjoint(window: SlidingWindow, layout: Layout, size: tuple[int, int]) -> Apply:
+    top, left, _, _ = window.padding
 
     def apply(x: Tensor, weight: Tensor) -> Tensor:
-        steps = (stride[0], stride[1])
-        whole = F.conv_transpose2d(_images(x), weight, None, steps, 0, 0, groups, dilation)
-        ends = [shape[-1] - whole.shape[-1] + pads[1], shape[-2] - whole.shape[-2] + pads[0]]
-        cut = F.pad(whole, (-pads[1], ends[0], -pads[0], ends[1]))
-        return cut.reshape(len(x), *shape)
+        whole = F.conv_transpose2d(
+            layout.images(x), weight, None, window.stride, 0, 0, window.groups, window.dilation
+        )
+        down, right = (size[i] - whole.shape[i - 2] + window.padding[i] for i in (0, 1))
+        return layout.stored(F.pad(whole, (-left, right, -top, down)), len(x))
 
     return apply
 
 
-def _images(x: Tensor) -> Tensor:
-    return as_images(x, channels_last=False)
-
-
-def _product(op: QdqOp, weight: NDArray[np.float64]) -> LinearMap:
-    shape = op.output.shape
-    if weight.ndim != 2:
-        raise refused(op, f"its weights have {weight.ndim} dimensions")
-    if op.op_type == "Gemm":
-        if op.integer("transA", 0):
-            raise refused(op, "its input is transposed")
-        turned = bool(op.integer("transB", 0))
-        matrix = op.real("alpha", 1.0) * (weight if turned else weight.T)
-    else:
-        matrix = weight.T
+def product(matrix: NDArray[np.float64], shape: tuple[int, ...], bias: Bias) -> LinearMap:
+    """A fully connected layer of rows; the matrix is (out, in)."""
 
     def apply(x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x.reshape(-1, weight.shape[1]), weight).reshape(len(x), *shape)
@@ -154,39 +175,7 @@ def _product(op: QdqOp, weight: NDArray[np.float64]) -> LinearMap:
     return LinearMap(
         apply,
         torch.from_numpy(np.ascontiguousarray(matrix)),
-        *_bias(op, len(shape), -1),
+        bias.real,
+        bias.half_step,
         matrix_norm(matrix),
     )
-
-
-def _bias(op: QdqOp, rank: int, axis: int) -> tuple[Tensor | None, Tensor | None]:
-    """The bias and half its step, shaped to be added to (samples, *output)."""
-    constant = op.inputs[2] if len(op.inputs) > 2 else None
-    if constant is None:
-        return None, None
-    if not isinstance(constant, QdqConstant):
-        raise refused(op, "its bias is computed")
-    shape = [1] * (rank + 1)
-    shape[axis + 1 if axis >= 0 else axis] = -1
-    values = constant.values.astype(np.float64).reshape(-1)
-    if constant.params is None:
-        return torch.from_numpy(values).reshape(shape), None
-    scale = np.broadcast_to(constant.params.scale.astype(np.float64).reshape(-1), values.shape)
-    real = constant.centered().reshape(-1).astype(np.float64) * scale
-    return (
-        torch.from_numpy(real).reshape(shape),
-        torch.from_numpy(scale / 2).reshape(shape),
-    )
-
-
-def refused(op: QdqOp, why: str) -> UsageError:
-    """An error that names an operator of which no bound is known."""
-    return UsageError(
-        f"no bound is known for {op.op_type} {op.name!r}: {why}",
-        hint="leave --data and --drift out, or cut the model in front of it",
-    )
-
-
-def repeats(kernel: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """How many windows a pixel can lie in."""
-    return math.prod(math.ceil(k / s) for k, s in zip(kernel, stride, strict=True))

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
-from edgeq.deploy.bounds.drift.maps import MACHINE, refused
-from edgeq.qdq.picks import picks_of
-from edgeq.targets.emulator.arithmetic import data_movement
+from edgeq.deploy.bounds.drift.signal import Exact, both
 from edgeq.targets.emulator.arithmetic.dot import as_images
-from edgeq.targets.emulator.onnx.op import OnnxOp
-from edgeq.targets.emulator.onnx.operators import KERNELS
-from edgeq.targets.emulator.onnx.windows import pooling_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from edgeq.qdq.ir import QdqOp
+    from edgeq.deploy.bounds.drift.signal import Signal
+    from edgeq.targets.emulator.arithmetic.dot import SlidingWindow
 
     Values = Callable[[Sequence[Tensor]], Tensor]
 
@@ -36,7 +32,7 @@ class Move:
         errors: from the greatest errors of the operands to those of the result.
         repeats: how often a number can occur in the result, at most: an error of l2 norm e becomes
             one of at most ``e * sqrt(repeats)``.
-        computes: whether kernels round the result even where the grid stays.
+        computes: see :class:`Effect`.
     """
 
     values: Values
@@ -44,103 +40,110 @@ class Move:
     repeats: float = 1.0
     computes: bool = False
 
-
-_AS_THEY_ARE = frozenset(
-    (
-        *("Concat", "DepthToSpace", "Flatten", "Identity", "Pad", "Reshape", "Slice"),
-        *("SpaceToDepth", "Squeeze", "Transpose", "Unsqueeze"),
-    )
-)
-_NO_LOG = cast("Any", None)  # moves count nothing
-_REPEATING = frozenset(("Gather", "Pick", "ResizeNearest"))
+    def exact(self, sources: Sequence[Signal]) -> Exact:
+        """Errors move along with their numbers; see :class:`Effect`."""
+        error = self.errors([source.error for source in sources])
+        norms = torch.broadcast_tensors(*(source.norm for source in sources))
+        norm = torch.stack(norms).norm(dim=0) * self.repeats**0.5
+        return Exact(*both(self.values, sources), error, norm)
 
 
-def move_of(op: QdqOp) -> Move | None:
-    """What an operator does where it only moves, chooses or averages; None for all others.
+def moved(values: Values, shape: tuple[int, ...], *, repeating: bool = False) -> Move:
+    """A change of places; numbers that it writes itself, such as padding, have no error.
 
-    Raises:
-        UsageError: it does so in a way that nothing is known of.
+    Args:
+        values: from the operands to the result.
+        shape: of the only operand, where numbers can repeat.
+        repeating: whether they can.
     """
-    kind = op.op_type
-    if kind == "Requantize":
-        return Move(_first, _first, computes=True)
-    if kind in _AS_THEY_ARE or kind in _REPEATING:
-        moved = _moved(op)
-        return Move(moved, moved, _repeats(op, moved) if kind in _REPEATING else 1.0)
-    if kind in ("MaxPool", "AveragePool"):
-        return _pool(op)
-    if kind in ("GlobalAveragePool", "ReduceMean", "GlobalMaxPool", "ReduceMax"):
-        return _over_axes(op)
-    return None
+
+    def errors(operands: Sequence[Tensor]) -> Tensor:
+        return values(operands) - values([torch.zeros_like(each) for each in operands])
+
+    return Move(values, errors, most_often(values, shape) if repeating else 1.0)
 
 
-def _first(operands: Sequence[Tensor]) -> Tensor:
-    return operands[0]
+def averaged(values: Values, shape: tuple[int, ...]) -> Move:
+    """Means of an operand of this shape."""
+    return Move(values, values, most_often(values, shape), computes=True)
 
 
-def _moved(op: QdqOp) -> Values:
-    if op.op_type == "Pick":
-        move = data_movement.picked(picks_of(op.attributes), len(op.output.shape))
-        return lambda operands: move(operands, _NO_LOG)
-    _, kernel, _ = KERNELS[op.op_type](OnnxOp(op, MACHINE, 0))
-    return lambda operands: kernel(operands, _NO_LOG)
+def unmoved() -> Move:
+    """The same numbers, on another grid or in another range."""
+
+    def first(operands: Sequence[Tensor]) -> Tensor:
+        return operands[0]
+
+    return Move(first, first, computes=True)
 
 
-def _repeats(op: QdqOp, moved: Values) -> float:
-    """By the gradient of the sum of the result, which counts how often each number is in it."""
-    source = op.inputs[0]
-    shape = () if source is None else source.shape
+def most_often(values: Values, shape: tuple[int, ...]) -> float:
+    """How often a number can be in the result, or by which part, at most.
+
+    By the gradient of the sum of the result. As no result counts more than one whole number, that
+    bounds the square of the norm.
+    """
     x = torch.zeros((1, *shape), dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
-        (counts,) = torch.autograd.grad(moved([x]).sum(), x)
-    return max(1.0, float(counts.max()))
+        (counts,) = torch.autograd.grad(values([x]).sum(), x)
+    return float(counts.max())
 
 
-def _pool(op: QdqOp) -> Move:
-    kernel = op.integers("kernel_shape")
-    if len(kernel) != 2:
-        raise refused(op, f"its window has {len(kernel)} dimensions")
-    pair = (kernel[0], kernel[1])
-    window = pooling_window(OnnxOp(op, MACHINE, 0), pair)
-    spans = zip(pair, window.stride, window.dilation, strict=True)
+def greatest_in_windows(
+    kernel: tuple[int, int], window: SlidingWindow, shape: tuple[int, ...], *, channels_last: bool
+) -> Move:
+    """The greatest in windows; what stands around the image is never the greatest."""
+
+    def largest(outside: float) -> Values:
+        def pooled(operands: Sequence[Tensor]) -> Tensor:
+            images = window.pad(as_images(operands[0], channels_last=channels_last), outside)
+            found = F.max_pool2d(images, kernel, window.stride, 0, window.dilation)
+            found = found.permute(0, 2, 3, 1) if channels_last else found
+            return found.reshape(len(operands[0]), *shape)
+
+        return pooled
+
+    spans = zip(kernel, window.stride, window.dilation, strict=True)
     overlap = math.prod(math.ceil(((k - 1) * d + 1) / s) for k, s, d in spans)
-    shape = op.output.shape
-    if op.op_type == "MaxPool":
-
-        def largest(outside: float) -> Values:
-            def pooled(operands: Sequence[Tensor]) -> Tensor:
-                images = window.pad(as_images(operands[0], channels_last=False), outside)
-                found = F.max_pool2d(images, pair, window.stride, 0, window.dilation)
-                return found.reshape(len(operands[0]), *shape)
-
-            return pooled
-
-        return Move(largest(-math.inf), largest(0.0), overlap)
-    if any(window.padding) or window.dilation != (1, 1):
-        raise refused(op, "it averages over padding, or over pixels that are not neighbours")
-
-    def mean(operands: Sequence[Tensor]) -> Tensor:
-        found = F.avg_pool2d(as_images(operands[0], channels_last=False), pair, window.stride)
-        return found.reshape(len(operands[0]), *shape)
-
-    return Move(mean, mean, overlap / math.prod(pair), computes=True)
+    return Move(largest(-math.inf), largest(0.0), overlap)
 
 
-def _over_axes(op: QdqOp) -> Move:
-    source = op.inputs[0]
-    rank = 0 if source is None else len(source.shape)
-    whole = op.op_type.startswith("Global")
-    axes = tuple(range(2, rank)) if whole else op.integers("axes")
-    along, shape = [axis + 1 for axis in axes], op.output.shape
-    if op.op_type in ("GlobalMaxPool", "ReduceMax"):
+def mean_in_windows(
+    kernel: tuple[int, int],
+    window: SlidingWindow,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    *,
+    channels_last: bool,
+) -> Move:
+    """The mean in windows of what lies in the image; the shapes are of operand and result."""
 
-        def most(operands: Sequence[Tensor]) -> Tensor:
-            return operands[0].amax(along).reshape(len(operands[0]), *shape)
-
-        return Move(most, most)
-    count = 1 if source is None else math.prod(source.shape[axis] for axis in axes)
+    def sums(images: Tensor) -> Tensor:
+        return F.avg_pool2d(window.pad(images), kernel, window.stride, divisor_override=1)
 
     def mean(operands: Sequence[Tensor]) -> Tensor:
-        return operands[0].mean(along).reshape(len(operands[0]), *shape)
+        images = as_images(operands[0], channels_last=channels_last)
+        found = sums(images) / sums(torch.ones_like(images[:1, :1]))
+        found = found.permute(0, 2, 3, 1) if channels_last else found
+        return found.reshape(len(operands[0]), *shapes[1])
 
-    return Move(mean, mean, 1 / count, computes=True)
+    return averaged(mean, shapes[0])
+
+
+def mean_along(axes: Sequence[int], shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> Move:
+    """The mean along axes; the shapes are of operand and result."""
+    along = [axis + 1 for axis in axes]
+
+    def mean(operands: Sequence[Tensor]) -> Tensor:
+        return operands[0].mean(along).reshape(len(operands[0]), *shapes[1])
+
+    return averaged(mean, shapes[0])
+
+
+def greatest_along(axes: Sequence[int], shape: tuple[int, ...]) -> Move:
+    """The greatest along axes."""
+    along = [axis + 1 for axis in axes]
+
+    def most(operands: Sequence[Tensor]) -> Tensor:
+        return operands[0].amax(along).reshape(len(operands[0]), *shape)
+
+    return Move(most, most)

@@ -11,6 +11,8 @@ import torch
 from edgeq.brief import brief
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
     from edgeq.qdq.ir import QdqTensor
@@ -19,6 +21,9 @@ SLACK = 1e-9
 """Relative; far more than float64 loses in any of the sums."""
 OWN_ROUNDING = 0.5 + 2.0**-10
 """LSB that a quantiser of float32 inputs can be off: half a step, and the division's rounding."""
+
+FLOAT_FUNCTION = 2.0**-18
+"""Relative to the largest result; what a softmax in float32 may be off on any runtime."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +86,19 @@ class Exact:
     added: Tensor | None = None
 
     __repr__ = brief
+
+
+def both(
+    values: Callable[[Sequence[Tensor]], Tensor], sources: Sequence[Signal]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The result of real numbers and that of deployed ones; None where an operand is not known."""
+    references = [each.reference for each in sources if each.reference is not None]
+    rounded = [each.rounded for each in sources if each.rounded is not None]
+    whole = len(sources)
+    return (
+        values(references) if len(references) == whole else None,
+        values(rounded) if len(rounded) == whole else None,
+    )
 
 
 def l2(x: Tensor) -> Tensor:

@@ -18,32 +18,26 @@ import numpy as np
 from edgeq.bounding.norms import convolution_norm
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgeq.qdq.ir import QdqOp
+    from edgeq.deploy.bounds.drift.maps import Filters
 
 
-def step_norm(
-    first: QdqOp, second: QdqOp, weights: tuple[NDArray[np.float64], NDArray[np.float64]]
-) -> float | None:
+def step_norm(first: Filters, second: Filters) -> float | None:
     """A bound on the l2 Lipschitz constant of ``x + B f(A x + b)``, or None where none is known.
 
     Args:
         first: the convolution ``A``.
         second: the convolution ``B``, ordinary or transposed.
-        weights: of both, real, (out, in, kh, kw) as the file has them.
     """
-    a, b = weights
-    strides = [op.integers("strides", (1, 1)) for op in (first, second)]
-    groups = [op.integer("group", 1) for op in (first, second)]
-    if first.op_type != "Conv" or a.ndim != 4 or strides != [(1, 1)] * 2 or groups != [1, 1]:
+    a, b = first.weight, second.weight
+    if first.transposed or a.ndim != 4:
         return None
-    if second.op_type == "Conv":  # an adjoint has the axes swapped and the kernel turned
+    for window in (first.window, second.window):
+        if (window.stride, window.dilation, window.groups) != ((1, 1), (1, 1), 1):
+            return None
+    if not second.transposed:  # an adjoint has the axes swapped and the kernel turned
         b = b.swapaxes(0, 1)[:, :, ::-1, ::-1]
-    elif second.op_type != "ConvTranspose":
-        return None
     k = -b
-    if a.shape != k.shape or not _adjoint_windows(first, second, a.shape[2:]):
+    if a.shape != k.shape or not _adjoint_windows(first, second):
         return None
     rows, adjoint = a.reshape(len(a), -1), k.reshape(len(k), -1)
     lengths = (adjoint**2).sum(1)
@@ -54,11 +48,11 @@ def step_norm(
     return max(1.0, squared - 1) + convolution_norm(rest) * convolution_norm(k)
 
 
-def _adjoint_windows(first: QdqOp, second: QdqOp, kernel: tuple[int, ...]) -> bool:
+def _adjoint_windows(first: Filters, second: Filters) -> bool:
     """Whether the second convolution's padding makes it the adjoint of one with the first's."""
-    ahead = first.integers("pads", (0, 0, 0, 0))
-    behind = second.integers("pads", (0, 0, 0, 0))
-    if second.op_type == "ConvTranspose":
+    ahead, behind = first.window.padding, second.window.padding
+    if second.transposed:
         return ahead == behind
+    kernel = first.weight.shape[2:]
     spans = [kernel[0] - 1, kernel[1] - 1] * 2
     return tuple(span - pad for span, pad in zip(spans, ahead, strict=True)) == behind

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from edgeq.numerics.multipliers import convolution_multipliers, dense_multipliers, mean_multiplier
-from edgeq.numerics.padding import same_padding
 from edgeq.targets.emulator.arithmetic import data_movement
 from edgeq.targets.emulator.arithmetic.accumulator import Accumulator, Operands, largest_sum
 from edgeq.targets.emulator.arithmetic.dot import (
@@ -24,6 +23,7 @@ from edgeq.targets.emulator.arithmetic.dot import (
 from edgeq.targets.emulator.arithmetic.numerics import Factors, step_of
 from edgeq.targets.emulator.tflite import elementwise as tflite_elementwise
 from edgeq.targets.emulator.tflite.op import KernelSetup, centered_of, output_range_of
+from edgeq.targets.emulator.tflite.windows import axes_of, cut_off, window_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from edgeq.targets.emulator.program import StepKernel
     from edgeq.targets.emulator.tflite.op import TfliteOp
 
-_SAME = 0  # of the schema's Padding
 _WIDEST_ONCE = 2**32  # of a sum that is multiplied by 31 bits at once
 _BYTE = 8
 _NARROW_SUM, _WIDE_SUM = 32, 64  # bits of the accumulators of kernels for 8 and for 16 bits
@@ -104,7 +103,7 @@ def _conv(op: TfliteOp) -> KernelSetup:
         (int(options.dilationHFactor), int(options.dilationWFactor)),
     )
     groups = channels // centered.shape[1]
-    window = _window(op, (height, width), kernel, dilation, groups)
+    window = window_of(op, (height, width), kernel, dilation, groups)
     if not depthwise or op.profile.rounding == "half-even":
         weights = weights.contiguous(memory_format=torch.channels_last)
     macs = math.prod(op.file.output.shape) * math.prod(centered.shape[1:])
@@ -114,43 +113,23 @@ def _conv(op: TfliteOp) -> KernelSetup:
     return KernelSetup((0,), kernel_, "dot", macs, centered.size, _bits(centered))
 
 
-def _window(
-    op: TfliteOp,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    dilation: tuple[int, int],
-    groups: int = 1,
-) -> SlidingWindow:
-    options = op.file.options
-    stride = (int(options.strideH), int(options.strideW))
-    ends = [
-        same_padding(size[axis], kernel[axis], stride[axis], dilation[axis])
-        if options.padding == _SAME
-        else (0, 0)
-        for axis in (0, 1)
-    ]
-    return SlidingWindow(stride, dilation, (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), groups)
-
-
 def _transposed(op: TfliteOp) -> KernelSetup:
-    filters, options = op.operand(1), op.file.options
+    filters = op.operand(1)
     centered = op.centered(1).transpose(0, 3, 1, 2)[:, :, ::-1, ::-1].copy()
     factors = convolution_multipliers(step_of(op.grid(2)), filters.scale, step_of(op.output_grid))
     weights, bias, accumulator, finish = _weighted(op, centered, factors, op.profile.rounding, 2, 3)
-    stride = (int(options.strideH), int(options.strideW))
-    before, after = op.operand(2).shape, op.file.output.shape
-    ends = []
-    for axis in (0, 1):
-        taps, spread = centered.shape[2 + axis], (before[1 + axis] - 1) * stride[axis] + 1
-        cut = max(spread + taps - 1 - after[1 + axis], 0) // 2 if options.padding == _SAME else 0
-        ends.append((taps - 1 - cut, after[1 + axis] - spread + cut))
-    window = SlidingWindow(padding=(ends[0][0], ends[1][0], ends[0][1], ends[1][1]))
+    before, taps = op.operand(2).shape, (centered.shape[2], centered.shape[3])
+    cut = cut_off(op, taps)
+    top, left, bottom, right = cut.padding
+    # what the spread image needs around it for the turned filters to reach every place
+    around = (taps[0] - 1 - top, taps[1] - 1 - left, taps[0] - 1 - bottom, taps[1] - 1 - right)
+    window = SlidingWindow(padding=around)
     inner = Convolution(
         weights, bias, window, channels_last=True, accumulator=accumulator, finish=finish
     )
     macs = math.prod(before) * math.prod(centered.shape) // centered.shape[1]
     return KernelSetup(
-        (2,), TransposedConvolution(inner, stride), "dot", macs, centered.size, _bits(centered)
+        (2,), TransposedConvolution(inner, cut.stride), "dot", macs, centered.size, _bits(centered)
     )
 
 
@@ -199,7 +178,7 @@ def _pool(op: TfliteOp) -> KernelSetup:
     options, output_range, params = op.file.options, output_range_of(op), op.grid(0)
     kernel = (int(options.filterHeight), int(options.filterWidth))
     _, height, width, _ = op.operand(0).shape
-    window, shape = _window(op, (height, width), kernel, (1, 1)), op.file.output.shape
+    window, shape = window_of(op, (height, width), kernel, (1, 1)), op.file.output.shape
     if op.file.name == "MAX_POOL_2D":
         move = data_movement.max_pool(
             kernel, window, shape, channels_last=True, low=output_range.low, high=output_range.high
@@ -218,13 +197,8 @@ def _pool(op: TfliteOp) -> KernelSetup:
     return KernelSetup((0,), move, "pool")
 
 
-def _axes(op: TfliteOp, position: int) -> list[int]:
-    rank = len(op.operand(0).shape)
-    return sorted({int(axis) % rank for axis in op.numbers(position).reshape(-1)})
-
-
 def _mean(op: TfliteOp) -> KernelSetup:
-    axes = _axes(op, 1)
+    axes = axes_of(op, 1)
     count = math.prod(op.operand(0).shape[axis] for axis in axes)
     factor = mean_multiplier(step_of(op.grid(0)), step_of(op.output_grid), count)
     finish = Finish(Factors.fixed([factor]), output_range_of(op), op.profile.rounding)
@@ -232,11 +206,11 @@ def _mean(op: TfliteOp) -> KernelSetup:
 
 
 def _greatest(op: TfliteOp) -> KernelSetup:
-    return KernelSetup((0,), data_movement.greatest(_axes(op, 1), op.file.output.shape), "pool")
+    return KernelSetup((0,), data_movement.greatest(axes_of(op, 1), op.file.output.shape), "pool")
 
 
 def _argmax(op: TfliteOp) -> KernelSetup:
-    (axis,) = _axes(op, 1)
+    (axis,) = axes_of(op, 1)
     shape = op.file.output.shape
 
     def place(x: Tensor) -> Tensor:

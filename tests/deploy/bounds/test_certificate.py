@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import pytest
 import torch
 from torch import nn
 
 import edgeq
 from edgeq.deploy.bounds.drift.certificate import exceeds
+from edgeq.deploy.bounds.drift.signal import SLACK
 from edgeq.deploy.bounds.run import require_held
 from edgeq.deploy.cli import run
 from edgeq.errors import GateFailed, UsageError
@@ -84,14 +86,33 @@ def test_json_holds_each_certificate(file: Path, answer: Callable[..., Any]) -> 
 
 def test_what_has_no_bound_is_named(tmp_path: Path, file: Path) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Sigmoid())
-    path = tmp_path / "sigmoid.onnx"
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softplus())
+    path = tmp_path / "softplus.onnx"
     edgeq.calibrate(network, "digits", path, samples=8)
     with pytest.raises(UsageError, match="no bound is known for"):
         edgeq.bounds(path, drift=True)
     assert edgeq.bounds(path).sums
     with pytest.raises(UsageError, match="targets are named, and no data"):
         edgeq.bounds(file, targets=["ort-cpu"])
+
+
+@pytest.mark.parametrize("end", ["Softmax", "LogSoftmax", "ArgMax"])
+def test_what_stands_behind_the_logits_in_float_is_in_the_bound(tmp_path: Path, end: str) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "ends.onnx"
+    edgeq.calibrate(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "digits", path, samples=64)
+    model = onnx.load(path)
+    logits = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node(end, [logits], ["end"], axis=1))
+    kind, width = (onnx.TensorProto.INT64, 1) if end == "ArgMax" else (onnx.TensorProto.FLOAT, 10)
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("end", kind, ["n", width]))
+    onnx.save(model, path)
+    found = edgeq.bounds(path, "digits", targets=["ort-cpu-ref"], limit=40, drift=True)
+    held = found.certificates[1].held[0]
+    assert held.violations == held.changed == 0
+    assert 0 < found.certificates[1].certified < 40
+    assert found.certificates[0].bound * (1 + SLACK) >= found.certificates[2].bound
+    require_held(found)
 
 
 @pytest.mark.parametrize(("answer", "beyond"), [(1.1, False), (1.1 + 2e-9, False), (1.1001, True)])

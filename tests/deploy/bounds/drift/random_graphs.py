@@ -124,15 +124,9 @@ def deployed(propagation: Propagation, images: Tensor, seed: int, off: int) -> M
     graph = propagation.graph
     (source,) = graph.inputs
     found = {source.name: _stored(source, images, torch.zeros(()))}
-    for op in graph.ops:
+    for op in graph.operators:
         name = op.output.name
-        operands = [found[each.name] for each in op.inputs if isinstance(each, QdqTensor)]
-        if name in propagation.layers:
-            exact = propagation.layers[name](operands[0])
-        elif name in propagation.moves:
-            exact = propagation.moves[name].values(operands)
-        else:
-            exact = operands[0] + operands[1]
+        exact = op.effect.values([found[each.name] for each in op.operands])
         if op.op_type in ("MaxPool", "Flatten"):
             found[name] = exact
             continue

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.deploy.bounds.drift.random_graphs import IMAGE, Network, deployed, random_graph
 
 from edgeq.deploy.bounds.drift.certificate import certified
+from edgeq.deploy.bounds.drift.onnx_graph import of_qdq
 from edgeq.deploy.bounds.drift.propagate import Propagation
 from edgeq.deploy.bounds.drift.signal import SLACK, Rules
 
@@ -22,7 +23,7 @@ def images(seed: int) -> torch.Tensor:
 
 def excess(seed: int, off: int, rules: Rules, *, for_all: bool = False) -> float:
     """By which factor the worst error is beyond its bound, over all tensors and both norms."""
-    propagation, x = Propagation(random_graph(seed)), images(seed)
+    propagation, x = Propagation(of_qdq(random_graph(seed))), images(seed)
     real = propagation.run({"x": x}, rules)
     bounds = propagation.run(None, rules) if for_all else real
     worst = 0.0
@@ -69,7 +70,7 @@ def test_a_tied_step_is_found_and_does_not_expand() -> None:
     x = net.conv(net.input, 3, relu=True)
     tied = net.step(x, most=30)
     untied = net.add(tied, net.conv(net.conv(tied, 3, relu=True), 3, relu=False))
-    steps = Propagation(net.head(untied)).steps
+    steps = Propagation(of_qdq(net.head(untied))).steps
     assert steps[tied.name][2] == pytest.approx(1.0, abs=1e-6)
     assert steps[untied.name][2] > 1.5
 
