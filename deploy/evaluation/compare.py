@@ -6,7 +6,7 @@ Which hop changes the answers, where, by how much and why.
 from __future__ import annotations
 
 from array import array
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 from zlib import crc32
@@ -161,14 +161,19 @@ def compare(
                 if statistics is not None:
                     stack.enter_context(failures_told())
                 inside = tensors or watcher is not None
-                opened = open_all(left.pairs, stack, threads=threads, tensors=inside)
+                # what judges tensors has a thread of its own: seen on two cores, runtimes and judge
+                # that take turns with two threads each are slower than with one for everything
+                ahead = inside and threads > 1
+                opened = open_all(left.pairs, stack, threads=threads - ahead, tensors=inside)
                 if watcher is not None:
                     watcher.begin(opened, stack)
                 judge = Judge(task or AskedTask(), source, part, len(opened), resamples)
                 run = _Run(opened, names, source, judge, inside=tensors)
                 read = len(part) if watcher else TENSOR_SAMPLES if tensors else 0
                 computed: Iterable[tuple[Batch | None, list[StageOutput]]] = (
-                    run_all(opened, part, source, tensor_samples=read)
+                    stack.enter_context(
+                        closing(run_all(opened, part, source, tensor_samples=read, ahead=ahead))
+                    )
                     if statistics is None
                     else recorded(job, statistics, opened)
                 )

@@ -5,8 +5,9 @@ So memory does not grow with the samples.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from edgeq.errors import ArtefactError, UnknownName, UsageError
 from edgeq.target import ShowingSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
 
     from numpy.typing import NDArray
@@ -34,6 +35,7 @@ BATCH = 8  # samples whose inner tensors are held at once, for every stage
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
 BatchT = TypeVar("BatchT")
+Computed: TypeAlias = "tuple[Batch, list[StageOutput]]"
 SPLITS = ("train", "validation", "test")
 
 
@@ -96,8 +98,13 @@ def open_all(
 
 
 def run_all(
-    opened: Sequence[Opened], part: Split, source: DataSource, *, tensor_samples: int
-) -> Iterator[tuple[Batch, list[StageOutput]]]:
+    opened: Sequence[Opened],
+    part: Split,
+    source: DataSource,
+    *,
+    tensor_samples: int,
+    ahead: bool = False,
+) -> Generator[Computed, None, None]:
     """Feed a split through all stages, a batch at a time.
 
     Args:
@@ -105,17 +112,33 @@ def run_all(
         part: the samples.
         source: how they are normalised.
         tensor_samples: how many samples, from the first, inner tensors are read for.
+        ahead: whether a batch is computed while the caller looks at the one before, which takes a
+            thread more.
 
-    Yields:
-        A batch, and what each stage computed of it, in the order given.
+    Returns:
+        Each batch, and what each stage computed of it, in the order given; to be closed before the
+        stages are, for they may be computing the next one.
 
     Raises:
         StagesFailed: some could not compute a batch; holds all of those.
     """
-    done = 0
-    for images, _ in fed(part, source, BATCH):
-        yield images, _see(opened, images, read=done < tensor_samples)
-        done += samples_in(images)
+
+    def computed() -> Generator[Computed, None, None]:
+        done = 0
+        for images, _ in fed(part, source, BATCH):
+            yield images, _see(opened, images, read=done < tensor_samples)
+            done += samples_in(images)
+
+    return _one_ahead(computed()) if ahead else computed()
+
+
+def _one_ahead(items: Iterator[Computed]) -> Generator[Computed, None, None]:
+    """Items in their order, each computed while the one before it is looked at."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def matched(

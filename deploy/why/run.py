@@ -209,7 +209,7 @@ class _Chain:
             return None
         try:
             target = replay_target(detect(self.file))
-            return target.open_replay(self.file, threads=self.threads)
+            return target.open_replay(self.file, threads=1)
         except EdgeqError as error:
             self.remarks.append(
                 f"operators of {self.file.name} are not judged one by one, since {error.what}"
