@@ -40,13 +40,14 @@ WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own f
 LONGEST_NOTE = 4_000  # characters of an error or a remark
 # what a CI service that reads a log obeys: GitHub's ::, ##[ of it and of Azure, TeamCity's
 _OBEYED = re.compile(r"(?m)^([^\S\n]*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
+_COMMAND = re.compile(r"(?:^|[\s:(])(?:edgeq|git|pip|python3?) [a-z-]")
 _QUIET_S = 10.0  # between two lines that stand for a bar
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
 def write(text: str) -> None:
     """Put a line or several on standard output."""
-    _emit(sys.stdout, f"{_disobeyed(printable(text))}\n")
+    _emit(sys.stdout, f"{_disobeyed(_at_words(printable(text), sys.stdout))}\n")
 
 
 def note(text: str) -> None:
@@ -55,7 +56,7 @@ def note(text: str) -> None:
         half = LONGEST_NOTE // 2
         left_out = len(text) - 2 * half
         text = f"{text[:half]}\n  ... {left_out:,} characters are left out ...\n{text[-half:]}"
-    _emit(sys.stderr, f"{_disobeyed(printable(text))}\n")
+    _emit(sys.stderr, f"{_disobeyed(_at_words(printable(text), sys.stderr))}\n")
 
 
 def command(text: str) -> None:
@@ -195,7 +196,7 @@ def write_document(document: Mapping[str, Json]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     if text != _sayable(text, sys.stdout):
         text = json.dumps(document, indent=2, allow_nan=False)
-    write(text)
+    _emit(sys.stdout, f"{_disobeyed(printable(text))}\n")
 
 
 def next_step(*words: object) -> None:
@@ -370,6 +371,31 @@ def _console(stream: TextIO | None) -> Console:
         highlight=False,
         markup=False,
     )
+
+
+def _at_words(text: str, stream: TextIO | None) -> str:
+    """A text that a terminal need not break inside a word; a command line stays whole, to copy."""
+    if stream is None or not stream.isatty():
+        return text
+    width = _console(stream).width
+    lines = text.split("\n")
+    return "\n".join(line if _COMMAND.search(line) else _folded(line, width) for line in lines)
+
+
+def _folded(line: str, width: int) -> str:
+    from rich.cells import cell_len
+
+    if cell_len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip(" ")))
+    lines = [indent]
+    for word in line.split():
+        blank = "" if lines[-1].isspace() or not lines[-1] else " "
+        if blank and cell_len(lines[-1]) + 1 + cell_len(word) > width:
+            lines.append(f"{indent}  ")
+            blank = ""
+        lines[-1] += f"{blank}{word}"
+    return "\n".join(lines)
 
 
 def _pipe_width() -> int:

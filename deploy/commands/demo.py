@@ -36,6 +36,7 @@ def command(
     from edgeq.deploy import console
 
     console.note("loading torch, onnxruntime and the targets")
+    from edgeq.deploy.demo.contrasts import CONFIG
     from edgeq.deploy.demo.run import EPOCHS, run
     from edgeq.deploy.demo.text import footnote, headline
 
@@ -47,7 +48,7 @@ def command(
         say=console.note,
         progress=console.progress,
     )
-    console.next_step("edgeq", "calibrate", "FILE", "--data", "NAME", "-o", "calibrated.onnx")
+    console.next_step("edgeq", "gate", "--config", output / "gate" / CONFIG)
     if as_json:
         console.write_json("demo", {"folder": str(output), "report": report})
         return

@@ -21,14 +21,13 @@ SHOWN = ("ort-cpu", "tflite")
 def headline(report: Report) -> Table:
     """Each network: its accuracy, how far rounding moves it, how long it takes and how large it is.
 
-    All columns but the first hold numbers.
+    All columns but the first hold numbers. Times are there where one can be trusted.
     """
-    judged, timed = _chosen(report.accuracy_targets), _chosen(report.latency_targets)
+    judged, timed = _chosen(report.accuracy_targets), _chosen(_trusted_targets(report))
     columns = (
-        "model",
-        *(f"accuracy % {name}" for name in judged),
-        "MSE 4A→32A",
-        "SQNR dB",
+        "network",
+        *(f"% right {name}" for name in judged),
+        "rounding MSE",
         *(f"p50 ms {name}" for name in timed),
         *(f"kB {name}" for name in report.formats),
     )
@@ -37,13 +36,25 @@ def headline(report: Report) -> Table:
             row.name,
             *(values.percent(values.share(row.accuracy.get(name))) for name in judged),
             values.general(row.activation_mse),
-            values.decibels(row.sqnr_db),
             *(_latency(row.latency.get(name)) for name in timed),
             *(values.kilobytes(row.size_bytes.get(name)) for name in report.formats),
         )
         for row in report.rows
     ]
     return Table(f"Networks on {report.data}", columns, rows)
+
+
+def _trusted_targets(report: Report) -> Sequence[str]:
+    """Targets of which at least one time can be trusted."""
+    return [
+        name
+        for name in report.latency_targets
+        if any(
+            latency.trustworthy
+            for row in report.rows
+            if (latency := row.latency.get(name)) is not None
+        )
+    ]
 
 
 def _chosen(targets: Sequence[str]) -> Sequence[str]:
@@ -65,8 +76,12 @@ def footnote(report: Report) -> str:
     notes = [f"{report.data}, {counted(report.samples, 'sample')}"]
     if widest:
         notes.append(f"95 % intervals of accuracy reach at most ±{100 * widest:.2f} points")
-    if any(not latency.trustworthy for row in report.rows for latency in row.latency.values()):
+    shown = _chosen(_trusted_targets(report))
+    times = [(name, taken) for row in report.rows for name, taken in row.latency.items()]
+    if any(name in shown and not taken.trustworthy for name, taken in times):
         notes.append("? too noisy to trust")
+    elif times and not shown:
+        notes.append("all times were too noisy to trust")
     return "; ".join(notes) + "."
 
 

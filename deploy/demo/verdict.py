@@ -1,6 +1,6 @@
-"""What the demo finds of each network, and of all in three lines.
+"""What the demo finds of each network, and of all in a few lines.
 
-Files as trained, runtimes as the files say, and how good it is.
+Files as trained, runtimes as the files say, how good it is, and stable against plain.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def told(
     """Each line of the verdict with its light."""
     different = any(report.different for net in nets for report in net.parity)
     for number, line in enumerate(verdict(nets, classes)):
-        yield line, "bad" if different and number == 0 else "good"
+        changed = number == 1 and any(count for net in nets for count in net.changed.values())
+        yield line, "bad" if different and number == 0 else "look" if changed else "good"
     if contrast is not None:
         if contrast.converted is not None:
             yield _conversion(contrast.exact, contrast.converted), "good"
@@ -97,10 +98,11 @@ def _conversion(exact: Trained, converted: Accuracy) -> str:
     stages = [stage for stage in exact.comparison.stages if stage.accuracy is not None]
     mine = next((s.accuracy for s in stages if s.target == "ort-cpu-ref" and s.accuracy), None)
     reached = "" if mine is None else f"{100 * mine.fraction:.1f} % right on ort-cpu-ref; "
+    overlap = mine is not None and mine.low <= converted.high and converted.low <= mine.high
     return (
         f"Conversion: {exact.recipe.name}, trained at its widths and exported exactly, is "
         f"{reached}its float twin, converted to the same widths after training, "
-        f"{100 * converted.fraction:.1f} %."
+        f"{100 * converted.fraction:.1f} %{'; their 95 % intervals overlap' if overlap else ''}."
     )
 
 
@@ -117,15 +119,16 @@ def _gate(planted: Planted) -> str:
     )
 
 
-def verdict(nets: Sequence[Trained], classes: int) -> tuple[str, str, str]:
-    """The three lines, each true of whatever was found.
+def verdict(nets: Sequence[Trained], classes: int) -> tuple[str, ...]:
+    """The lines, each true of whatever was found.
 
     Args:
         nets: every network of the demo, those in FP32 too.
         classes: how many the data have.
     """
     quantized = [net for net in nets if net.error is not None]
-    return _files(quantized), _answers(quantized), _accuracy(nets, classes)
+    lines = (_files(quantized), _answers(quantized), _accuracy(nets, classes), _stability(nets))
+    return tuple(line for line in lines if line)
 
 
 def _files(nets: Sequence[Trained]) -> str:
@@ -187,7 +190,7 @@ def _accuracy(nets: Sequence[Trained], classes: int) -> str:
         if guessing
         else ""
     )
-    return f"Accuracy on {target}: {'; '.join(parts)}.{untrained}{_stability(nets)}"
+    return f"Accuracy on {target}: {'; '.join(parts)}.{untrained}"
 
 
 def _stability(nets: Sequence[Trained]) -> str:
@@ -198,4 +201,7 @@ def _stability(nets: Sequence[Trained]) -> str:
         return ""
     ratio = errors[False] / errors[True]
     said = f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / ratio:.1f} times greater"
-    return f" The stable network's error of rounding activations is {said}."
+    return (
+        "Stability: rounding activations to the fewest bits moves the stable network by an error "
+        f"{said} than the plain one's."
+    )

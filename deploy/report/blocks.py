@@ -177,6 +177,11 @@ def listed(items: Iterable[Content], **attributes: str) -> Markup:
     return element("ul", *(element("li", item) for item in items), **attributes)
 
 
+def command_line(words: str) -> Markup:
+    """A command line, whose words are broken only where one is longer than the line."""
+    return element("code", join((element("span", word) for word in words.split(" ")), " "))
+
+
 def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
     """Names and their values."""
     return element(

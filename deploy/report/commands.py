@@ -46,6 +46,24 @@ def why(document: Document, artefacts: Sequence[str], targets: Sequence[str], da
     return shlex.join(["edgeq", "why", *files, *flags, "--target", asked])
 
 
+def gate_init(document: Document, artefacts: Sequence[str]) -> str:
+    """``edgeq gate init`` of the files of a command; empty where it could not feed them alike."""
+    words = _words(document.command)
+    files = [_path(name, words) for name in artefacts]
+    flags = list(_flags(words))
+    if not files or not all(files) or {each for each in flags if each[:2] == "--"} != {"--data"}:
+        return ""
+    return shlex.join(["edgeq", "gate", "init", *files, *flags])
+
+
+def profile(document: Document, artefacts: Sequence[str]) -> str:
+    """``edgeq profile`` of the files of a command; empty where they are not known."""
+    words = _words(document.command)
+    files = [_path(name, words) for name in artefacts]
+    known = bool(files) and all(files) and "--model" not in words
+    return shlex.join(["edgeq", "profile", *files]) if known else ""
+
+
 def _path(name: str, words: Sequence[str]) -> str:
     """The word that names a file; a file has as much of its path as tells it from the others."""
     parts = PurePath(name).parts

@@ -22,6 +22,7 @@ from edgeq.deploy.report.documents import (
     whole,
 )
 from edgeq.deploy.report.made import MADE, made
+from edgeq.deploy.report.sections.latency import speed_ups
 from edgeq.deploy.report.values import decibels, milliseconds
 from edgeq.deploy.report.verdict import ORDER, Verdict
 from edgeq.tabular import counted
@@ -47,6 +48,7 @@ def judge(documents: Sequence[Document]) -> Verdict:
             _failures(records(document.main.get("failures")), found)
         elif rule is not None:
             headlines += [(rank, state, words) for rank, state, words in rule(document, found)]
+            _last_line(document, found)
     if headlines:
         headlines.sort(key=lambda each: (each[1] != "bad", each[0], ORDER.index(each[1])))
         found.headline = headlines[0][2]
@@ -56,6 +58,14 @@ def judge(documents: Sequence[Document]) -> Verdict:
         found.headline = "Nothing here is a verdict; the figures are below"
     found.steps.sort(key=lambda step: step.rank)
     return found
+
+
+def _last_line(document: Document, found: Verdict) -> None:
+    """What the command itself said was next, unless the same is said already."""
+    told = text(document.content.get("next"))
+    known = {tuple(step.command.split()[:2]) for step in found.steps}
+    if tuple(told.split()[:2]) not in known:
+        found.do(told, 6)
 
 
 def _gate(document: Document, found: Verdict) -> Headlines:
@@ -103,7 +113,7 @@ def _why(document: Document, found: Verdict) -> Headlines:
         found.say(
             stage_name(stage),
             states.get(text(stage.get("state")), "good"),
-            f"cause: {text(stage.get('verdict'))}",
+            _verdict_words(stage),
         )
     for cause in causes:
         found.do(text(cause.get("hint")), 1)
@@ -111,6 +121,13 @@ def _why(document: Document, found: Verdict) -> Headlines:
         yield 1, "bad", f"The cause is {text(causes[0].get('kind'))}: {text(causes[0].get('what'))}"
     else:
         yield 1, "good", "No operator does anything but round as it should"
+
+
+def _verdict_words(stage: Mapping[str, Json]) -> str:
+    verdict = text(stage.get("verdict"))
+    if text(stage.get("state")) == "WRONG":
+        return f"cause: {verdict.removeprefix('WRONG: ')}"
+    return verdict or "the reference"
 
 
 def _calibrate(document: Document, found: Verdict) -> Headlines:
@@ -159,6 +176,12 @@ def _compare(document: Document, found: Verdict) -> Headlines:
             text(comparison.get("data")),
         )
         found.do("Ask for the cause of the changed answers", 2, command)
+    names = list(dict.fromkeys(text(each.get("artefact")) for each in stages))
+    for what, rank, command in (
+        ("Judge each change by rules", 7, commands.gate_init(document, names)),
+        ("Measure what a run costs", 8, commands.profile(document, names)),
+    ):
+        found.do(what if command else "", rank, command)
     if bad:
         yield (
             2,
@@ -171,7 +194,9 @@ def _compare(document: Document, found: Verdict) -> Headlines:
             2,
             "look",
             (
-                f"{len(look)} of {counted(len(judged), 'stage')} "
+                f"{most[1]} answers otherwise than {reference} {on}: {most[2]}"
+                if len(judged) == 1
+                else f"{len(look)} of {len(judged)} stages "
                 f"{'answers' if len(look) == 1 else 'answer'} otherwise than {reference} {on}, "
                 f"most on {most[1]}: {most[2]}"
             ),
@@ -258,7 +283,7 @@ def _survey(document: Document, found: Verdict) -> Headlines:
             found.say(name, "good", "the same answers")
         profile = mapping(row.get("profile"))
         if profile:
-            _time_light(name, profile, found)
+            _time_light(name, profile, found, {})
     changed = sum(bool(whole(row.get("flipped"))) for row in ran)
     state = "bad" if len(ran) < len(rows) else "look" if changed else "good"
     yield (
@@ -275,8 +300,10 @@ def _survey(document: Document, found: Verdict) -> Headlines:
 def _profile(document: Document, found: Verdict) -> Headlines:
     profiles = records(document.main.get("profiles"))
     measured = [each for each in profiles if text(each.get("kind")) == "measured"]
+    ratios = speed_ups(document)
     for each in profiles:
-        _time_light(stage_name(each), each, found)
+        ratio = next((one for one in ratios if stage_name(one) == stage_name(each)), {})
+        _time_light(stage_name(each), each, found, ratio)
     _failures(records(document.main.get("failures")), found)
     trusted = [each for each in measured if _trust(each).get("clock")]
     if trusted:
@@ -288,6 +315,14 @@ def _profile(document: Document, found: Verdict) -> Headlines:
                 f"Fastest of {counted(len(trusted), 'trustworthy time')}: {stage_name(fastest)}, "
                 f"{milliseconds(number(mapping(fastest.get('latency')).get('p50_ms')))} ms"
             ),
+        )
+    elif ratios:
+        best = max(ratios, key=lambda each: number(mapping(each.get("times")).get("value")))
+        low, high = (number(mapping(best.get("times")).get(end)) for end in ("low", "high"))
+        yield (
+            5,
+            "none",
+            f"{stage_name(best)} is {_as_fast(best)}, with 95 % {low:.2f} to {high:.2f}",
         )
     if len(trusted) < len(measured):
         yield (
@@ -307,7 +342,14 @@ def _trust(profile: Mapping[str, Json]) -> dict[str, Json]:
     return mapping(mapping(profile.get("latency")).get("trust"))
 
 
-def _time_light(name: str, profile: Mapping[str, Json], found: Verdict) -> None:
+def _as_fast(ratio: Mapping[str, Json]) -> str:
+    times = number(mapping(ratio.get("times")).get("value"))
+    return f"{times:.2f} times as fast as {ratio.get('base')} @ {ratio.get('base_target')}"
+
+
+def _time_light(
+    name: str, profile: Mapping[str, Json], found: Verdict, ratio: Mapping[str, Json]
+) -> None:
     latency = mapping(profile.get("latency"))
     took = f"{milliseconds(number(latency.get('p50_ms')))} ms"
     kind = text(profile.get("kind"))
@@ -316,7 +358,8 @@ def _time_light(name: str, profile: Mapping[str, Json], found: Verdict) -> None:
     elif _trust(profile).get("clock"):
         found.say(name, "good", took)
     else:
-        found.say(name, "none", "time not to be trusted")
+        told = f"{_as_fast(ratio)}; " if ratio else ""
+        found.say(name, "none", f"{told}time not to be trusted")
 
 
 def _lint(document: Document, found: Verdict) -> Headlines:
@@ -355,10 +398,11 @@ def _bounds(document: Document, found: Verdict) -> Headlines:
         if samples:
             yield (
                 6,
-                "good",
+                "good" if certain == samples else "none",
                 (
-                    f"{certain:,} of {counted(samples, 'answer')} no kernel within "
-                    f"{number(certificate.get('kernel_lsb')):g} LSB can change"
+                    f"Against {text(certificate.get('reference'))}, no kernel within "
+                    f"{number(certificate.get('kernel_lsb')):g} LSB can change "
+                    f"{certain:,} of {counted(samples, 'answer')}"
                 ),
             )
         for held in records(certificate.get("held")):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.blocks import folded, light, listed
+from edgeq.deploy.report.blocks import command_line, folded, light, listed
 from edgeq.deploy.report.findings import judge
 from edgeq.deploy.report.markup import NOTHING, Markup, element, join
 from edgeq.deploy.report.sections import (
@@ -31,6 +31,7 @@ from edgeq.deploy.report.sections import (
     tradeoff,
 )
 from edgeq.deploy.report.sections.making import files, layers, training, trials
+from edgeq.deploy.report.values import moment
 from edgeq.deploy.report.verdict import FIRST_STEPS, ORDER
 from edgeq.tabular import counted
 
@@ -154,7 +155,7 @@ def _contents(sections: Sequence[Section]) -> Markup:
 
 
 def _first_screen(title: str, documents: Sequence[Document], verdict: Verdict) -> Markup:
-    made = max((document.created for document in documents), default="")
+    made = moment(max((document.created for document in documents), default=""))
     return element(
         "header",
         element("p", f"{title} · made {made}" if made else title, class_="facts"),
@@ -223,7 +224,7 @@ def _steps(verdict: Verdict) -> Markup:
 
 
 def _step(step: Step) -> Markup:
-    command = element("code", step.command) if step.command else NOTHING
+    command = command_line(step.command) if step.command else NOTHING
     return join([step.what, command], ": " if step.what and command else "")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from edgeq.metrics import further_metrics
@@ -89,6 +90,16 @@ def milliseconds(value: float | None) -> str:
         return _special(value)
     decimals = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(decimals, 6)}f}"
+
+
+def moment(created: str) -> str:
+    """A time of ISO 8601 to the minute, with its zone; anything else as it is."""
+    try:
+        told = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = "" if told.tzinfo is None else f" {told:%Z}".replace("UTC+00:00", "UTC")
+    return f"{told:%Y-%m-%d %H:%M}{zone}" if len(created) > len("2026-01-01") else created
 
 
 def count(value: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 ORDER = ("bad", "look", "good", "none")
 """Lights, the most urgent first; what is not judged says nothing about what is."""
 _PROGRAMS = ("edgeq ", "git ")
+_AT_THE_END = re.compile(r"(?P<what>[^:]+): (?P<command>edgeq [a-z][^;:]*[^;:.)])")
 FIRST_STEPS = 3
 """What is to be done next that is told first."""
 
@@ -68,9 +70,11 @@ class Verdict:
         self.lights.setdefault(stage, []).append(Light(state, words))
 
     def do(self, what: str, rank: int, command: str = "") -> None:
-        """Add a step, once; a sentence that is a command line becomes its command."""
+        """Add a step, once; a command line at the end of the sentence becomes its command."""
         if what.startswith(_PROGRAMS) and not command:
             what, command = "", what
+        elif not command and (found := _AT_THE_END.fullmatch(what)):
+            what, command = found["what"], found["command"]
         if (what or command) and all((s.what, s.command) != (what, command) for s in self.steps):
             self.steps.append(Step(what, rank, command))
 

@@ -112,6 +112,23 @@ def test_no_bar_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_sentences_are_broken_between_words_and_commands_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "24")
+    command = "hint: edgeq gate --config somewhere/edgeq-gate.toml"
+    console.write(f"  a sentence of more words than fit\n{command}\n{'x' * 30} y")
+    assert terminal.getvalue().splitlines() == [
+        "  a sentence of more",
+        "    words than fit",
+        command,
+        "x" * 30,
+        "  y",
+    ]
+
+
 def test_what_a_file_names_cannot_act_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "\x1b]0;FAKE: passed\x07\x1b[32mgreen\x9b31m\u202etxet\u200b\u2028\u061c\U000e0041"
     console.write_table(hostile, ("name", hostile), [(hostile, "1")])

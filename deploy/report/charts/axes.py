@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 CHARACTER = 6.6
 """Width of a character of 12 px, about, in units of a chart."""
 
+FEWEST_TICKS = 2
+"""An axis with fewer says nothing of its scale."""
 _MOST = 1e300
 
 
@@ -46,10 +48,10 @@ class Scale:
         if log:
             low, high = low / 1.3, high * 1.3
             if high / low < 10:
-                middle = math.sqrt(low * high)
+                middle = math.sqrt(low) * math.sqrt(high)
                 low, high = middle / math.sqrt(10), middle * math.sqrt(10)
         elif low == high:
-            low, high = low - 0.5, high + 0.5
+            low, high = (low - 0.5, high + 0.5) if low else (0.0, 1.0)
         return cls(low, high, start, end, log)
 
     def at(self, value: float) -> float:
@@ -65,9 +67,12 @@ class Scale:
         """Round values to be named along the axis."""
         if self.log:
             return self._decades(most)
-        step = _round_step((self.high - self.low) / max(1, most))
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
+        for parts in (max(1, most), max(1, most) + 1, 2 * max(1, most)):
+            step = _round_step((self.high - self.low) / parts)
+            first = math.ceil(self.low / step - 1e-9)
+            last = math.floor(self.high / step + 1e-9)
+            if last - first >= FEWEST_TICKS - 1:
+                break
         return [number * step for number in range(first, last + 1)]
 
     def _decades(self, most: int) -> list[float]:
@@ -75,7 +80,11 @@ class Scale:
         every = max(1, math.ceil((last - first) / max(1, most)))
         digits = (1, 2, 5) if (last - first) * 2 <= most else (1,)
         found = [10.0**power * digit for power in range(first, last + 1, every) for digit in digits]
-        return [value for value in found if self.low <= value <= self.high]
+        inside = [value for value in found if self.low <= value <= self.high]
+        if len(inside) >= FEWEST_TICKS or digits != (1,):
+            return inside
+        every_digit = [10.0**power * n for power in range(first, last + 1) for n in (1, 2, 5)]
+        return [value for value in every_digit if self.low <= value <= self.high]
 
 
 def tick_name(value: float) -> str:

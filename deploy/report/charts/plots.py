@@ -16,6 +16,8 @@ SERIES = 8
 """Colours that can be told apart; after them marks and dashes change."""
 DASHES = (None, "7 4", "2 3", "10 3 2 3")
 ROW = 26
+WIDE_ENOUGH = 500
+"""Below it a chart is a phone's: names that have no room beside their row stand above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def lines_chart(
         x_title: what x is.
         y_title: what y is, with its unit.
         log: whether y is logarithmic.
-        x_names: the name of each whole x from 0; None for numbers.
+        x_names: the name of each whole x from 0, a row each of the table behind; None for numbers.
         note: words at a point, and its x and y.
     """
     frame = Frame(width, 300 if width > 500 else 260, left=58 if width > 500 else 50)
@@ -107,7 +109,7 @@ def lines_chart(
             drawn += [mark(each.number, x, y, hollow=each.hollow) for x, y in places]
     if note is not None:
         drawn.append(_note(frame, note[0], x_scale.at(note[1]), y_scale.at(note[2])))
-    xs = sorted({x for x, _ in points})
+    xs = range(len(x_names)) if x_names else sorted({x for x, _ in points})
     return frame.drawing(
         frame.x_axis(x_scale, x_title, ticks),
         frame.y_axis(y_scale, y_title),
@@ -162,19 +164,23 @@ def intervals_chart(
     """
     longest = max((len(row.name) for row in rows), default=0) * CHARACTER + 10
     values = max((len(row.shown) for row in rows), default=0) * CHARACTER + 26
+    above = width < WIDE_ENOUGH and longest > width * names
+    height = 2 * ROW - 8 if above else ROW
     frame = Frame(
         width,
-        ROW * len(rows) + 50,
-        left=min(longest, width * names),
+        height * len(rows) + 50,
+        left=8 if above else min(longest, width * names),
         right=values,
         top=4,
     )
     scale = frame.across([each for row in rows for each in (row.low, row.high, row.value)])
     drawn: list[Markup] = []
     for number, row in enumerate(rows):
-        y = frame.top + ROW * (number + 0.5)
+        y = frame.top + height * (number + 1) - ROW / 2
         drawn += [
-            label(cut(row.name, frame.left - 6), frame.left - 8, y + 4, anchor="end"),
+            label(cut(row.name, width - 8.0), frame.left, y - 14)
+            if above
+            else label(cut(row.name, frame.left - 6), frame.left - 8, y + 4, anchor="end"),
             element(
                 "line",
                 x1=scale.at(row.low),

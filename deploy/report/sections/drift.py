@@ -48,18 +48,18 @@ def _comparison(document: Document) -> Markup:
         _figure(document, layered) if layered else NOTHING,
         table(
             document.titled("what each step of the chain adds at the network's output"),
-            ("from", "to", "because of", *_HEADINGS, *further_headings("report"), "off by LSB"),
+            ("from", "to", "because of", "off by LSB", *_HEADINGS, *further_headings("report")),
             [
                 (
                     text(hop.get("source")),
                     text(hop.get("stage")),
                     text(hop.get("cause")),
-                    *_figures(mapping(hop.get("output"))),
                     _pooled(hop),
+                    *_figures(mapping(hop.get("output"))),
                 )
                 for hop in hops
             ],
-            words=3,
+            words=4,
         ),
         *_without(hops),
         *(_layers(hop) for hop in layered),
@@ -102,7 +102,9 @@ def _without(hops: Sequence[Mapping[str, Json]]) -> Iterator[Markup]:
         why = text(hop.get("without_tensors"))
         if why:
             yield paragraph(
-                f"{text(hop.get('stage'))}: no layers are compared: {why}", class_="soft"
+                f"{text(hop.get('source'))} → {text(hop.get('stage'))}: "
+                f"no layers are compared: {why}",
+                class_="soft",
             )
 
 

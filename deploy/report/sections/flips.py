@@ -44,15 +44,23 @@ def _ids(stage: Mapping[str, Json]) -> list[int]:
 
 
 def _comparison(document: Document) -> Markup:
-    return join(_stage(stage, document) for stage in _changed(document))
+    alike: dict[str, list[dict[str, Json]]] = {}
+    for stage in _changed(document):
+        answers = document.answers.get(stage_name(stage), {})
+        said = [(sample, answers.get(sample)) for sample in _ids(stage)]
+        alike.setdefault(repr((stage.get("changed"), said)), []).append(stage)
+    return join(_stages(stages, document) for stages in alike.values())
 
 
-def _stage(stage: Mapping[str, Json], document: Document) -> Markup:
-    ids, name = _ids(stage), stage_name(stage)
+def _stages(stages: Sequence[Mapping[str, Json]], document: Document) -> Markup:
+    """What some stages changed alike."""
+    stage, names = stages[0], [stage_name(each) for each in stages]
+    ids = _ids(stage)
     reference = document.answers.get(text(document.main.get("reference")), {})
-    mine = document.answers.get(name, {})
+    mine = document.answers.get(names[0], {})
     number = whole(stage.get("changed")) or len(ids)
-    head = element("h3", document.titled(f"{counted(number, 'answer')} changed by {name}"))
+    changed = f"{counted(number, 'answer')} changed{' alike' if len(names) > 1 else ''}"
+    head = element("h3", document.titled(f"{changed} by {', '.join(names)}"))
     cards = [
         element(
             "figure",

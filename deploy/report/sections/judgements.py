@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.report.blocks import figure, folded, light, listed, paragraph, several, table
+from edgeq.deploy.report.blocks import (
+    command_line,
+    figure,
+    folded,
+    light,
+    listed,
+    paragraph,
+    several,
+    table,
+)
 from edgeq.deploy.report.charts.plots import Series, lines_chart, swatch
 from edgeq.deploy.report.documents import (
     mapping,
@@ -83,8 +92,8 @@ def _rules(title: str, findings: Sequence[Mapping[str, Json]]) -> Markup:
                 light(STATES.get(text(each.get("outcome")), "look"), text(each.get("outcome"))),
                 text(each.get("message"))
                 + (f" ({text(each.get('reason'))})" if each.get("reason") else ""),
-                text(each.get("cause")),
-                text(each.get("next_command")),
+                _cause_alone(each),
+                command_line(told) if (told := text(each.get("next_command"))) else "",
                 _figure(each, "baseline"),
                 _figure(each, "measured"),
                 _figure(each, "limit"),
@@ -93,6 +102,13 @@ def _rules(title: str, findings: Sequence[Mapping[str, Json]]) -> Markup:
         ],
         words=6,
     )
+
+
+def _cause_alone(finding: Mapping[str, Json]) -> str:
+    """The cause of a finding, without what its message says already."""
+    _, _, said = text(finding.get("message")).partition(": ")
+    cause = text(finding.get("cause"))
+    return cause.removesuffix(f": {said}") if said else cause
 
 
 def _figure(record: Mapping[str, Json], name: str) -> str:
@@ -116,7 +132,10 @@ def _why(document: Document) -> Markup:
             [
                 (
                     stage_name(stage),
-                    light(states.get(text(stage.get("state")), "good"), text(stage.get("verdict"))),
+                    light(
+                        states.get(text(stage.get("state")), "good"),
+                        text(stage.get("verdict")) or "the reference",
+                    ),
                     text(stage.get("against")),
                     count(whole(stage.get("lost"))) if stage.get("against") else "",
                     count(whole(stage.get("gained"))) if stage.get("against") else "",

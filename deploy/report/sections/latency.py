@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,20 @@ def trusted(profile: Mapping[str, Json]) -> bool:
     return text(profile.get("kind")) == "measured" and bool(trust.get("clock"))
 
 
+def speed_ups(document: Document) -> list[dict[str, Json]]:
+    """The ratios that hold: of stages whose times were taken in turns."""
+    holds = {
+        stage_name(each)
+        for each in profiles_of(document)
+        if mapping(mapping(each.get("latency")).get("trust")).get("ratios")
+    }
+    return [
+        each
+        for each in records(document.main.get("speed_ups"))
+        if stage_name(each) in holds and mapping(each.get("times"))
+    ]
+
+
 def processor_ms(profile: Mapping[str, Json]) -> float:
     """The median processor time of a run; NaN where it does not hold."""
     latency = mapping(profile.get("latency"))
@@ -65,6 +80,7 @@ def _profiles(document: Document) -> Markup:
     others = [each for each in profiles if not trusted(each)]
     return several(
         _figure(document, good) if good else NOTHING,
+        _ratios(document),
         _processor_figure(document, others),
         folded(
             f"{len(others)} more: simulated, estimated, or not to be trusted",
@@ -118,6 +134,60 @@ def _figure(document: Document, profiles: Sequence[Mapping[str, Json]]) -> Marku
         _table(document.titled("trustworthy times"), profiles),
         words="Median time of one run: " + "; ".join(f"{row.name} {row.shown}" for row in rows),
     )
+
+
+def _ratios(document: Document) -> Markup:
+    """How many times as fast each is, which a busy machine still tells."""
+    found = speed_ups(document)
+    charts = []
+    for base in dict.fromkeys(_base(each) for each in found):
+        mine = [each for each in found if _base(each) == base]
+        rows = [
+            Interval(
+                stage_name(each),
+                value,
+                low,
+                high,
+                "good" if low > 1 else "look" if high < 1 else "none",
+                f"{value:.3f}",
+            )
+            for each in mine
+            for value, low, high in (_interval(each, "times"),)
+        ]
+        title = document.titled(f"times as fast as {base}, paired by rounds, with 95 % intervals")
+        behind = table(
+            title,
+            ("stage", "times as fast", "from", "to", "by processor time", "from", "to"),
+            [
+                (
+                    stage_name(each),
+                    *(f"{figure_:.3f}" for figure_ in _interval(each, "times")),
+                    *(
+                        "" if math.isnan(figure_) else f"{figure_:.3f}"
+                        for figure_ in _interval(each, "processor_times")
+                    ),
+                )
+                for each in mine
+            ],
+        )
+        charts.append(
+            figure(
+                title,
+                partial(intervals_chart, rows=rows, x_title="times as fast"),
+                behind,
+                words="; ".join(f"{row.name} {row.shown}" for row in rows),
+            )
+        )
+    return join(charts)
+
+
+def _base(ratio: Mapping[str, Json]) -> str:
+    return f"{text(ratio.get('base'))} @ {text(ratio.get('base_target'))}"
+
+
+def _interval(ratio: Mapping[str, Json], name: str) -> tuple[float, float, float]:
+    known = mapping(ratio.get(name))
+    return number(known.get("value")), number(known.get("low")), number(known.get("high"))
 
 
 def _processor_figure(document: Document, profiles: Sequence[Mapping[str, Json]]) -> Markup:

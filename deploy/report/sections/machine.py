@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.report.blocks import facts, table
 from edgeq.deploy.report.documents import mapping, number, text, texts, whole
 from edgeq.deploy.report.markup import NOTHING, Markup, element, join
-from edgeq.deploy.report.values import MISSING
+from edgeq.deploy.report.values import MISSING, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ def section(documents: Sequence[Document]) -> Markup:
                     (
                         document.label or "this page",
                         document.kind,
-                        document.created or MISSING,
+                        moment(document.created) or MISSING,
                         text(document.content.get("edgeq_version")),
                     )
                     for document in documents

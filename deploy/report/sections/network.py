@@ -48,12 +48,13 @@ def section(documents: Sequence[Document]) -> Markup:
 
 
 def _comparison(document: Document) -> Markup:
-    found = [
-        hop
-        for hop in records(document.main.get("from_reference"))
-        if records(hop.get("tensors")) and document.graphs.get(_artefact(hop))
-    ]
-    shown = _two(found)
+    shown = _two(
+        [
+            hop
+            for hop in records(document.main.get("from_reference"))
+            if records(hop.get("tensors")) and document.graphs.get(_artefact(hop))
+        ]
+    )
     if not shown:
         return NOTHING
     drawn = [_graph(hop, document.graphs[_artefact(hop)], document) for hop in shown]
@@ -73,10 +74,12 @@ def _artefact(hop: Mapping[str, Json]) -> str:
 
 
 def _two(hops: Sequence[dict[str, Json]]) -> list[dict[str, Json]]:
-    """Stages of two files where there are two, else the first two."""
-    first = hops[:1]
-    others = [hop for hop in hops if first and _artefact(hop) != _artefact(first[0])]
-    return [*first, *(others or hops[1:])[:1]]
+    """Stages of two files where there are two, else two stages: those with most to compare."""
+    ranked = sorted(hops, key=lambda hop: -len(records(hop.get("tensors"))))
+    first = ranked[:1]
+    others = [hop for hop in ranked if first and _artefact(hop) != _artefact(first[0])]
+    chosen = [*first, *(others or ranked[1:])[:1]]
+    return [hop for hop in hops if hop in chosen]
 
 
 def _key() -> Markup:

@@ -117,7 +117,7 @@ def _against(seen: Observed) -> Iterator[tuple[str, str]]:
     if around.others is not None and around.others > MAX_OTHERS:
         yield (
             f"other programs kept {around.others:.0%} of the processors busy",
-            "end them, or use a machine of its own",
+            "end the other programs, or use a machine of its own",
         )
     elif seen.waiting is not None and seen.waiting > MAX_WAITING:
         yield (

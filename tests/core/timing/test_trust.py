@@ -53,7 +53,7 @@ def test_processor_time_holds_where_the_clock_does_not() -> None:
 def test_who_is_busy_is_told_once() -> None:
     found = judge(replace(QUIET, waiting=0.5, around=Surroundings(others=0.8)))
     assert "waited" not in found.why
-    assert found.advice == "end them, or use a machine of its own"
+    assert found.advice == "end the other programs, or use a machine of its own"
 
 
 def test_too_few_rounds_leave_nothing() -> None:

@@ -59,14 +59,17 @@ def test_all_is_well() -> None:
         ),
         (
             "Accuracy on ort-cpu: stable-x 99.0 % (FP32), 98.5 % (4W/8A); x 98.0 % "
-            "(FP32), 97.5 % (4W/8A). "
-            "The stable network's error of rounding activations is 2.5 times smaller."
+            "(FP32), 97.5 % (4W/8A)."
+        ),
+        (
+            "Stability: rounding activations to the fewest bits moves the stable network by an "
+            "error 2.5 times smaller than the plain one's."
         ),
     )
 
 
 def test_all_is_not() -> None:
-    files, runtimes, accuracy = verdict(
+    files, runtimes, _, stability = verdict(
         [
             net("stable-x", (4, 4), 500, mse=0.5, changed=40, different=1),
             net("x", (4, 4), 600, mse=0.25, changed=2),
@@ -78,14 +81,12 @@ def test_all_is_not() -> None:
         "answer 4,000 test images, 42 of them otherwise than the networks did in "
         "training, most on ort-cpu (42)."
     )
-    assert accuracy.endswith("is 2.0 times greater.")
+    assert stability.endswith("by an error 2.0 times greater than the plain one's.")
 
 
 def test_one_kind_alone_is_compared_with_nothing() -> None:
-    assert (
-        verdict([net("x", (4, 4), 600, mse=0.25)], 10)[2]
-        == "Accuracy on ort-cpu: x 60.0 % (4W/4A)."
-    )
+    lines = verdict([net("x", (4, 4), 600, mse=0.25)], 10)
+    assert lines[2:] == ("Accuracy on ort-cpu: x 60.0 % (4W/4A).",)
 
 
 def test_guessing_is_called_so() -> None:
@@ -121,3 +122,10 @@ def test_a_gate_that_sees_nothing_and_files_that_differ_are_wrong() -> None:
     assert [state for _, state in lines] == ["bad", "good", "good", "bad"]
     assert lines[-1][0].endswith("was changed, and the gate did not see it.")
     assert len(list(told(nets, 10, None))) == 3
+
+
+def test_changed_answers_are_worth_a_look_and_a_near_conversion_says_so() -> None:
+    nets = [net("x", None, 990), net("x", (4, 4), 985, mse=0.1, changed=3)]
+    lines = list(told(nets, 10, Contrast(nets[1], share_right(983, 1000), planted("fail"))))
+    assert [state for _, state in lines] == ["good", "look", "good", "good", "good"]
+    assert lines[3][0].endswith("98.3 %; their 95 % intervals overlap.")

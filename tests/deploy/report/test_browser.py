@@ -125,6 +125,15 @@ def test_nothing_keeps_people_from_reading_it(
     small.page.emulate_media(color_scheme="light")
 
 
+def test_a_desk_has_room_for_each_table(small: Seen) -> None:
+    small.resize(DESK)
+    hidden = small.ask(
+        "[...document.querySelectorAll('.scroll')].filter(each => each.getClientRects().length &&"
+        " each.scrollWidth > each.clientWidth + 1).map(each => each.ariaLabel)"
+    )
+    assert hidden == []
+
+
 def test_charts_are_read_out_by_keys_and_by_pointer(small: Seen) -> None:
     small.resize(DESK)
     figure = small.page.locator("#drift figure")

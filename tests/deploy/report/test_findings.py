@@ -143,3 +143,63 @@ def test_an_emulation_is_good_where_no_sum_is_wrong() -> None:
             state,
             f"a.onnx @ avx2: {wrong} of 9 sums are wrong",
         )
+
+
+def test_a_comparison_names_three_things_to_do_as_they_can_be_typed() -> None:
+    command = "edgeq compare out/net.onnx out/net.tflite --data cifar10 --limit 9"
+    doc = made("compare", "x", {"comparison": comparison()}, command=command)
+    assert [step.command.split()[1] for step in judge([doc]).steps[:2]] == ["why", "profile"]
+    whole = made("compare", "x", {"comparison": comparison()}, command=command[:-10])
+    steps = [step.command for step in judge([whole]).steps]
+    assert steps[1:] == [
+        "edgeq gate init out/net.onnx out/net.tflite --data cifar10",
+        "edgeq profile out/net.onnx out/net.tflite",
+    ]
+
+
+def test_what_the_command_said_is_next_is_a_step_once() -> None:
+    told = {"comparison": comparison(), "next": "edgeq why net.onnx net.tflite --data cifar10"}
+    steps = judge([made("compare", "x", told)]).steps
+    assert [step.command.split()[1] for step in steps] == ["why"]
+    bounds = {"accumulator_bits": 19, "next": "edgeq compare net.onnx --data digits"}
+    assert [step.command for step in judge([made("bounds", "b", bounds)]).steps] == [
+        "edgeq compare net.onnx --data digits"
+    ]
+
+
+def test_a_command_at_the_end_of_a_sentence_can_be_copied() -> None:
+    found = judge([])
+    found.do("quantise it again: edgeq calibrate net.onnx", 1)
+    found.do("train it: edgeq train x; then export it", 2)
+    assert [(step.what, step.command) for step in found.steps] == [
+        ("quantise it again", "edgeq calibrate net.onnx"),
+        ("train it: edgeq train x; then export it", ""),
+    ]
+
+
+def test_where_no_time_can_be_trusted_the_ratios_that_hold_speak() -> None:
+    profiles = [profile(name, "ort-cpu", 1.0, trusted=False) for name in ("a.onnx", "b.onnx")]
+    for each in profiles:
+        each["latency"]["trust"]["ratios"] = True
+    ratio = {
+        "artefact": "b.onnx",
+        "target": "ort-cpu",
+        "base": "a.onnx",
+        "base_target": "ort-cpu",
+        "times": {"value": 2.5, "low": 2.4, "high": 2.6},
+    }
+    found = judge([made("profile", "p", {"profiles": profiles, "speed_ups": [ratio]})])
+    said = "2.50 times as fast as a.onnx @ ort-cpu"
+    assert found.headline == f"b.onnx @ ort-cpu is {said}, with 95 % 2.40 to 2.60"
+    assert found.lights["b.onnx @ ort-cpu"][0].words == f"{said}; time not to be trusted"
+
+
+def test_why_names_the_reference_and_the_cause() -> None:
+    stages = [
+        {"artefact": "a", "target": "x", "state": "reference", "verdict": ""},
+        {"artefact": "b", "target": "x", "state": "WRONG", "verdict": "WRONG: grid"},
+        {"artefact": "b", "target": "y", "state": "exact", "verdict": "exact"},
+    ]
+    found = judge([made("why", "w", {"why": {"stages": stages, "causes": []}})])
+    words = [found.lights[name][0].words for name in ("a @ x", "b @ x", "b @ y")]
+    assert words == ["the reference", "cause: grid", "exact"]

@@ -67,3 +67,14 @@ def test_the_end_of_a_histogram_is_told(
     lsb: dict[int, int], largest: int | None, told: str
 ) -> None:
     assert values.steps(lsb, largest) == told
+
+
+def test_a_moment_is_told_to_the_minute() -> None:
+    assert values.moment("2026-03-02T10:11:12+00:00") == "2026-03-02 10:11 UTC"
+    assert values.moment("2026-03-02T10:11:12") == "2026-03-02 10:11"
+    assert values.moment("2026-03-02T10:11:12+02:00") == "2026-03-02 10:11 UTC+02:00"
+    assert [values.moment(told) for told in ("2026-03-02", "", "soon")] == [
+        "2026-03-02",
+        "",
+        "soon",
+    ]

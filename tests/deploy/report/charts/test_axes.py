@@ -52,3 +52,11 @@ def test_the_last_tick_ends_at_the_edge() -> None:
     frame = Frame(200, 100)
     axis = frame.x_axis(frame.across([0, 1]), "x", [(1.0, "a very long name")])
     assert 'x="198" y="74" text-anchor="end"' in axis
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.001, 1e9), st.booleans(), st.integers(3, 9))
+def test_an_axis_names_two_values_or_more(low: float, times: float, log: bool, most: int) -> None:
+    scale = Scale.of([low, low * times], 0.0, 100.0, log=log)
+    ticks = scale.ticks(most)
+    assert 2 <= len(ticks) <= 3 * most
+    assert Scale.of([0.0, 0.0], 0.0, 1.0).low == 0.0

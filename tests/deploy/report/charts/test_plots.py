@@ -52,3 +52,16 @@ def test_the_front_is_a_line_of_steps() -> None:
 def test_a_small_histogram_of_nothing_is_nothing() -> None:
     assert small_histogram([("a", 0)], "t") == ""
     assert small_histogram([("a", 1), ("b", 3), ("c", 0)], "t").count("<rect") == 3
+
+
+def test_a_phone_has_long_names_above_their_rows_and_whole() -> None:
+    name = "a-network-of-some-name.tflite @ tflite-ref"
+    rows = [Interval(name, 1.0, 0.5, 1.5, "none", "1")]
+    assert name in intervals_chart(360, rows, x_title="x")
+    assert name not in intervals_chart(720, rows, x_title="x", names=0.1)
+
+
+def test_the_cursor_has_a_place_for_each_row_of_the_table() -> None:
+    series = [Series("a", [(0, 1), (2, 3)], 0)]
+    drawn = lines_chart(720, series, x_title="x", y_title="y", x_names=["a", "b", "c"])
+    assert 'data-at="58.0 383.0 708.0"' in drawn

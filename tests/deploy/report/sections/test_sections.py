@@ -89,3 +89,13 @@ def test_a_demo_shows_its_networks() -> None:
     drawn = headline.section([made("demo", "d", {"report": report})])
     for shown in ("net 4W/4A", "90.0", "0.25", "1.5", "left out: tflm", "2.1"):
         assert shown in drawn
+
+
+def test_stages_that_changed_the_same_answers_share_their_pictures() -> None:
+    stages = [{"artefact": "a", "target": name, "changed": 2, "flipped": [1, 4]} for name in "xyz"]
+    said = {f"a @ {name}": {1: "cat", 4: "owl" if name == "z" else "dog"} for name in "xyz"}
+    doc = made("compare", "", {"comparison": {"stages": stages}}, answers=said)
+    drawn = flips.section([doc])
+    assert drawn.count("<h3>") == 2
+    assert "2 answers changed alike by a @ x, a @ y" in drawn
+    assert "2 answers changed by a @ z" in drawn
