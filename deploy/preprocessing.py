@@ -247,10 +247,10 @@ def _check(said: dict[str, Any], noted: Preprocessing, where: Path | None) -> No
     against = {name: value for name, value in said.items() if name not in open_ones}
     if not replace(noted, **against).matches(noted):
         raise UsageError(
-            f"{where} is fed with {noted.described()}, and the command line says "
+            f"{where} notes that it is fed with {noted.described()}, and what is asked for is "
             f"{replace(plain, **against).described()}",
-            hint="leave the flag out; or, where the note is wrong, write the file again with the "
-            "right preprocessing",
+            hint="leave the preprocessing out; or, where the note is wrong, write the file again "
+            "with the right one",
         )
 
 

@@ -156,6 +156,8 @@ class _Search:
         first = self._context.float_stage()
         if first is None or first.name == stage.name:
             return ""
+        if not self._context.config.float_stage and self._is_quantised(first):
+            return ""
         pairs = [(each, self._context.baseline.stages.get(each.name)) for each in (stage, first)]
         falls = [
             None if then is None else fall_of(self._context, each, then) for each, then in pairs
@@ -169,6 +171,11 @@ class _Search:
             f"the float stage {first.name} lost {its.amount:.2f} points too: the network is "
             "another one, and its quantisation is not to blame"
         )
+
+    def _is_quantised(self, stage: Stage) -> bool:
+        """Whether the file of a stage stores weights on grids."""
+        known = self._context.measured.numbers.get(stage.artefact, {})
+        return any(key.endswith("|weight grid") for key in known)
 
     def _reason(self, stage: Stage) -> str:
         """What ``edgeq why`` finds."""

@@ -8,6 +8,7 @@ with the layer that it is in.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _DIGEST = 12  # hexadecimal digits
+_SHOWN = 80  # characters of an operator's settings
+_SETTING = re.compile(r"(\w+) (\([^)]*\)?|[^,()]+)")
 _REST = "the file|stored numbers"
 """All that a file stores together, so that a number in no known part is missed neither."""
 
@@ -51,6 +54,8 @@ class Change:
         if not self.before or not self.now:
             return f"{self.what} of {self.where!r} {'is new' if self.now else 'is gone'}"
         before, now = (each.rpartition(" #")[0] or each for each in (self.before, self.now))
+        if self.what == "operator" and before != now:
+            before, now = _apart(before, now)
         became = f": {before} became {now}" if before != now else f", {now}, with the same sum"
         return f"{self.what} of {self.where!r}{became}"
 
@@ -89,7 +94,7 @@ def _parts(path: Path) -> Iterator[tuple[str, str]]:
         constants = [each.values for each in operator.inputs if each and each.values is not None]
         settings = ", ".join(f"{name} {value}" for name, value in operator.attributes.items())
         digest = _digest(settings.encode())
-        yield f"{operator.name}|operator", f"{operator.op_type} {settings[:80]} #{digest}"
+        yield f"{operator.name}|operator", f"{operator.op_type} {settings[:_SHOWN]} #{digest}"
         if constants:
             stored = b"".join(np.ascontiguousarray(each).tobytes() for each in constants)
             size = sum(each.size for each in constants)
@@ -171,6 +176,35 @@ def _grid(grid: QuantParams) -> str:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGEST]
+
+
+def _apart(before: str, now: str) -> tuple[str, str]:
+    """Of an operator then and now the settings that differ; all where those cannot be told."""
+    (kind, was), (other, became) = _settings(before), _settings(now)
+    differ = [
+        name
+        for name in was
+        if name in became
+        and not any(
+            each.endswith("…") and whole.startswith(each[:-1])
+            for each, whole in ((was[name], became[name]), (became[name], was[name]))
+        )
+        and was[name] != became[name]
+    ]
+    if kind != other or not differ:
+        return before, now
+    then, today = (", ".join(f"{name} {of[name]}" for name in differ) for of in (was, became))
+    return then, today
+
+
+def _settings(told: str) -> tuple[str, dict[str, str]]:
+    """An operator's kind and settings; the last of them ends in an ellipsis where it is cut."""
+    kind, _, settings = told.partition(" ")
+    found = dict(_SETTING.findall(settings))
+    if found and len(settings) >= _SHOWN:
+        last = [*found][-1]
+        found[last] = f"{found[last]}…"
+    return kind, found
 
 
 def _place(key: str) -> tuple[str, str]:

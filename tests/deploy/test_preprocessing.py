@@ -84,10 +84,10 @@ def test_a_toml_file_says_all_of_it(tmp_path: Path) -> None:
     "told", [asked("raw"), asked("dataset"), asked(mean="0.3"), asked(scale="1")]
 )
 def test_a_contradiction_shows_both(artefact: Path, told: AskedPreprocessing) -> None:
-    said = r"net\.onnx is fed with scale 1/255, mean 0.25, std 0.5, "
+    said = r"net\.onnx notes that it is fed with scale 1/255, mean 0.25, std 0.5, "
     with pytest.raises(UsageError, match=said) as refused:
         resolved(load("digits"), told, [artefact])
-    assert "and the command line says" in str(refused.value)
+    assert "and what is asked for is" in str(refused.value)
 
 
 @pytest.mark.parametrize("told", [asked(mean="0.25"), asked(resize="16x16"), asked(layout="nhwc")])

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from tests.support.faults.networks import small
 
 import edgeq
-from edgeq.deploy.gate.numbers import changes, numbers_of
+from edgeq.deploy.gate.numbers import Change, changes, numbers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +61,21 @@ def test_a_tflite_file_and_the_words_of_a_change(tmp_path: Path) -> None:
     gone = changes(found, {})
     assert gone[0].told.startswith("weights of ")
     assert gone[0].told.endswith("is gone")
+
+
+def test_of_an_operator_only_the_settings_that_differ_are_told() -> None:
+    then = (
+        "Conv dilations (1, 1), group 1, kernel_shape (3, 3), pads (1, 1, 1, 1), strides (2, 2 #a"
+    )
+    now = "Conv dilations (1, 1), group 1, kernel_shape (3, 3), strides (2, 2), pads (0, 0, 2, 2 #b"
+    told = "operator of 'c': pads (1, 1, 1, 1) became pads (0, 0, 2, 2…"
+    assert Change("c", "operator", then, now).told == told
+    assert Change("c", "operator", "Conv group 1 #a", "Conv group 16 #b").told.endswith(
+        "group 1 became group 16"
+    )
+    assert Change("c", "operator", "Conv group 1 #a", "Gemm group 1 #b").told.endswith(
+        "Conv group 1 became Gemm group 1"
+    )
+    assert Change("c", "operator", "Conv a 1 #a", "Conv b 1 #b").told.endswith(
+        "a 1 became Conv b 1"
+    )

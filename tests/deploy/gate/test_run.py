@@ -123,6 +123,15 @@ def test_a_new_float_network_is_not_blamed_on_quantisation(
     assert "its quantisation is not to blame" in result.findings[1].cause
 
 
+def test_a_quantised_file_is_no_float_stage_that_others_could_be_excused_by(
+    judged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = "accuracy = { max_drop = 1 }"
+    assert "is not to blame" in judged(rules, 20).findings[1].cause
+    monkeypatch.setattr("edgeq.deploy.gate.causes._Search._is_quantised", lambda *_: True)
+    assert "is not to blame" not in judged(rules, 20).findings[1].cause
+
+
 def test_a_rule_that_covers_no_stage_is_no_pass(judged: Callable[..., Any]) -> None:
     result = judged("accuracy = { max_drop = 1, stages = ['*.tflite @ *'] }")
     assert result.outcome == "inconclusive"
