@@ -36,6 +36,8 @@ def command(
     """
     from edgeq.deploy import console
     from edgeq.deploy.report.documents import read
+    from edgeq.deploy.report.findings import judge
+    from edgeq.deploy.report.sections.history import subjects_of
     from edgeq.deploy.runs.page import check_page, write_page
 
     check_page(output, overwrite=overwrite)
@@ -44,4 +46,7 @@ def command(
         output, documents, title or ", ".join(run.name for run in runs[:3]), overwrite=overwrite
     )
     console.write(f"The page: {output.absolute()}")
-    console.next_step("edgeq", "runs", runs[0])
+    steps = judge([each[-1] for each in subjects_of(documents)]).steps
+    console.next_step(
+        next((step.command for step in steps if step.command), "open it in a browser")
+    )

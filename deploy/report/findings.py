@@ -400,9 +400,9 @@ def _bounds(document: Document, found: Verdict) -> Headlines:
                 6,
                 "good" if certain == samples else "none",
                 (
-                    f"Against {text(certificate.get('reference'))}, no kernel within "
-                    f"{number(certificate.get('kernel_lsb')):g} LSB can change "
-                    f"{certain:,} of {counted(samples, 'answer')}"
+                    f"Against {text(certificate.get('reference'))}: {certain:,} of "
+                    f"{counted(samples, 'answer')} certified, with kernels within "
+                    f"{number(certificate.get('kernel_lsb')):g} LSB"
                 ),
             )
         for held in records(certificate.get("held")):

@@ -66,8 +66,10 @@ class Verdict:
     expected: list[str] = field(default_factory=list)
 
     def say(self, stage: str, state: str, words: str) -> None:
-        """Add a light."""
-        self.lights.setdefault(stage, []).append(Light(state, words))
+        """Add a light, once."""
+        mine = self.lights.setdefault(stage, [])
+        if Light(state, words) not in mine:
+            mine.append(Light(state, words))
 
     def do(self, what: str, rank: int, command: str = "") -> None:
         """Add a step, once; a command line at the end of the sentence becomes its command."""

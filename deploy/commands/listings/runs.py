@@ -57,10 +57,22 @@ def list_runs(context: typer.Context, folders: _Folders = None, as_json: AsJson 
     console.write_json("runs", content, printed=False)
     columns = ("run", "command", "started", "outcome", "seconds", "revision")
     console.write_table("Runs", columns, [_cells(run) for run in found], numbers=("seconds",))
-    if len(found) > 1:
-        console.next_step("edgeq", "runs", "compare", found[-2].folder, found[-1].folder)
+    pair = _two_of_one_command(found)
+    if pair:
+        console.next_step("edgeq", "runs", "compare", *pair)
+    elif found:
+        console.next_step("edgeq", "report", *(folders or [ROOT]))
     else:
         console.next_step("edgeq compare FILE --data NAME --run runs/NAME keeps another")
+
+
+def _two_of_one_command(runs: "list[Run]") -> list[Path]:
+    """The newest run that has an earlier one to be compared with, after that one."""
+    for place in reversed(range(len(runs))):
+        mine = [run for run in runs[:place] if run.manifest.command == runs[place].manifest.command]
+        if mine:
+            return [mine[-1].folder, runs[place].folder]
+    return []
 
 
 def _cells(run: "Run") -> tuple[str, ...]:

@@ -92,7 +92,8 @@ def lines_chart(
         x_names: the name of each whole x from 0, a row each of the table behind; None for numbers.
         note: words at a point, and its x and y.
     """
-    frame = Frame(width, 300 if width > 500 else 260, left=58 if width > 500 else 50)
+    wide = width > 500
+    frame = Frame(width, 300 if wide else 260, left=58 if wide else 50, top=26 if note else 10)
     points = [point for each in series for point in each.points]
     x_scale = frame.across([x for x, _ in points])
     y_scale = frame.upward([y for _, y in points], log=log)
@@ -132,7 +133,7 @@ def _note(frame: Frame, words: str, x: float, y: float) -> Markup:
     return label(
         cut(words, room),
         x + (-9 if left else 9),
-        max(y - 5, frame.top + 10),
+        max(y - 12, 12.0),
         anchor="end" if left else "start",
         class_="strong",
     )

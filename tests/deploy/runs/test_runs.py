@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,6 +121,12 @@ def test_runs_are_listed_oldest_first(
     out = capsys.readouterr().out
     assert "failed" in out
     assert out.splitlines()[-1].startswith("next: edgeq runs compare ")
+    write_run(tmp_path / "c", "2026-01-03T00:00:00+00:00", {}, command="profile")
+    assert run(["runs", str(tmp_path)]) == 0
+    told = shlex.split(capsys.readouterr().out.splitlines()[-1])[3:]
+    assert told == ["compare", str(tmp_path / "deep" / "a"), str(tmp_path / "b")]
+    assert run(["runs", str(tmp_path / "c")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: edgeq report ")
 
 
 def test_figures_are_compared_by_name_and_not_by_place(
