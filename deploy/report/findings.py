@@ -25,6 +25,7 @@ from edgeq.deploy.report.made import MADE, made
 from edgeq.deploy.report.sections.latency import speed_ups
 from edgeq.deploy.report.values import decibels, milliseconds
 from edgeq.deploy.report.verdict import ORDER, Verdict
+from edgeq.metrics.accuracy import mcnemar
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.report.verdict import Headlines
     from edgeq.plain import Json
 
+SIGNIFICANCE = 0.05
 LOW_SQNR_DB = 20.0
 """Below it an output without classes is worth a look: a tenth of the signal is error."""
 
@@ -236,8 +238,7 @@ def _stage_light(
         moved = f", {figure_name([stage]).partition(' (')[0]} {mine[0] - other[0]:+.2f}".replace(
             "-", "−"
         )
-        worse = mine[2] < other[0] if higher else mine[1] > other[0]
-        if worse:
+        if _worse(stage, base, higher=higher):
             what = "" if changed is None else f"{changed:,} of {samples:,} answers changed"
             return "bad", f"{what}{moved}".removeprefix(", ")
     if changed is not None:
@@ -250,6 +251,25 @@ def _stage_light(
     return (
         "look" if sqnr < LOW_SQNR_DB else "good"
     ), f"{decibels(sqnr)} dB from the reference{moved}"
+
+
+def _worse(stage: Mapping[str, Json], base: Mapping[str, Json], *, higher: bool) -> bool:
+    """Whether a stage lost more than chance explains.
+
+    Of accuracies on the same samples by McNemar's exact test, as if every answer that changed had
+    become right or wrong, which finds the fewest losses; of other figures by their intervals.
+    """
+    mine, other = (mapping(each.get("accuracy")) for each in (stage, base))
+    right, before = whole(mine.get("correct")), whole(other.get("correct"))
+    if not mapping(stage.get("score")) and right is not None and before is not None:
+        lost = before - right
+        changed = max(whole(stage.get("changed")) or 0, lost)
+        gains = (changed - lost) // 2
+        return lost > 0 and mcnemar(lost + gains, gains) < SIGNIFICANCE
+    ends, value = figure(stage), figure(base)
+    if ends is None or value is None:
+        return False
+    return ends[2] < value[1] if higher else ends[1] > value[2]
 
 
 def _failures(failures: Sequence[Mapping[str, Json]], found: Verdict) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.report.documents import comparison, every_kind, finding, made, profile
+from tests.support.report.documents import accuracy, comparison, every_kind, finding, made, profile
 
 from edgeq.deploy.report.findings import judge
 
@@ -203,3 +203,24 @@ def test_why_names_the_reference_and_the_cause() -> None:
     found = judge([made("why", "w", {"why": {"stages": stages, "causes": []}})])
     words = [found.lights[name][0].words for name in ("a @ x", "b @ x", "b @ y")]
     assert words == ["the reference", "cause: grid", "exact"]
+
+
+@pytest.mark.parametrize(
+    ("before", "right", "total", "changed", "state"),
+    [
+        (64, 62, 64, 2, "look"),  # the interval of 62 of 64 ends below 1
+        (64, 57, 64, 7, "bad"),
+        (356, 340, 360, 16, "bad"),
+        (356, 340, 360, 300, "look"),
+        (355, 356, 360, 1, "look"),
+    ],
+)
+def test_a_loss_is_wrong_where_chance_does_not_explain_it(
+    before: int, right: int, total: int, changed: int, state: str
+) -> None:
+    stages = [
+        {"artefact": "a", "target": "x", "accuracy": accuracy(before, total), "changed": 0},
+        {"artefact": "a", "target": "y", "accuracy": accuracy(right, total), "changed": changed},
+    ]
+    found = judge([compared(stages=stages, reference="a @ x", samples=total, from_reference=[])])
+    assert found.worst("a @ y") == state

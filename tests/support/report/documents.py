@@ -99,8 +99,9 @@ def comparison(
         "samples": 2000,
         "reference": names[0],
         "stages": [
-            stage(name, 1840 - n - (lost if n == len(names) - 1 else 0), n_changed)
+            stage(name, 1840 - min(n, n_changed) - more, n_changed + more)
             for n, (name, n_changed) in enumerate(zip(names, changed, strict=True))
+            for more in (lost if n == len(names) - 1 else 0,)
         ],
         "hops": [
             hop(a, b, causes[n % 5], sqnr[n % 9], count) for n, (a, b) in enumerate(pairwise(names))
