@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.lint.run import lint
 from edgeq.deploy.why.records import Cause
-from edgeq.errors import EdgeqError
+from edgeq.linting import findings_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
     from edgeq.deploy.why.evidence import Place
     from edgeq.deploy.why.records import CauseKind
+    from edgeq.linting.model import LintModel
 
 _KINDS: Mapping[str, CauseKind] = {
     "accumulator-overflow": "accumulator",
@@ -28,21 +27,17 @@ _KINDS: Mapping[str, CauseKind] = {
 
 
 def faults_in(
-    path: Path, places: Mapping[str, Place], *, without: Collection[str] = ()
+    view: LintModel, places: Mapping[str, Place], *, without: Collection[str] = ()
 ) -> list[Cause]:
     """The errors that lint rules find in a file.
 
     Args:
-        path: an ONNX or TFLite file.
+        view: an ONNX or TFLite file as rules see it.
         places: its operators by name.
         without: rules whose findings are explained otherwise.
     """
-    try:
-        report = lint(path)
-    except EdgeqError:  # its runtimes tell what is wrong with it
-        return []
     found = []
-    for each in report.findings:
+    for each in findings_in(view):
         if each.severity != "error" or each.rule not in _KINDS or each.rule in without:
             continue
         place = places.get(each.node)
@@ -58,7 +53,7 @@ def faults_in(
                 each.channels,
                 (f"lint rule {each.rule}",),
                 each.hint,
-                (path.name,),
+                (view.name,),
             )
         )
     return found

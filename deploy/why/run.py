@@ -359,8 +359,13 @@ class _Chain:
         """What lint rules find; where the float file tells of scales, it tells of biases' too."""
         if self.file is None:
             return []
-        told = self.origin is not None and any("scale" in e.kind for e in self.origin.differences)
-        return faults_in(self.file, self.places, without=("bias-scale",) if told else ())
+        if self.origin is not None:
+            told = any("scale" in each.kind for each in self.origin.differences)
+            without = ("bias-scale",) if told else ()
+            return faults_in(self.origin.view, self.places, without=without)
+        with suppress(EdgeqError):  # its runtimes tell what is wrong with it
+            return faults_in(view_of(self.file), self.places)
+        return []
 
     def _of_origin(self, stage: Judged, answers: Answers) -> list[Cause]:
         """Why a quantised stage differs from the float one by more than rounding."""
