@@ -16,7 +16,7 @@ from edgeq.diffing.records import Difference
 from edgeq.linting.model import LintActivation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -74,13 +74,43 @@ def _matched(
     rest = [each for each in mine if id(each) not in partner]
     theirs = [each for each in other if (each.name, each.op_type) in named]
     kinds = [[each.op_type for each in side] for side in (rest, theirs)]
-    partner |= {id(rest[i]): theirs[j] for i, j in in_order(*kinds)}
+    makers, others = _makers(mine), _makers(other)
+    taken = {id(each) for each in partner.values()}
+    partner |= {
+        id(rest[i]): theirs[j]
+        for i, j in in_order(*kinds)
+        if not _reads_another(rest[i], theirs[j], makers, others, partner, taken)
+    }
     taken = {id(each) for each in partner.values()}
     return (
         [(each, partner[id(each)]) for each in mine if id(each) in partner],
         [each for each in mine if id(each) not in partner],
         [each for each in theirs if id(each) not in taken],
     )
+
+
+def _makers(operators: Sequence[StoredOperator]) -> dict[str, StoredOperator]:
+    return {tensor.name: each for each in operators for tensor in each.outputs}
+
+
+def _reads_another(
+    a: StoredOperator,
+    b: StoredOperator,
+    makers: Mapping[str, StoredOperator],
+    others: Mapping[str, StoredOperator],
+    named: Mapping[int, StoredOperator],
+    taken: Collection[int],
+) -> bool:
+    """Whether two operators of a kind read results of operators that names tell to be others."""
+    if len(a.inputs) != len(b.inputs):
+        return False
+    for mine, its in zip(a.inputs, b.inputs, strict=True):
+        maker = None if mine is None else makers.get(mine.name)
+        other = None if its is None else others.get(its.name)
+        known = None if maker is None else named.get(id(maker))
+        if known is not None and other is not None and known is not other:
+            return id(other) in taken
+    return False
 
 
 def _operators(a: StoredOperator, b: StoredOperator) -> Iterator[Difference]:

@@ -20,7 +20,7 @@ from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
 from edgeq.deploy.why.measure import StageMeter, by_names_of
 from edgeq.deploy.why.origin.differences import origin_of
-from edgeq.deploy.why.origin.noise import excess, rounding_noise
+from edgeq.deploy.why.origin.noise import excess, is_another, rounding_noise
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
@@ -384,7 +384,8 @@ class _Chain:
         )
         found = file_numbers.by_operator(evidence, evidence.differences)
         if not found and (self.origin is None or not self.origin.remark):
-            found = quantization.beyond_rounding(evidence, results, rounding)
+            others = self._others(stage.against, rounding)
+            found = quantization.beyond_rounding(evidence, results, rounding, others)
         found = [*found, *self.faults]
         if found or answers.lost is None or answers.gained is None or not answers.are_lost:
             return found
@@ -409,6 +410,12 @@ class _Chain:
             name: excess(meter, rounding_noise(meter, layers.get(name), self.grids))
             for name, meter in meters.items()
         }
+
+    def _others(self, real: Pair, rounding: Mapping[str, tuple[float, float] | None]) -> list[str]:
+        """The operators of unknown rounding whose results are nothing like the float stage's."""
+        meters = {} if real not in self.meters else self.meters[real].meters
+        unknown = (each for name, each in meters.items() if rounding.get(name) is None)
+        return [each.operator.tensor for each in unknown if is_another(each)]
 
     def _float_errors(self, stage: Judged) -> tuple[OperatorError, ...]:
         """How far operators are from the float stage, given its values."""

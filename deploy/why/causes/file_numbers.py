@@ -43,7 +43,9 @@ _NUMBERS = frozenset(
 _REWRITTEN = frozenset(("layer missing", "layer added", "zero point"))
 """What another format may have otherwise and compute alike: operators in the place of one that it
 lacks, and integers stored elsewhere in the type, as behind a pooling that cuts off too."""
-_PADS = ("pads", "auto_pad", "padding")
+_PADS = ("pads", "auto_pad", "padding", "ceil_mode", "count_include_pad")
+_SIZES = frozenset((*_PADS, "strides", "dilations", "kernel_shape"))
+"""Attributes that change the size of a result."""
 _AXES = ("perm", "axis", "axes", "group")
 _VERSION = 0.5  # of the layers
 _FEW_LAYERS = 3
@@ -55,13 +57,27 @@ def find(evidence: Evidence) -> list[Cause]:
     if evidence.pair.artefact.suffix != evidence.against.artefact.suffix and evidence.meter.meters:
         telling -= _REWRITTEN
     relevant = [
-        each for each in evidence.differences if evidence.meter.wrong or each.kind in telling
+        each
+        for each in evidence.differences
+        if evidence.meter.wrong or each.kind in telling or _resized(evidence, each)
     ]
     if not relevant:
         return []
     if other := _another_version(evidence, relevant):
         return [other]
     return by_operator(evidence, relevant)
+
+
+def _resized(evidence: Evidence, difference: Difference) -> bool:
+    """Whether an operator reads other places, and its result is of another size for it.
+
+    No number of it can be compared then, so that no measurement tells.
+    """
+    name, place = difference.detail.partition(":")[0], _place(evidence, difference)
+    if difference.kind != "attribute" or name not in _SIZES or place is None:
+        return False
+    known = evidence.meter.meters
+    return bool(known) and place.operator.tensor not in known
 
 
 def by_operator(evidence: Evidence, relevant: Sequence[Difference]) -> list[Cause]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.why.records import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from edgeq.deploy.why.evidence import Evidence, Place
@@ -84,6 +84,7 @@ def beyond_rounding(
     evidence: Evidence,
     operators: Sequence[OperatorError],
     rounding: Mapping[str, tuple[float, float] | None],
+    others: Collection[str] = (),
 ) -> list[Cause]:
     """The first operator that is further from float, given its values, than rounding explains.
 
@@ -91,13 +92,29 @@ def beyond_rounding(
         evidence: the stage.
         operators: how far each operator is from the float stage, in the order of execution.
         rounding: how many times what rounding gives each is off, within its grid and beyond it.
+        others: the tensors of operators that give other numbers, whatever rounding gives them.
     """
     for each in operators:
         inside, beyond = rounding.get(each.tensor) or (0.0, 0.0)
-        far = inside > FACTOR or beyond > _CUT_OFF
-        if not far or each.tensor not in evidence.places:
+        if each.tensor not in evidence.places:
             continue
-        clips = beyond > _CUT_OFF
+        if each.tensor in others:
+            return [
+                evidence.cause(
+                    "conversion",
+                    f"it gives other numbers than the float operator: {each.sqnr_db:.1f} dB given "
+                    "the float network's values",
+                    evidence.remedy,
+                    place=evidence.places[each.tensor],
+                )
+            ]
+        if inside <= FACTOR and beyond <= _CUT_OFF:
+            continue
+        read = evidence.places[each.tensor].operator.inputs
+        cut = next((i for i in operators if i.tensor in read and _is_cut(i, rounding)), None)
+        if cut is not None and cut.tensor in evidence.places:
+            each, (_, beyond) = cut, rounding[cut.tensor] or (0.0, 0.0)
+        clips = beyond > _CUT_OFF or cut is not None
         told = (
             f"values beyond its grid are cut off, {beyond:.3g} times the squared error of rounding"
             if clips
@@ -114,3 +131,9 @@ def beyond_rounding(
             )
         ]
     return []
+
+
+def _is_cut(each: OperatorError, rounding: Mapping[str, tuple[float, float] | None]) -> bool:
+    """Whether values beyond its grid explain what operators behind it have otherwise."""
+    inside, beyond = rounding.get(each.tensor) or (0.0, 0.0)
+    return beyond > max(1.0, inside)

@@ -19,6 +19,7 @@ from edgeq.formats.onnx_io import read
 from edgeq.linting import onnx_view
 from edgeq.qdq.nodes import constant_of, stripped, title
 from edgeq.qdq.qoperator.convert import as_qdq
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -32,14 +33,35 @@ if TYPE_CHECKING:
     from edgeq.linting.model import LintLayer, LintModel
     from edgeq.quant import QuantParams
 
-_DEFAULTS: Mapping[str, tuple[int, ...]] = {"group": (1,), "ceil_mode": (0,)}
-_COMPARED = frozenset(("pads", "strides", "dilations", "group", "perm", "ceil_mode"))
+_DEFAULTS: Mapping[str, tuple[int | str, ...]] = {
+    "group": (1,),
+    "ceil_mode": (0,),
+    "count_include_pad": (0,),
+    "blocksize": (1,),
+    "mode": ("",),
+    "coordinate_transformation_mode": ("half_pixel",),
+}
+_COMPARED = frozenset((*_DEFAULTS, "pads", "strides", "dilations", "kernel_shape", "perm", "axis"))
+_IN_ORDER = frozenset(("Concat", "Sub", "Div", "Pow"))
+"""Operators whose inputs cannot change places."""
 _FEW = 4
 _CHANGED = 0.1
 """Of the layers: where more than this share, and more than one, is changed, a method changed them:
 equalisation, bias correction, AdaRound. A fault is in one place."""
 _OTHERS = 2
-"""Grids of other Relus that show where they begin."""
+"""Operators that keep their grid, which show that such operators do."""
+_POSITIVE = frozenset(("Sigmoid", "HardSigmoid", "Softmax"))
+_KEEPS_SIGN = frozenset(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten"))
+_MOVES = frozenset(
+    ("MaxPool", "Transpose", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "DepthToSpace", "Slice")
+)
+"""Operators that give some of the numbers that they read, so that the grid fits them too."""
+_FACTOR = 1e-5
+_MOVES_NOTHING = frozenset(
+    ("Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+)
+_NEUTRAL: Mapping[str, float] = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+"""What an operand changes nothing by."""
 _COARSER = 2.0
 _QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _FOLDED = 1e-4
@@ -114,7 +136,9 @@ class _Comparison:
     def run(self) -> Origin:
         """Everything that differs, or a remark where most layers do."""
         found = (
-            [] if self.quantized is None else [*self._structure(), *self._zeros(), *self._twice()]
+            []
+            if self.quantized is None
+            else [*self._structure(), *self._zeros(), *self._kept(), *self._twice()]
         )
         by_layer = [
             list(self._layer(real.layer, other))
@@ -196,47 +220,134 @@ class _Comparison:
                 yield Difference("operator", where, f"{real.op_type} became {other.op_type}")
             else:
                 yield from _attributes(real, other, where)
+                yield from self._order(real, other, where)
         for other in self.matching.added:
             where = self._near(other.outputs[0])
             if other.op_type in BOUNDS:
-                yield from self._bounds(None, other.bounds, where)
-            elif other.op_type == "Neg":
-                yield Difference("operator added", where, "Neg is only in the quantised file")
+                yield from self._bounds(None, other.bounds, where, self._held(other))
+            elif self._inserted(other):
+                told = f"{other.op_type} is only in the quantised file"
+                yield Difference("operator added", where, told)
         for real, lacks in self.matching.missing:
             if real.op_type in BOUNDS:
                 yield from self._bounds(real.bounds, None, self._near(lacks))
 
+    def _held(self, node: FloatNode) -> QuantParams | None:
+        """The grid of what an operator reads, where none holds its result."""
+        made, read = (
+            [self.stored.get(name, name) for name in ends] for ends in (node.outputs, node.inputs)
+        )
+        return None if made[0] in self.grids else self.grids.get(read[0])
+
+    def _order(self, real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
+        """Inputs that changed places, and places of a Slice that begin elsewhere."""
+        known = [self.matching.values.get(name, "") for name in other.inputs]
+        if (
+            other.op_type in _IN_ORDER
+            and sorted(known) == sorted(real.inputs)
+            and (
+                moved := [i for i, name in enumerate(known, start=1) if name != real.inputs[i - 1]]
+            )
+        ):
+            told = " and ".join(map(str, moved))
+            yield Difference("operator", where, f"its inputs {told} change places")
+        if other.op_type == "Slice" and real.constants[:1] != other.constants[:1]:
+            mine, its = (
+                [int(each) for each in (node.constants or ((),))[0]] for node in (real, other)
+            )
+            if len(mine) == len(its) and min((*mine, *its), default=-1) >= 0:
+                yield Difference("attribute", where, f"starts: {mine} became {its}")
+
+    def _inserted(self, node: FloatNode) -> bool:
+        """Whether an operator stands between two that follow each other in the float network.
+
+        Not one that changes no number: it moves none, or adds zero.
+        """
+        if node.op_type in _MOVES_NOTHING or not node.inputs:
+            return False
+        if _NEUTRAL.get(node.op_type) in {each for numbers in node.constants for each in numbers}:
+            return False
+        entry = self.matching.values.get(node.inputs[0])
+        partners = {id(other): real for real, other in self.matching.pairs}
+        readers = [partners.get(id(each)) for each in self.readers.get(node.outputs[0], ())]
+        return bool(readers) and all(each is not None and entry in each.inputs for each in readers)
+
     def _zeros(self) -> Iterator[Difference]:
-        """Grids that begin below zero where their values do not, nor those of the other Relus."""
+        """Grids that begin below zero where their values do not, nor those of the others."""
         below: dict[str, int] = {}
+        positive: dict[str, QuantParams | None] = {}
         for real, other in self.matching.pairs:
             where = self._near(other.outputs[0])
             grid = self._grid(where)
             shared = any(
                 each.op_type == "Concat" for each in self.readers.get(other.outputs[0], ())
             )
-            if real.bounds is not None and real.bounds[0] == 0 and grid is not None and not shared:
+            source = real.inputs[0] if real.inputs else ""
+            if real.op_type in _KEEPS_SIGN and source in positive:
+                if grid == positive[source]:  # an operator that keeps the grid tells no more
+                    grid = None
+            elif real.op_type not in _POSITIVE and (real.bounds is None or real.bounds[0] != 0):
+                continue
+            positive[real.outputs[0]] = grid or positive.get(source)
+            if grid is not None and not shared:
                 below[where] = int(np.max(grid.zero_point)) - grid.qmin
         moved = {where: steps for where, steps in below.items() if steps}
-        if len(moved) == 1 and len(below) > _OTHERS:
+        if len(moved) == 1 and len(below) > 1:
             ((where, steps),) = moved.items()
             yield Difference(
                 "zero point",
                 where,
                 f"its values begin at zero and its grid {steps} "
-                f"{'step' if steps == 1 else 'steps'} below; those of the other "
-                f"{len(below) - 1} begin at zero",
+                f"{'step' if steps == 1 else 'steps'} below; "
+                f"{counted(len(below) - 1, 'other grid')} of such values "
+                f"{'begins' if len(below) == 2 else 'begin'} at zero",
                 steps=steps,
             )
+
+    def _kept(self) -> Iterator[Difference]:
+        """A grid that operators do not keep which move numbers alone, where all others keep theirs.
+
+        Of the two grids the odd one is that which no other such operator shares.
+        """
+        pairs = [
+            (self._near(node.inputs[0]), self._near(node.outputs[0]))
+            for _, node in self.matching.pairs
+            if node.op_type in _MOVES and node.inputs
+        ]
+        whole = [
+            ends
+            for ends in pairs
+            if ends[0] != ends[1] and all(self._grid(name) is not None for name in ends)
+        ]
+        apart = [ends for ends in whole if self._grid(ends[0]) != self._grid(ends[1])]
+        if not apart or len(whole) - len(apart) < _OTHERS:
+            return
+        kept = {name for ends in whole if ends not in apart for name in ends}
+        odd = set(apart[0]).intersection(*apart[1:]) - kept
+        if not odd:
+            return
+        where = next(name for name in apart[0] if name in odd)
+        other = next(name for name in apart[0] if name != where)
+        grid, wanted = self._grid(where), self._grid(other)
+        if grid is None or wanted is None:
+            return
+        ratio = float(np.max(grid.scale)) / float(np.max(wanted.scale))
+        steps = int(np.max(grid.zero_point)) - int(np.max(wanted.zero_point))
+        told = f"another grid than {other!r}, which holds the same numbers"
+        if abs(ratio - 1) > _FACTOR:
+            yield Difference("activation scale", where, f"x{ratio:.4g}: {told}", factor=ratio)
+        else:
+            yield Difference("zero point", where, f"{steps:+d}: {told}", steps=abs(steps))
 
     def _bounds(
         self,
         real: tuple[float, float] | None,
         other: tuple[float, float] | None,
         where: str,
+        grid: QuantParams | None = None,
     ) -> Iterator[Difference]:
         """Values that are cut off elsewhere, by an operator or by the end of a grid."""
-        grid = self._grid(where)
+        grid = grid or self._grid(where)
         if grid is None or grid.axis is not None:
             return
         scale, zero = float(grid.scale), int(grid.zero_point)
@@ -334,7 +445,9 @@ def _channels_last(real: FloatLayer, layer: LintLayer) -> FloatLayer:
 def _attributes(real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
     for name in sorted(_COMPARED & (real.attributes.keys() | other.attributes.keys())):
         mine, its = (each.attributes.get(name, _DEFAULTS.get(name)) for each in (real, other))
-        if mine is not None and its is not None and mine != its:
+        if mine is None or its is None or mine == its:
+            continue
+        if name != "axis" or str(mine[0]).startswith("-") == str(its[0]).startswith("-"):
             yield Difference("attribute", where, f"{name}: {list(mine)} became {list(its)}")
 
 

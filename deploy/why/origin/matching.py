@@ -60,7 +60,7 @@ def match(real: FloatNetwork, other: FloatNetwork) -> Matching:
 class _Matcher:
     def __init__(self, real: FloatNetwork, other: FloatNetwork) -> None:
         self.real, self.other = real, other
-        self.readers = real.readers()
+        self.readers, self.others = real.readers(), other.readers()
         self.makers = {name: node for node in real.nodes for name in node.outputs}
         self.free = {id(node) for node in real.nodes}
         self.layers = {
@@ -79,7 +79,9 @@ class _Matcher:
             self.found.values[mine] = mine if mine in names else its
         for node in self.other.nodes:
             known = [self.found.values.get(name, "") for name in node.inputs]
-            partner = self._layer(node, known) or self._partner(node, known)
+            partner = self._layer(node, known)
+            if partner is None and not self._is_put_in(node, known):
+                partner = self._partner(node, known)
             if partner is None:
                 self.found.added.append(node)
                 self.found.values |= {name: known[0] for name in node.outputs if known and known[0]}
@@ -93,6 +95,13 @@ class _Matcher:
             if bound.op_type in BOUNDS:  # the grid cuts off what the operator would
                 self.found.values[lacks] = bound.outputs[0]
         return self.found
+
+    def _is_put_in(self, node: FloatNode, known: Sequence[str]) -> bool:
+        """Whether layers read it that read in the float network what it reads itself."""
+        if len(set(known)) != 1 or node.op_type in BOUNDS:
+            return False
+        behind = [self.layers.get(id(each)) for each in self.others.get(node.outputs[0], ())]
+        return bool(behind) and all(each is not None and known[0] in each.inputs for each in behind)
 
     def _layer(self, node: FloatNode, known: Sequence[str]) -> FloatNode | None:
         """The layer that it is; of several with the same weights the one that reads the same."""
@@ -134,6 +143,8 @@ class _Matcher:
             )
         )
         same = [each for each in near if _kind(each) == _kind(node) and each.layer is None]
+        if twin := self._by_place(node, known):
+            return twin
         same.sort(key=lambda each: (each.inputs != tuple(known), each.constants != node.constants))
         for each in same:
             if set(each.inputs) == set(known) and each.constants == node.constants:
@@ -160,6 +171,29 @@ class _Matcher:
             and len(each.inputs) == len(node.inputs)
         ]
         return others[0] if others else None
+
+    def _by_place(self, node: FloatNode, known: Sequence[str]) -> FloatNode | None:
+        """Of operators that read one value, the one in the same place, where kinds do not tell.
+
+        Two averages of a value, where the float network has a maximum and an average, say.
+        """
+        if len(node.inputs) != 1 or not known[0]:
+            return None
+        mine = [
+            each
+            for each in self.readers.get(known[0], ())
+            if each.layer is None and len(each.inputs) == 1
+        ]
+        its = [
+            each
+            for each in self.others[node.inputs[0]]
+            if each.layer is None and len(each.inputs) == 1
+        ]
+        kinds = [[_kind(each) for each in side] for side in (mine, its)]
+        if len(mine) != len(its) or kinds[1].count(_kind(node)) <= kinds[0].count(_kind(node)):
+            return None
+        partner = mine[its.index(node)]
+        return partner if id(partner) in self.free and len(mine) > 1 else None
 
     def _near(self, names: Sequence[str]) -> Iterator[FloatNode]:
         for name in names:

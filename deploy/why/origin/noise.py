@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _ROUNDED = 1 / 12
+_STEPS = 5
 _SUMS = frozenset(
     (
         "Add",
@@ -89,6 +90,15 @@ def rounding_noise(
     if operator.op_type in _SUMS:
         return _ROUNDED * (1 + sum(float(each.scale) ** 2 for each in inputs) / step**2)
     return None
+
+
+def is_another(meter: OperatorMeter) -> bool:
+    """Whether an operator gives other numbers, however it rounds: not one half of them is right.
+
+    Small numbers, of which steps are a large part, tell nothing.
+    """
+    large = meter.noise > _STEPS**2 * meter.elements
+    return meter.elements > 0 and large and 2 * meter.noise > meter.signal
 
 
 def excess(meter: OperatorMeter, expected: float | None) -> tuple[float, float] | None:

@@ -44,7 +44,7 @@ class FloatNode:
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, tuple[int, ...]]
+    attributes: Mapping[str, tuple[int | str, ...]]
     constants: tuple[tuple[float, ...], ...] = ()
     bounds: tuple[float, float] | None = None
     layer: FloatLayer | None = None
@@ -235,14 +235,23 @@ def _node(node: ir.Node) -> FloatNode:
     )
 
 
-def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int | str, ...]]]:
     import onnx_ir as ir
 
     for name, each in node.attributes.items():
         if each.type == ir.AttributeType.INTS:
             yield name, tuple(each.as_ints())
         elif each.type == ir.AttributeType.INT:
-            yield name, (each.as_int(),)
+            yield name, (_counted(node, each.as_int()) if name == "axis" else each.as_int(),)
+        elif each.type == ir.AttributeType.STRING:
+            yield name, (each.as_string(),)
+
+
+def _counted(node: ir.Node, axis: int) -> int:
+    """An axis counted from the first one, where the rank is known."""
+    value = node.inputs[0] if node.inputs else None
+    rank = None if value is None or value.shape is None else value.shape.rank()
+    return axis % rank if rank else axis
 
 
 def _layer(node: ir.Node) -> FloatLayer | None:
