@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.calibration._nodes import name_of, refuse
 from edgeq.errors import ArtefactError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping
@@ -89,7 +90,7 @@ def with_what_remains(
     if not any(node.op_type in _WEIGHTED for node in kept) or not 0 < len(ends) <= _MOST:
         return error
     remains = (
-        f"{len(kept)} of {len(kept) + len(lost)} operators do not depend on it: calibrate these "
-        f"with --outputs {','.join(ends)}"
+        f"{counted(len(kept), 'operator', 'do', of=len(kept) + len(lost))} not depend on it: "
+        f"calibrate {'it' if len(kept) == 1 else 'these'} with --outputs {','.join(ends)}"
     )
     return ArtefactError(error.what, hint=f"{error.hint}; {remains}")

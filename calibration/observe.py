@@ -99,8 +99,8 @@ def observe(
         )
     if count < len(statistics.digests):
         raise ArtefactError(
-            f"the statistics were measured on {len(statistics.digests)} batches, and there are "
-            f"only {count}",
+            f"the statistics were measured on {counted(len(statistics.digests), 'batch')}, "
+            f"and there are only {count}",
             hint="give as many --samples as then, or measure again",
         )
 

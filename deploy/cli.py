@@ -150,7 +150,7 @@ def root(
     if isinstance(context.obj, RootFlags):
         context.obj.debug = context.obj.debug or debug
     if context.invoked_subcommand is None:
-        console.write(context.get_help())
+        console.write_unfolded(context.get_help())
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -161,7 +161,7 @@ def run(arguments: Sequence[str]) -> int:
     state = RootFlags(debug=bool(os.environ.get("EDGEQ_DEBUG")))
     started = datetime.now(UTC)
     with console.answering() as answer:
-        error = _attempt(arguments, state)
+        error = _attempt(arguments, state, answer)
         try:
             _conclude(answer, error, arguments, started)
         except EdgeqError as late:
@@ -170,7 +170,9 @@ def run(arguments: Sequence[str]) -> int:
     return error.exit_code if error is not None else 0
 
 
-def _attempt(arguments: Sequence[str], state: RootFlags) -> EdgeqError | None:
+def _attempt(
+    arguments: Sequence[str], state: RootFlags, answer: console.Answer
+) -> EdgeqError | None:
     """Run a command line; what went wrong is told, and given back."""
     try:
         command = typer.main.get_command(app)
@@ -183,12 +185,12 @@ def _attempt(arguments: Sequence[str], state: RootFlags) -> EdgeqError | None:
     except (Exception, KeyboardInterrupt) as raised:  # noqa: BLE001  whatever escapes is a bug of ours, and a user deserves better than a traceback
         error = _as_error(raised)
         if state.debug and not isinstance(error, Interrupted):
-            console.note(traceback.format_exc().rstrip())
+            console.note(traceback.format_exc().rstrip(), fold=False)
     else:
         if code != Interrupted.exit_code:
             return None
         error = Interrupted()
-    console.note(f"edgeq: {error}")
+    console.note(f"edgeq: {answer.told or error}")
     return error
 
 

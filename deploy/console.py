@@ -16,12 +16,13 @@ import shlex
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edgeq.brief import brief
+from edgeq.deploy.terminal.folding import folded
 from edgeq.errors import EdgeqWarning, OutputError, printable
 
 if TYPE_CHECKING:
@@ -40,23 +41,34 @@ WIDE = 10_000  # columns of a pipe without COLUMNS: what reads it does its own f
 LONGEST_NOTE = 4_000  # characters of an error or a remark
 # what a CI service that reads a log obeys: GitHub's ::, ##[ of it and of Azure, TeamCity's
 _OBEYED = re.compile(r"(?m)^([^\S\n]*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
-_COMMAND = re.compile(r"(?:^|[\s:(])(?:edgeq|git|pip|python3?) [a-z-]")
 _QUIET_S = 10.0  # between two lines that stand for a bar
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
 def write(text: str) -> None:
-    """Put a line or several on standard output."""
-    _emit(sys.stdout, f"{_disobeyed(_at_words(printable(text), sys.stdout))}\n")
+    """Put a line or several on standard output, folded where a terminal is narrower."""
+    write_unfolded(folded(printable(text), _columns(sys.stdout)))
 
 
-def note(text: str) -> None:
-    """Put a remark on standard error; what a file names can make it no longer than a screen."""
+def write_unfolded(text: str) -> None:
+    """Put text on standard output whose lines have to stay: a program or a shell reads them."""
+    _emit(sys.stdout, f"{_disobeyed(printable(text))}\n")
+
+
+def note(text: str, *, fold: bool = True) -> None:
+    """Put a remark on standard error; what a file names can make it no longer than a screen.
+
+    Args:
+        text: a line or several.
+        fold: whether lines may be folded where a terminal is narrower.
+    """
     if len(text) > LONGEST_NOTE:
         half = LONGEST_NOTE // 2
         left_out = len(text) - 2 * half
         text = f"{text[:half]}\n  ... {left_out:,} characters are left out ...\n{text[-half:]}"
-    _emit(sys.stderr, f"{_disobeyed(_at_words(printable(text), sys.stderr))}\n")
+    told = printable(text)
+    told = folded(told, _columns(sys.stderr)) if fold else told
+    _emit(sys.stderr, f"{_disobeyed(told)}\n")
 
 
 def command(text: str) -> None:
@@ -105,6 +117,7 @@ class Answer:
         document: of the command; None before it has one, and where nobody reads it.
         printed: whether the document goes to standard output.
         next_command: what is to be done next.
+        told: what standard error says in short of a failure that standard output tells in full.
         files: what else belongs into the run folder, by name.
     """
 
@@ -113,6 +126,7 @@ class Answer:
     document: dict[str, Json] | None = None
     printed: bool = False
     next_command: str = ""
+    told: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
 
     __repr__ = brief
@@ -196,7 +210,7 @@ def write_document(document: Mapping[str, Json]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     if text != _sayable(text, sys.stdout):
         text = json.dumps(document, indent=2, allow_nan=False)
-    _emit(sys.stdout, f"{_disobeyed(printable(text))}\n")
+    write_unfolded(text)
 
 
 def next_step(*words: object) -> None:
@@ -211,6 +225,13 @@ def next_step(*words: object) -> None:
         write(f"next: {told}")
     else:
         answer.next_command = told
+
+
+def failure_told(in_short: str) -> None:
+    """Have standard error say a failure in short, since standard output tells it in full."""
+    answer = _ANSWER.get()
+    if answer is not None:
+        answer.told = in_short
 
 
 def write_table(
@@ -231,7 +252,7 @@ def write_table(
     from rich.console import Group
     from rich.text import Text
 
-    from edgeq.deploy.terminal_table import TerminalTable
+    from edgeq.deploy.terminal.table import TerminalTable
 
     # a name with an end of a line in it would begin a line that looks like ours
     rows = [
@@ -373,29 +394,13 @@ def _console(stream: TextIO | None) -> Console:
     )
 
 
-def _at_words(text: str, stream: TextIO | None) -> str:
-    """A text that a terminal need not break inside a word; a command line stays whole, to copy."""
-    if stream is None or not stream.isatty():
-        return text
-    width = _console(stream).width
-    lines = text.split("\n")
-    return "\n".join(line if _COMMAND.search(line) else _folded(line, width) for line in lines)
-
-
-def _folded(line: str, width: int) -> str:
-    from rich.cells import cell_len
-
-    if cell_len(line) <= width:
-        return line
-    indent = " " * (len(line) - len(line.lstrip(" ")))
-    lines = [indent]
-    for word in line.split():
-        blank = "" if lines[-1].isspace() or not lines[-1] else " "
-        if blank and cell_len(lines[-1]) + 1 + cell_len(word) > width:
-            lines.append(f"{indent}  ")
-            blank = ""
-        lines[-1] += f"{blank}{word}"
-    return "\n".join(lines)
+def _columns(stream: TextIO | None) -> int:
+    """How many columns a line may take there."""
+    if stream is not None and stream.isatty():
+        with suppress(OSError, ValueError):
+            asked = _pipe_width()
+            return asked if asked < WIDE else os.get_terminal_size(stream.fileno()).columns or WIDE
+    return _pipe_width()
 
 
 def _pipe_width() -> int:

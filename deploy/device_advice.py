@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.device import widths
 from edgeq.errors import UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ def afterwards(file: Path, device: Device) -> Iterator[str]:
     if floats:
         kinds = ", ".join(sorted({node.op_type for node in floats}))
         yield (
-            f"{len(floats)} operators stay in float there ({kinds})"
+            f"{counted(len(floats), 'operator', 'stay')} in float there ({kinds})"
             f"{_source(device, 'float_operators')}"
         )
 

@@ -12,6 +12,7 @@ from edgeq.data.checks import check
 from edgeq.deploy.preprocessing import AskedPreprocessing, resolved
 from edgeq.errors import UnknownName, UsageError
 from edgeq.factories import is_reference, permit
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +98,8 @@ def without_set_aside(source: DataSource, artefacts: Sequence[Path]) -> DataSour
     where = set_aside(len(part), used)
     rest = np.setdiff1d(np.arange(len(part)), where)
     remark = (
-        f"{source.name} has one part of {len(part):,} samples: {len(where):,} were calibrated on "
-        f"and are left out, {len(rest):,} are for the test"
+        f"{source.name} has one part of {counted(len(part), 'sample')}: without the "
+        f"{len(where):,} calibrated on, {len(rest):,} are left for the test"
     )
     return replace(source, train=part.take(where), test=part.take(rest), remark=remark)
 

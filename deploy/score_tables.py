@@ -22,7 +22,10 @@ def show_stages(found: Comparison, split: str) -> None:
         show_scores(found, split)
         return
     columns = ("stage", "accuracy %", "95 % interval", "agrees %", "flipped", "kB")
-    title = f"{found.data} {split}, {found.samples:,} samples; agreement with {found.reference}"
+    title = (
+        f"{found.data} {split}, {counted(found.samples, 'sample')}; agreement with "
+        f"{found.reference}"
+    )
     console.write_table(
         title, columns, [_stage_cells(stage) for stage in found.stages], numbers=columns[1:]
     )

@@ -18,7 +18,6 @@ MAX_ROWS = 25  # lines of a table; --json has all
 def show_verification(found: Verification) -> None:
     """The tensors of a verified file, those that differ most first."""
     from edgeq.deploy import console
-    from edgeq.deploy.report.values import count
 
     ranked = sorted(
         found.tensors,
@@ -31,7 +30,7 @@ def show_verification(found: Verification) -> None:
     compared, different = sum(c.compared for c in ranked), sum(c.different for c in ranked)
     title = (
         f"Equal integers in, on {counted(found.samples, 'sample')} of {found.data}: "
-        f"{count(different)} of {count(compared)} integers differ"
+        f"{counted(different, 'integer', 'differ', of=compared)}"
     )
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst of {len(ranked)} tensors"

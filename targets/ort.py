@@ -24,6 +24,7 @@ from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.normal_form.quant_nodes import QUANT_DOMAINS
 from edgeq.qdq.ort_x86.softmax import check_softmax
 from edgeq.qdq.qoperator.convert import as_qdq
+from edgeq.tabular import counted
 from edgeq.target import Availability, Capabilities, ChainLink, TensorSpec
 from edgeq.targets.common.io import WHOLE_NUMBERS, readable, zeros
 from edgeq.targets.common.probe import Runtime, find, installed, probe, require_format
@@ -306,7 +307,7 @@ class OrtSession(SampleSession):
         if intermediates:
             wanted = view.quantized() or view.floats()
             self._session, self._readable = _expose(engine, model, running, wanted)
-            self.facts["readable"] = f"{len(self._readable)} of {len(wanted)} tensors"
+            self.facts["readable"] = counted(len(self._readable), "tensor", of=len(wanted))
             self.unreadable = None
         self.grids = {
             tensor.name: tensor.params for tensor in self._readable if tensor.params is not None

@@ -17,6 +17,7 @@ from edgeq.calibration._nodes import LAYERS, argument, channel_axis, constant, n
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.observe import run, session_of
 from edgeq.data.batching import samples_in
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -174,7 +175,7 @@ def _cost(
         if lost > by_weights:
             reason = _of_activation(values, rounded, scale, (low, high), clipped, saturated)
     if dead:
-        reason += f"; {dead} of {channels} channels are dead"
+        reason += f"; {counted(dead, 'channel', 'are', of=channels)} dead"
     return LayerCost(
         str(node.name),
         node.op_type,

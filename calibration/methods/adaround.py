@@ -10,6 +10,7 @@ from edgeq.calibration.methods.parts.correlation import correlation, groups_of
 from edgeq.calibration.methods.parts.rounding import round_better
 from edgeq.calibration.methods.parts.soft_rounding import SoftRounding, regularizer
 from edgeq.errors import UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class AdaRound:
     def apply(self, layers: LayerPairs) -> str:
         """Learn the rounding of all dense and convolutional layers."""
         changed, count = round_better(layers, self.learnt)
-        return f"learnt the rounding of {changed} of {count} layers"
+        return f"learnt the rounding of {counted(changed, 'layer', of=count)}"
 
     def learnt(
         self, layer: LayerPair, function: LayerFunction, target: NDArray[np.float32]

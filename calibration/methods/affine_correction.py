@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from edgeq.calibration.methods.parts.moments import correct_channels
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class AffineCorrection:
     def apply(self, layers: LayerPairs) -> str:
         """Correct all layers that have a bias."""
         corrected = correct_channels(layers, _factor)
-        return f"fitted a line to the channels of {corrected} layers"
+        return f"fitted a line to the channels of {counted(corrected, 'layer')}"
 
 
 def _factor(found: Moments) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from edgeq.calibration._nodes import LAYERS, norm_of
 from edgeq.calibration.graph import lower_bound, upper_bound
 from edgeq.calibration.methods.parts.blocks import source_of
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -45,7 +46,7 @@ class AnalyticBiasCorrection:
             if moved is not None:
                 layer.add_to_bias(-moved)
                 corrected += 1
-        return f"corrected the biases of {corrected} of {count} layers"
+        return f"corrected the biases of {counted(corrected, 'layer', of=count)}"
 
 
 def _moved(layer: QuantizedLayer, mean: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeq.calibration._nodes import ints, norm_of, set_norm
 from edgeq.calibration.methods.parts.float_pairs import float_pairs
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,9 @@ class BiasAbsorption:
             set_norm(pair.first.node, beta - moved, gamma)
             channels += int((moved > 0).sum())
             layers += 1
-        return f"absorbed the biases of {channels} channels of {layers} layers"
+        return (
+            f"absorbed the biases of {counted(channels, 'channel')} of {counted(layers, 'layer')}"
+        )
 
 
 def _absorbed(pair: FloatPair) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from edgeq.calibration.methods.parts.quantized_layer import requantize_bias
 from edgeq.calibration.methods.parts.rounding import round_one, still_pair_safe
 from edgeq.calibration.methods.parts.soft_rounding import SoftRounding, regularizer
 from edgeq.errors import UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +85,7 @@ class BlockReconstruction:
             )
             blocks += made is not None
             changed += bool(made)
-        return f"reconstructed {changed} of {blocks} blocks"
+        return f"reconstructed {counted(changed, 'block', of=blocks)}"
 
     def _learn(self, block: BlockPair) -> bool:
         import torch

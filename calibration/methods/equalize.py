@@ -10,6 +10,7 @@ from edgeq.calibration.graph import lower_bound
 from edgeq.calibration.methods.parts.float_pairs import float_pairs, layers_of
 from edgeq.calibration.normal_form.layers import replace
 from edgeq.errors import UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +66,7 @@ class CrossLayerEqualization:
         for layer in layers_of(pairs):
             layer.write(draft)
         made = f"; made ReLUs of {replaced} ReLU6" if replaced else ""
-        return f"equalised {len(pairs)} pairs of layers{made}"
+        return f"equalised {counted(len(pairs), 'pair')} of layers{made}"
 
 
 def _without_bounds(pair: FloatPair) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeq.calibration.methods.parts.correlation import correlation
 from edgeq.calibration.methods.parts.rounding import round_better
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class GPTQ:
     def apply(self, layers: LayerPairs) -> str:
         """Round the weights of all dense and convolutional layers again."""
         changed, count = round_better(layers, _rounded)
-        return f"rounded the weights of {changed} of {count} layers again"
+        return f"rounded the weights of {counted(changed, 'layer', of=count)} again"
 
 
 def _rounded(

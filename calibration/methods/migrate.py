@@ -10,6 +10,7 @@ from edgeq.calibration._nodes import is_helper, name_of, output, shape_of
 from edgeq.calibration.methods.parts.channel_uses import along, channels_of, uses_of
 from edgeq.calibration.methods.parts.float_pairs import FloatLayer, may_change
 from edgeq.errors import UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +66,8 @@ class AttentionMigration:
             each.write(draft)
         values = sum(meeting.projects for meeting in found)
         return (
-            f"migrated {len(found) - values} products of queries and keys and {values} "
-            "projections of values"
+            f"migrated {counted(len(found) - values, 'product')} of queries and keys and "
+            f"{counted(values, 'projection')} of values"
         )
 
     def _queries(

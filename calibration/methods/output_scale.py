@@ -12,6 +12,7 @@ from edgeq.calibration.methods.parts.rounding import (
     products_wanted,
     still_pair_safe,
 )
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.calibration.methods.parts.layer_function import LayerFunction
@@ -41,7 +42,7 @@ class OutputScale:
                 channels = _search(layer, function)
                 changed += channels
                 count += len(layer.weight)
-        return f"found better scales for {changed} of {count} channels"
+        return f"found better scales for {counted(changed, 'channel', of=count)}"
 
 
 def _search(layer: LayerPair, function: LayerFunction) -> int:

@@ -12,6 +12,7 @@ from edgeq.calibration._nodes import constant
 from edgeq.calibration.statistics.file import MethodRecord, from_bytes, to_bytes
 from edgeq.errors import ArtefactError, OutputError
 from edgeq.files import read_bytes, write_bytes
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,8 +71,9 @@ class Progress:
             self._statistics = found.statistics
         layers = sum(len(each.layers) for each in found.methods)
         self._tell(
-            f"going on from {path.name}: {len(self._statistics.digests)} batches were seen"
-            + (f", and {layers} layers were done" if layers else "")
+            f"going on from {path.name}: "
+            f"{counted(len(self._statistics.digests), 'batch', 'were')} seen"
+            + (f", and {counted(layers, 'layer', 'were')} done" if layers else "")
         )
         return self._statistics
 

@@ -15,7 +15,7 @@ from edgeq.deploy.diff import run as diffing
 from edgeq.deploy.lint import run as linting
 from edgeq.deploy.preprocessing import ALL_VALUES, AskedPreprocessing
 from edgeq.errors import OutputError
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 from edgeq.targets.devices import find
 from edgeq.targets.isolation import apart
 
@@ -102,7 +102,7 @@ class Targets(Tabular):
         """Each target, and what keeps it from working here."""
         usable = sum(row.usable for row in self.rows)
         return Table(
-            f"{usable} of {len(self.rows)} targets work here",
+            f"{counted(usable, 'target', 'work', of=len(self.rows))} here",
             ("target", "works", "opens", "about"),
             [
                 (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.linting.layer_bounds import dead_channels, pair_bounds, sum_bounds
-from edgeq.tabular import Table
+from edgeq.tabular import Table, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def sums_table(file: str, rows: Sequence[LayerSums], skipped: int) -> Table:
     most = max((row.bits for row in rows), default=0)
     left = f"; {skipped} more in float or with sums that the file does not tell" if skipped else ""
     return Table(
-        f"{file}: no sum in {len(rows)} layers leaves {most} bits{left}"
+        f"{file}: no sum in {counted(len(rows), 'layer')} leaves {most} bits{left}"
         if rows
         else f"{file}: no layer has sums of integers",
         (

@@ -26,7 +26,7 @@ from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read, serialize
 from edgeq.linting import onnx_view
 from edgeq.qdq.qoperator.convert import as_qdq
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +92,8 @@ class WeightBounds(Tabular):
         """Each bound with what it assumes, above the measured change."""
         told = "" if self.measured is None else f"; measured {self.measured:.3g}"
         return Table(
-            f"What rounding the weights of {self.layers} layers can change of an answer, inputs up "
-            f"to {self.size:.4g}{told}",
+            f"What rounding the weights of {counted(self.layers, 'layer')} can change of "
+            f"an answer, inputs up to {self.size:.4g}{told}",
             ("bound", "value", "source", "assumes"),
             [(each.name, f"{each.value:.4g}", each.source, each.assumes) for each in self.bounds],
         )

@@ -7,6 +7,7 @@ import typer
 
 from edgeq.deploy.options import AsJson, DataDir, Split, Threads
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.deploy.evaluation.audit import Audit, AuditedOp
@@ -81,8 +82,8 @@ def _show(found: "Audit") -> None:
     from edgeq.deploy.tables import show_saturating
 
     title = (
-        f"{found.artefact} on {found.target}: {_share(found)}; {found.transposes} transposes, "
-        f"{count(found.transposed_bytes)} bytes"
+        f"{found.artefact} on {found.target}: {_share(found)}; "
+        f"{counted(found.transposes, 'transpose')}, {count(found.transposed_bytes)} bytes"
     )
     columns = ("operator", "type", "runs as", "state", "MACs", "why")
     console.write_table(title, columns, [_cells(op) for op in found.ops], numbers=("MACs",))

@@ -19,6 +19,7 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 MAX_TENSORS = 25  # lines of a table; --json has all
 
@@ -215,7 +216,10 @@ def _measure(
     content = {"statistics": str(path), "samples": samples}
     console.write_json("compare", content, printed=as_json)
     if not as_json:
-        console.write(f"{path}: what {len(job.pairs)} stages compute for {samples} samples")
+        console.write(
+            f"{path}: what {counted(len(job.pairs), 'stage', 'compute')} for "
+            f"{counted(samples, 'sample')}"
+        )
 
 
 def _show(found: "Comparison", split: str) -> None:
@@ -274,7 +278,8 @@ def _show_growth(found: "Comparison") -> None:
         return
     numbers = ("dB a block", "95 % interval", "first dB", "last dB", "MSE", "RMSE")
     console.write_table(
-        f"How the error grows over {len(known[0].blocks)} blocks, against {known[0].source}",
+        f"How the error grows over {counted(len(known[0].blocks), 'block')}, against "
+        f"{known[0].source}",
         ("stage", *numbers),
         [
             (
@@ -356,8 +361,8 @@ def _show_tensors(hop: "Hop") -> None:
     numbers = ("SQNR dB", "MSE", "RMSE", *further)
     columns = ("depth", "tensor", *numbers, "off by LSB")
     title = (
-        f"{hop.source} → {hop.stage}: {hop.cause}; {len(different)} of {len(hop.tensors)} "
-        "tensors differ"
+        f"{hop.source} → {hop.stage}: {hop.cause}; "
+        f"{counted(len(different), 'tensor', 'differ', of=len(hop.tensors))}"
     )
     if len(shown) < len(different):
         title += f", the {len(shown)} farthest apart are"

@@ -24,6 +24,7 @@ from edgeq.deploy.options import (
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.deploy.runs.flag import with_run
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.deploy.gate.config import GateConfig
@@ -150,7 +151,6 @@ def command(
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.gate import run
-    from edgeq.deploy.gate.words import worded
     from edgeq.deploy.inputs import load_data
     from edgeq.errors import UsageError
     from edgeq.targets.isolation import apart
@@ -223,16 +223,17 @@ def command(
                 if update
                 else run.gate(asked, against=against, source=source, progress=advance)
             )
-    _show(result, as_json=as_json)
+    after = _after(result, asked)
+    _show(result, after, as_json=as_json)
     outputs.write(result)
     if update:
         console.next_step("git", "add", asked.baseline, *([asked.path] if asked.path else []))
-    elif result.passed:
-        console.next_step("nothing is left to do: it may be merged")
     else:
-        told = [each.next_command for each in result.complaints]
-        said = next((each for each in told if each.startswith("edgeq ")), "") or told[0]
-        console.next_step(said or worded("edgeq gate --json", asked))
+        console.next_step(after)
+    if not as_json:
+        console.failure_told(
+            f"{result.summary}\n  hint: see each finding, its cause and the next command above"
+        )
     result.require_passed()
 
 
@@ -279,7 +280,7 @@ def init(
         "gate", {"config": config, "stages": made.stages, "rules": rules}, printed=as_json
     )
     if not as_json:
-        console.write(f"{config}: {len(made.stages)} stages, rules: {', '.join(rules)}")
+        console.write(f"{config}: {counted(len(made.stages), 'stage')}, rules: {', '.join(rules)}")
     console.next_step("edgeq", "gate", "--update", "--config", config)
 
 
@@ -330,12 +331,23 @@ def _show_detectable(asked: "GateConfig", *, as_json: bool) -> None:
     if not as_json:
         what = "no drop at all" if points is None else f"a drop of {points:.2f} points"
         console.write(
-            f"{samples:,} samples show {what} in {100 * power:g} of 100 gates, where "
+            f"{counted(samples, 'sample', 'show')} {what} in {100 * power:g} of 100 gates, where "
             f"{100 * changing:g} % of the samples change both ways beside it"
         )
 
 
-def _show(result: "GateResult", *, as_json: bool) -> None:
+def _after(result: "GateResult", asked: "GateConfig") -> str:
+    """What is to be done next."""
+    from edgeq.deploy.gate.words import worded
+
+    if result.passed:
+        return "nothing is left to do: it may be merged"
+    told = [each.next_command for each in result.complaints]
+    said = next((each for each in told if each.startswith("edgeq ")), "") or told[0]
+    return said or worded("edgeq gate --json", asked)
+
+
+def _show(result: "GateResult", after: str, *, as_json: bool) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.tables import show_remarks
 
@@ -358,7 +370,7 @@ def _show(result: "GateResult", *, as_json: bool) -> None:
         console.write(f"{each.outcome.upper()}  {each.message}")
         if each.cause:
             console.write(f"  cause: {each.cause}")
-        if each.next_command:
+        if each.next_command and each.next_command != after:
             console.write(f"  next: {each.next_command}")
     better = [each for each in result.findings if _is_better(each)]
     if better:

@@ -24,6 +24,7 @@ from edgeq.errors import OutputError
 from edgeq.exporter import ExportOptions
 from edgeq.files import check_output, write_json
 from edgeq.machine import fingerprint
+from edgeq.tabular import counted
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run(
     kept = {path for path, recipe in runs.items() if finished(path, recipe)}
     if kept:
         say(
-            f"{len(kept)} of {len(runs)} networks are kept as an earlier demo trained "
+            f"{counted(len(kept), 'network', 'are', of=len(runs))} kept as an earlier demo trained "
             f"them; to train them again, remove {folder}"
         )
 
@@ -106,7 +107,10 @@ def run(
 
     with worker_pool(len(runs)) as workers:
         if len(kept) < len(runs):
-            say(f"training {len(runs) - len(kept)} networks, {epochs} epochs each")
+            say(
+                f"training {counted(len(runs) - len(kept), 'network')}, "
+                f"{counted(epochs, 'epoch')} each"
+            )
         with progress("training") as advance:
             workers.train(runs, source, overwrite=overwrite, progress=advance, done=tell)
         say("exporting every network to ONNX and TFLite, and running it on every target")
@@ -121,7 +125,7 @@ def run(
     ]
     failed = {failure.name for net in nets for failure in net.comparison.failures}
     pairs = [pair for pair in pairs if f"{pair.artefact.name} @ {pair.target}" not in failed]
-    say(f"timing {len(pairs)} pairs of file and target, {seconds:g} s each, interleaved")
+    say(f"timing {counted(len(pairs), 'pair')} of file and target, {seconds:g} s each, interleaved")
     profiles = profile(pairs, source=source, seconds=seconds)
     command = shlex.join(
         ["edgeq", "demo", "-o", str(folder), "--epochs", str(epochs), "--seed", str(seed)]

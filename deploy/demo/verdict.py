@@ -115,7 +115,7 @@ def _gate(planted: Planted) -> str:
     return (
         f"Gate: one integer of {planted.tensor} was changed on purpose, and the gate failed as it "
         f"should: {', '.join(dict.fromkeys(each.rule for each in failed))}; "
-        f"{counted(kept, 'other rule')} {'was' if kept == 1 else 'were'} kept."
+        f"{counted(kept, 'other rule', 'were')} kept."
     )
 
 

@@ -14,6 +14,7 @@ from edgeq.diffing.grids import grid_differences
 from edgeq.diffing.order import in_order
 from edgeq.diffing.records import Difference
 from edgeq.linting.model import LintActivation
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -177,7 +178,7 @@ def _numbers(
     yield Difference(
         "constant",
         tensor.name,
-        f"{len(places):,} of {mine.size:,} numbers differ, by up to {largest:.6g}; "
+        f"{counted(len(places), 'number', 'differ', of=mine.size)}, by up to {largest:.6g}; "
         f"the first{where}: {mine[first]} became {its[first]}",
         steps=int(largest) if mine.dtype.kind in "iu" else None,
     )

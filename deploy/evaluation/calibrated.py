@@ -18,6 +18,7 @@ from edgeq.errors import EdgeqError, UsageError
 from edgeq.files import temporary_folder
 from edgeq.formats.artefact import resolve
 from edgeq.results import require_all
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,8 +142,9 @@ class Trials:
             )
         )
         return (
-            f"{len(self.values)} sets of samples: {self.figure} {mean} ± {apart}, from {low} to "
-            f"{high}; float {real}, on {self.samples} samples held back"
+            f"{counted(len(self.values), 'set')} of samples: {self.figure} {mean} ± "
+            f"{apart}, from {low} to {high}; float {real}, on "
+            f"{counted(self.samples, 'sample')} held back"
         )
 
 
@@ -209,7 +211,8 @@ def _trials(job: Job, count: int, held_back: int) -> tuple[list[Job], Split]:
     available = len(getattr(job.source, job.split))
     if job.samples >= available:
         raise UsageError(
-            f"{job.source.name} has {available} samples, so every set would be all of them",
+            f"{job.source.name} has {counted(available, 'sample')}, so every set would be "
+            f"all of them",
             hint=f"choose fewer than {available} with --samples",
         )
     jobs = [replace(job, seed=seed) for seed in range(count)]

@@ -73,6 +73,8 @@ class _Search:
         if finding.stage not in self._known:
             self._known[finding.stage] = self._of(finding.stage)
         cause, command = self._known[finding.stage]
+        # what the finding says itself is not said again
+        cause = cause.removesuffix(f": {finding.message.removeprefix(f'{finding.stage}: ')}")
         return replace(
             finding,
             cause=finding.cause or cause,

@@ -35,6 +35,7 @@ from edgeq.errors import ArtefactError, EdgeqError, UsageError
 from edgeq.factories import permit
 from edgeq.files import check_output, temporary_folder
 from edgeq.machine import fingerprint
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -212,8 +213,8 @@ def undetectable(config: GateConfig, source: DataSource) -> Finding | None:
         "",
         "accuracy",
         "inconclusive",
-        f"{samples:,} samples find {least} in {100 * config.levels.power:g} of 100 gates, and "
-        f"{asked:g} points are asked for{told}",
+        f"{counted(samples, 'sample', 'find')} {least} in {100 * config.levels.power:g} "
+        f"of 100 gates, and {asked:g} points are asked for{told}",
         measured=None if drop is None else 100 * drop,
         limit=asked,
         unit="points",

@@ -114,7 +114,6 @@ def require_clean(reports: Sequence[LintReport], fail_on: Sequence[str]) -> None
     if bad:
         rules = ", ".join(dict.fromkeys(finding.rule for finding in bad))
         raise GateFailed(
-            f"{len(bad)} finding{'s' if len(bad) > 1 else ''} of --fail-on "
-            f"{','.join(fail_on)}: {rules}",
+            f"{counted(len(bad), 'finding')} of --fail-on {','.join(fail_on)}: {rules}",
             hint="repair the files as each finding says, or fail on less",
         )

@@ -23,6 +23,7 @@ from edgeq.files import write_bytes
 from edgeq.formats.artefact import detect, resolve
 from edgeq.formats.preprocessing_note import note, set_aside_note
 from edgeq.network.loading import LOADERS
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +117,7 @@ class Job:
         kept = readable(getattr(self.source, self.split), asked)
         if not len(kept):
             raise ArtefactError(
-                f"none of the {len(asked)} samples can be read",
+                f"none of {counted(len(asked), 'sample')} can be read",
                 hint="leave out --skip-broken to see why",
             )
         return kept
@@ -236,7 +237,7 @@ def calibrate(
         job.batches(),
         job.config,
         data=job.source.name,
-        progress=counted(progress, count),
+        progress=adding_up(progress, count),
         layers=progress,
         tell=telling,
         statistics=statistics,
@@ -265,7 +266,7 @@ def calibrate(
     return Calibrated(len(content), count, job.split, tuple(layers), tuple(said), tuple(profiles))
 
 
-def counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+def adding_up(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
     """What is called with the work of one more step, of what is called with all that is done."""
     done = 0
 

@@ -15,6 +15,7 @@ from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_folder, check_output, write_files
 from edgeq.formats.artefact import detect, resolve
 from edgeq.network.loading import LOADERS
+from edgeq.tabular import counted
 from edgeq.target import dialect_for
 
 if TYPE_CHECKING:
@@ -240,7 +241,10 @@ def require_parity(files: Sequence[tuple[Path, ParityReport]]) -> None:
         compared = sum(parity.compared for _, parity in files)
         raise GateFailed(
             "\n  ".join(
-                [f"{len(different)} of {compared:,} numbers would change on the way:", *different]
+                [
+                    f"{counted(len(different), 'number', of=compared)} would change on the way:",
+                    *different,
+                ]
             ),
             hint="nothing was written; please report the model, for this is not meant to happen",
         )

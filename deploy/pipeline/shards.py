@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.pipeline.calibrate import BATCH, counted
+from edgeq.deploy.pipeline.calibrate import BATCH, adding_up
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import read_bytes
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,8 +68,9 @@ class Shard:
         """
         if self.count > total:
             raise UsageError(
-                f"there are {total} batches of {size} samples, too few for {self.count} shards",
-                hint=f"choose {total} shards at most, or more samples",
+                f"the samples come to {counted(total, 'batch')} of {size}, too few for "
+                f"{self.count} shards",
+                hint=f"choose {counted(total, 'shard')} at most, or more samples",
             )
         return (self.number - 1) * total // self.count, self.number * total // self.count
 
@@ -118,7 +120,7 @@ def measure(
         job.config,
         data=job.source.name,
         first=first,
-        seen=counted(progress, samples),
+        seen=adding_up(progress, samples),
         progress=Progress(path, total=total, tell=tell),
     )
     return path, samples
@@ -144,8 +146,8 @@ def gathered(job: Job, folder: Path) -> Statistics:
             found = from_bytes(content, make, path, measured_by=job.config.found_by)
             if found.total not in (None, _total(job)):
                 raise ArtefactError(
-                    f"{path} is one of {found.total} batches of {BATCH} samples, and this "
-                    f"calibration has {_total(job)}",
+                    f"{path} is one of {counted(found.total, 'batch')} of {BATCH} "
+                    f"samples, and this calibration has {_total(job)}",
                     hint="give the --samples, the data and the --skip-broken that it was measured "
                     "with",
                 )
@@ -185,7 +187,7 @@ def require_all(folder: Path, left: Sequence[str], count: int) -> None:
     """
     if left:
         raise ArtefactError(
-            f"{folder} lacks {len(left)} of {count} shards, or they were not finished: "
+            f"{folder} lacks {counted(len(left), 'shard', of=count)}, or they were not finished: "
             f"{', '.join(left[:_NAMED])}{' …' if len(left) > _NAMED else ''}",
             hint=f"measure them with --shard {left[0]}",
         )

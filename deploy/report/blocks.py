@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.report.markup import NOTHING, Content, Markup, breakable, element, join
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -68,7 +69,9 @@ def table(
         body.append(element("tr", *cells))
     left = len(rows) - len(body)
     more = (
-        element("p", f"… and {left:,} more rows, in the JSON", class_="soft") if left else NOTHING
+        element("p", f"… and {counted(left, 'more row')}, in the JSON", class_="soft")
+        if left
+        else NOTHING
     )
     return element(
         "div",

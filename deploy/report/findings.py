@@ -198,9 +198,8 @@ def _compare(document: Document, found: Verdict) -> Headlines:
             (
                 f"{most[1]} answers otherwise than {reference} {on}: {most[2]}"
                 if len(judged) == 1
-                else f"{len(look)} of {len(judged)} stages "
-                f"{'answers' if len(look) == 1 else 'answer'} otherwise than {reference} {on}, "
-                f"most on {most[1]}: {most[2]}"
+                else f"{counted(len(look), 'stage', 'answer', of=len(judged))} otherwise than "
+                f"{reference} {on}, most on {most[1]}: {most[2]}"
             ),
         )
     elif judged:
@@ -431,7 +430,7 @@ def _bounds(document: Document, found: Verdict) -> Headlines:
             found.say(
                 stage,
                 "bad" if beyond else "good",
-                f"{beyond:,} samples beyond their bound" if beyond else "within its bound",
+                f"{counted(beyond, 'sample')} beyond the bound" if beyond else "within its bound",
             )
             if beyond:
                 yield 1, "bad", f"{stage} is beyond its bound on {counted(beyond, 'sample')}"
@@ -453,7 +452,7 @@ def _emulate(document: Document, found: Verdict) -> Headlines:
     wrong = whole(counts.get("wrong")) or 0
     sums = whole(counts.get("sums")) or 0
     name = f"{text(emulation.get('artefact'))} @ {text(emulation.get('hardware'))}"
-    words = f"{wrong:,} of {counted(sums, 'sum')} {'is' if wrong == 1 else 'are'} wrong"
+    words = f"{counted(wrong, 'sum', 'are', of=sums)} wrong"
     state = "bad" if wrong else "good"
     found.say(name, state, words)
     yield 1, state, f"{name}: {words}"

@@ -12,7 +12,7 @@ from edgeq.deploy.report.values import general
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgeq.deploy.report.documents import Document
     from edgeq.deploy.report.verdict import Headlines, Verdict
@@ -48,13 +48,15 @@ def _calibrate(document: Document, _found: Verdict) -> Headlines:
 def _export(document: Document, found: Verdict) -> Headlines:
     content = document.content
     files = records(content.get("files"))
+    states: list[str] = []
+    total = 0
     for file in files:
         name, numbers = text(file.get("path")), compared(file)
         inexact = records(file.get("approximations"))
         different = texts(mapping(file.get("parity")).get("different"))
         share = number(mapping(file.get("in_float")).get("share"))
         if different:
-            state, words = "bad", f"{len(different):,} of {numbers:,} numbers differ"
+            state, words = "bad", f"{counted(len(different), 'number', 'differ', of=numbers)}"
         elif inexact:
             state, words = "look", f"{counted(len(inexact), 'tensor')} not exact"
         elif share > 0:
@@ -62,7 +64,9 @@ def _export(document: Document, found: Verdict) -> Headlines:
         else:
             state, words = "good", f"all {numbers:,} numbers are the source's"
         found.say(name, state, words)
-        yield 2, state, f"{name}: {words}"
+        states.append(state)
+        total += numbers
+    yield from _exported(states, total)
     for name, told in mapping(content.get("verification")).items():
         tensors = records(mapping(told).get("tensors"))
         worst = max((whole(each.get("worst")) or 0 for each in tensors), default=0)
@@ -73,6 +77,21 @@ def _export(document: Document, found: Verdict) -> Headlines:
             1 if worst > 1 else 3,
             state,
             f"{name}: given equal integers, {off:,} of {total:,} differ, by {worst} LSB at most",
+        )
+
+
+def _exported(states: Sequence[str], numbers: int) -> Headlines:
+    """The files together; a light says of each what is the matter."""
+    bad, look = states.count("bad"), states.count("look")
+    if bad:
+        yield 2, "bad", f"{counted(bad, 'file', 'differ', of=len(states))} from what was exported"
+    if look:
+        yield 2, "look", f"{counted(look, 'file', 'are', of=len(states))} not exact or in float"
+    if states and not bad and not look:
+        yield (
+            2,
+            "good",
+            f"Read back from {counted(len(states), 'file')}, {numbers:,} numbers are the source's",
         )
 
 
@@ -103,7 +122,7 @@ def _check(document: Document, found: Verdict) -> Headlines:
         found.do(text(first.get("hint")), 2)
     held = sum(bool(target.get("exact")) for target in targets)
     state = "good" if held == len(targets) else "look"
-    yield 2, state, f"{held} of {counted(len(targets), 'target')} can hold the scheme exactly"
+    yield 2, state, f"{counted(held, 'target', of=len(targets))} can hold the scheme exactly"
 
 
 def _search(document: Document, _found: Verdict) -> Headlines:
@@ -155,10 +174,10 @@ def _sweep(document: Document, _found: Verdict) -> Headlines:
     failed = failures if isinstance(failures, list) else []
     title = text(content.get("title"))
     if failed:
-        yield 0, "bad", f"{title}: {len(failed)} of {counted(cells, 'cell')} failed"
+        yield 0, "bad", f"{title}: {counted(len(failed), 'cell', of=cells)} failed"
     else:
         state = "look" if missing else "none"
-        yield 2, state, f"{title}: {cells - missing} of {counted(cells, 'cell')} are there"
+        yield 2, state, f"{title}: {counted(cells - missing, 'cell', 'are', of=cells)} there"
     chosen = mapping(result.get("chosen"))
     best = [row for row in records(result.get("rows")) if row.get("best")]
     if chosen:

@@ -76,7 +76,7 @@ class RunComparison(Tabular):
     def table(self) -> Table:
         """The first figures that differ, a column for each run."""
         shown = self.different[:_SHOWN]
-        title = f"{len(self.different)} of {counted(len(self.figures), 'figure')} differ"
+        title = f"{counted(len(self.different), 'figure', 'differ', of=len(self.figures))}"
         if len(shown) < len(self.different):
             title += f"; the first {_SHOWN} are"
         return Table(

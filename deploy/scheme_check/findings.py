@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgeq.tabular import counted
+
 if TYPE_CHECKING:
     from edgeq.deploy.scheme_check.requirements import Requirement, RequirementKind
     from edgeq.errors import EdgeqError
@@ -163,7 +165,7 @@ def exported(
 def brief(text: str) -> str:
     """The first of several lines, and how many there are."""
     first, *rest = text.splitlines() or [""]
-    return f"{first.removesuffix(':')} (and {len(rest)} lines more)" if rest else first
+    return f"{first.removesuffix(':')} (and {counted(len(rest), 'more line')})" if rest else first
 
 
 def _beyond(one: Requirement, target: Target | None) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.calibration.search.study import pareto
 from edgeq.deploy.search.costs import UNITS
-from edgeq.tabular import Table, Tabular
+from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,10 +173,10 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
     """
     if not found.trials:
         sizes = found.layers
-        yield f"{len(sizes)} layers, {sum(each.weights for each in sizes):,} weights"
+        yield f"{counted(len(sizes), 'layer')}, {sum(each.weights for each in sizes):,} weights"
         return
     if found.reused:
-        yield f"{found.reused} figures came from the run before"
+        yield f"{counted(found.reused, 'figure')} came from the run before"
     if found.best is None:
         return
     best = found.best

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgeq.deploy.sweep.asked import FIGURE
 from edgeq.deploy.sweep.summary import figure_of
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,7 +136,8 @@ def sentence_of(decision: Decision) -> str:
         else ""
     )
     told = (
-        f"{decision.claim}: {decision.verdict} ({decision.as_claimed} of {decision.pairs} pairs; "
+        f"{decision.claim}: {decision.verdict} "
+        f"({counted(decision.as_claimed, 'pair', of=decision.pairs)}; "
         f"mean {size} {decision.mean:.3g}{ends}; p = {decision.chance:.2g})"
     )
     few = decision.verdict == "not decided" and decision.pairs < _NEEDED

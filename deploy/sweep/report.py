@@ -11,6 +11,7 @@ from edgeq.deploy.sweep.plot import write_plot
 from edgeq.deploy.sweep.plots import panels_of
 from edgeq.deploy.sweep.summary import table_of
 from edgeq.files import write_text
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,8 +79,8 @@ def _about(sweep: Sweep, records: Sequence[CellRecord]) -> Iterator[str]:
     seconds = [cell.seconds for cell in records]
     total = len(list(sweep.configurations())) * len(sweep.repeats)
     yield (
-        f"- {len(records)} of {total} cells, {statistics.median(seconds):.3g} s a cell (median), "
-        f"{sum(seconds) / 60:.3g} min in all"
+        f"- {counted(len(records), 'cell', of=total)}, {statistics.median(seconds):.3g} s "
+        f"a cell (median), {sum(seconds) / 60:.3g} min in all"
     )
     if sweep.repeat:
         values = sorted({cell.parameters[sweep.repeat] for cell in records}, key=str)

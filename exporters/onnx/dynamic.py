@@ -17,6 +17,7 @@ from edgeq.exporter import Exported, ParityReport
 from edgeq.formats.graph_editor import GraphEditor
 from edgeq.formats.onnx_io import parse, serialize
 from edgeq.qdq.nodes import constant_of, grid_of, integer_of, title
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -181,7 +182,7 @@ def _by_channel(numbers: NDArray[np.float32], kernel: int) -> NDArray[np.float32
 def _parity(wanted: Sequence[_Weights], written: ir.Model) -> ParityReport:
     """Every weight and scale of the model beside those of the file, bit for bit."""
     products = [node for node in written.graph if node.op_type in _PRODUCTS.values()]
-    different = [] if len(products) == len(wanted) else [f"{len(products)} products"]
+    different = [] if len(products) == len(wanted) else [counted(len(products), "product")]
     weights = scales = 0
     for expected, node in zip(wanted, products, strict=False):
         stored = constant_of(node.inputs[1])

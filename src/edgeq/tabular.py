@@ -24,9 +24,27 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _WIDEST = 40  # characters of a cell of a repr
 
 
-def counted(count: int, noun: str) -> str:
-    """So many of something: ``1 sample``, ``1,000 samples``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+_SINGULAR = {"are": "is", "were": "was", "have": "has", "do": "does"}
+"""The verbs whose third person is not the plural with an ``s``."""
+
+
+def counted(count: int, noun: str, verb: str = "", *, of: int | None = None) -> str:
+    """So many of something: ``1 sample``, ``1,000 samples``, ``1 of 5 operators does``.
+
+    Args:
+        count: how many; a verb agrees with it.
+        noun: what is counted, in the singular.
+        verb: what they do, in the plural, such as ``are`` or ``differ``.
+        of: how many there are in all; the noun agrees with it.
+    """
+    whole = count if of is None else of
+    number = f"{count:,}" if of is None else f"{count:,} of {of:,}"
+    does = verb if not verb or count != 1 else _SINGULAR.get(verb, f"{verb}s")
+    return f"{number} {noun if whole == 1 else _plural(noun)}" + (f" {does}" if does else "")
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith(("ch", "s", "x")) else f"{noun}s"
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.brief import brief
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ class Compiled:
     @property
     def estimate_note(self) -> str:
         """What the estimate rests on, and what it leaves out."""
-        without = f", without {len(self.left)} operators on the CPU" if self.left else ""
+        without = f", without {counted(len(self.left), 'operator')} on the CPU" if self.left else ""
         return f"Vela's model of the NPU{without}"
 
     def facts(self) -> dict[str, str]:
@@ -64,7 +65,7 @@ class Compiled:
         return {
             "accelerator": f"{told['accelerator_configuration']}, {told['system_config']}, "
             f"{told['memory_mode']}",
-            "on_npu": f"{count - len(left)} of {count} operators",
+            "on_npu": counted(count - len(left), "operator", of=count),
             "on_cpu": (", ".join(left[:_NAMED]) + more) or "none",
             "cycles": told["cycles_total"],
             "clock_mhz": f"{float(told['core_clock']) / 1e6:g}",

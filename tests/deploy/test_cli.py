@@ -471,7 +471,7 @@ def test_compare_prints_tables_and_json(
     assert found["hops"][1]["tensors"][1]["sqnr_db"] is None
     assert run(["compare", *map(str, files), "--data", "fake", "--reference", str(files[0])]) == 0
     out = capsys.readouterr().out
-    for words in ("net.onnx @ ort-cpu", "quantisation", "±1: 80 of 80", "1 of 2 tensors differ"):
+    for words in ("net.onnx @ ort-cpu", "quantisation", "±1: 80 of 80", "1 of 2 tensors differs"):
         assert words in out
 
 

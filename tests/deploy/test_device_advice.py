@@ -78,7 +78,7 @@ def test_what_gains_nothing_or_stays_in_float_is_said(tmp_path: Path) -> None:
     ]
     graph = onnx.helper.make_graph([node], "up", values[:1], values[1:], [kernel])
     onnx.save(onnx.helper.make_model(graph, ir_version=10), path)
-    assert "1 operators stay in float there (ConvTranspose)" in next(afterwards(path, device))
+    assert "1 operator stays in float there (ConvTranspose)" in next(afterwards(path, device))
 
 
 def test_activations_that_a_device_computes_in_float_are_refused() -> None:

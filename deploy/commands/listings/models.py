@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from edgeq.deploy.options import AsJson
+from edgeq.tabular import counted
 
 
 def command(
@@ -69,7 +70,7 @@ def _show_margins(run: Path, *, as_json: bool) -> None:
         return
     beyond = sum(each.margin > 1 for each in found)
     console.write_table(
-        f"{run}: {beyond} of {len(found)} steps can expand errors",
+        f"{run}: {counted(beyond, 'step', of=len(found))} can expand errors",
         ("step", "margin", "at most 1 by construction"),
         [
             (short(each.path), f"{each.margin:.4f}", "yes" if each.certified else "no")

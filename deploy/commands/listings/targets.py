@@ -6,6 +6,7 @@ import typer
 import typer.core
 
 from edgeq.deploy.options import AsJson
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def command(context: typer.Context, as_json: AsJson = False) -> None:
     )
     console.write_table("Targets", columns, [_cells(row) for row in rows])
     console.write(
-        f"{machine.cpu}, {machine.cores} cores: "
+        f"{machine.cpu}, {counted(machine.cores, 'core')}: "
         f"{' '.join(machine.isa) or 'no instructions for integers known'}"
     )
     for problem in (*found, *_faults(rows)):

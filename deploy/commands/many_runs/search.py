@@ -21,6 +21,7 @@ from edgeq.deploy.options import (
     UserModel,
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from edgeq.calibration.search.precision import Precision
@@ -284,15 +285,15 @@ def _judge(found: "SearchResult") -> None:
     if found.best is None:
         nearest = found.nearest()
         raise GateFailed(
-            f"none of {tried} trials is within {found.limit}: the nearest has a score of "
-            f"{nearest.figures.score:.2f} at {found.amount(nearest)}",
+            f"none of {counted(tried, 'trial')} is within {found.limit}: the nearest has "
+            f"a score of {nearest.figures.score:.2f} at {found.amount(nearest)}",
             hint="allow more, name wider --precisions, or try more with --trials",
         )
     lost = found.unseen_loss
     if lost is not None and found.max_drop is not None and lost > found.max_drop:
         raise GateFailed(
             f"on samples that no trial has seen it loses {lost:.2f}, more than "
-            f"{found.max_drop:g}: the best of {tried} trials looks better than it is",
+            f"{found.max_drop:g}: the best of {counted(tried, 'trial')} looks better than it is",
             hint="judge trials on more samples (--eval-samples), or ask for a smaller loss; "
             f"{found.path} is written all the same",
         )

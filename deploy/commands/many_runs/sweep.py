@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeq.deploy.options import AsJson
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +118,7 @@ def command(
         listed = [f"\n  {_named(parameters)}: {error}" for parameters, error in found.failures]
         more = len(listed) - _SHOWN
         raise GateFailed(
-            f"{len(listed)} of {found.cells} cells failed:{''.join(listed[:_SHOWN])}"
+            f"{counted(len(listed), 'cell', of=found.cells)} failed:{''.join(listed[:_SHOWN])}"
             + (f"\n  and {more} more" if more > 0 else ""),
             hint="put it right and run the same command again: what is there stays",
         )
@@ -162,7 +163,7 @@ def _show(sweep: "Sweep", found: "SweepResult", folder: Path) -> None:
             else f"best within the limits: {_named(found.chosen.parameters)}"
         )
     console.write(
-        f"{found.cells - found.missing} of {found.cells} cells are in {folder}, "
+        f"{counted(found.cells - found.missing, 'cell', 'are', of=found.cells)} in {folder}, "
         f"{found.computed} of them new; table: {folder / TABLE}, page: {folder / REPORT}"
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.errors import EdgeqError
+from edgeq.tabular import counted
 from edgeq.timing.details import PeakSpeed
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def measure_peak(threads: int) -> PeakSpeed:
         max(_gmacs(size, threads, integer=False) for size in _SIZES),
         max(_gmacs(size, threads, integer=True) for size in _SIZES),
         f"the fastest of ONNX Runtime's MatMul and MatMulInteger of {_SIZES[0]} and {_SIZES[1]} "
-        f"square, {threads} thread{'s' if threads > 1 else ''}",
+        f"square, {counted(threads, 'thread')}",
     )
 
 

@@ -91,7 +91,7 @@ def changed(rule: Rule, context: Context) -> Iterator[Finding]:
                 setting,
                 stage.name,
                 "pass" if number <= allowed else "fail",
-                f"{counted(number, 'sample')} of {len(found):,} {'is' if number == 1 else 'are'} "
+                f"{counted(number, 'sample', 'are', of=len(found))} "
                 f"{noun}, {int(allowed):,} may be",
                 measured=float(number),
                 samples=tuple(int(each) for each in context.measured.part.ids[found][:MOST_IDS]),

@@ -45,7 +45,9 @@ def exactness(rule: Rule, context: Context) -> Iterator[Finding]:
             "same",
             file,
             "fail" if found else "pass",
-            told(found, then) if found else f"{len(now):,} parts hold the baseline's numbers",
+            told(found, then)
+            if found
+            else f"{counted(len(now), 'part', 'hold')} the baseline's numbers",
             measured=float(len(found)),
             limit=0.0,
         )

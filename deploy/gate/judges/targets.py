@@ -149,7 +149,7 @@ def placement(rule: Rule, context: Context) -> Iterator[Finding]:
             "same",
             stage.name,
             "fail" if moved else "pass",
-            f"{counted(len(moved), 'operator')} of {len(now):,} moved"
+            f"{counted(len(moved), 'operator', of=len(now))} moved"
             + (f": {'; '.join(moved[:_NAMED])}" if moved else ""),
             measured=float(len(moved)),
             limit=0.0,

@@ -195,7 +195,7 @@ def _layers(hop: Mapping[str, Json]) -> Markup:
     different = [drift for drift in tensors if number(drift.get("mse")) != 0]
     title = (
         f"{text(hop.get('source'))} → {text(hop.get('stage'))}: "
-        f"{len(different)} of {counted(len(tensors), 'layer')} differ"
+        f"{counted(len(different), 'layer', 'differ', of=len(tensors))}"
     )
     if not different:
         return paragraph(title, class_="soft")

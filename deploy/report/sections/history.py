@@ -12,6 +12,7 @@ from edgeq.deploy.report.documents import figure_name, mapping, number, records,
 from edgeq.deploy.report.markup import NOTHING, Markup, join
 from edgeq.deploy.report.sections.latency import profiles_of, trusted
 from edgeq.deploy.report.values import MISSING
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ def _figure(runs: Sequence[Document], values: Sequence[Mapping[str, float]], tit
     left = len(stages) - len(series)
     return figure(
         f"{runs[0].kind}: {title} over {len(runs)} runs. {words}"
-        + (f" {left} more stages are in the table." if left else ""),
+        + (f" {counted(left, 'more stage', 'are')} in the table." if left else ""),
         lambda width: lines_chart(width, series, x_title="run", y_title=title, x_names=names),
         table(
             f"{title.capitalize()} by run, oldest first",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from edgeq.tabular import counted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -105,7 +107,7 @@ def _another_version(evidence: Evidence, differences: Sequence[Difference]) -> C
     return evidence.cause(
         "another version",
         f"{evidence.pair.artefact.name} is another version of the network: the weights of "
-        f"{len(layers)} of {evidence.layers} layers are others",
+        f"{counted(len(layers), 'layer', 'are', of=evidence.layers)} others",
         f"edgeq diff {evidence.against.artefact} {evidence.pair.artefact} lists them; compare "
         "files of one training",
     )

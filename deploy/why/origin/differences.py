@@ -151,9 +151,9 @@ class _Comparison:
         remark = ""
         if changed > max(1.0, _CHANGED * len(by_layer)):
             remark = (
-                f"{changed} of {len(by_layer)} layers hold other weights or biases than rounding "
-                "the float file's gives: a method or another training changed them, so they are "
-                "not judged one by one"
+                f"{counted(changed, 'layer', 'hold', of=len(by_layer))} other weights or "
+                "biases than rounding the float file's gives: a method or another training "
+                "changed them, so they are not judged one by one"
             )
         else:
             found += [each for differences in by_layer for each in differences]

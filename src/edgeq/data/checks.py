@@ -13,6 +13,7 @@ from edgeq.data.batching import CHUNK, parts_of
 from edgeq.data.preprocessing import TO_ONE_SIZE
 from edgeq.data.samples import Files, Subset
 from edgeq.errors import ArtefactError, SamplesReduced, UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -109,7 +110,7 @@ def left_out(part: Split, where: NDArray[np.int64], kept: NDArray[np.int64]) -> 
     if not lost.size:
         return ""
     named = listed([str(part.names[place] if part.names else place) for place in lost.tolist()])
-    return f"{lost.size} of {len(where)} samples are left out: {named}"
+    return f"{counted(lost.size, 'sample', 'are', of=len(where))} left out: {named}"
 
 
 def listed(names: Sequence[str], most: int = NAMED) -> str:
@@ -175,7 +176,9 @@ def sizes_told(look: Look) -> str:
 def left_out_told(part: str, look: Look) -> Iterator[str]:
     """What is not read of the files of a part, a sentence each."""
     for each, (count, first) in look.left_out.items():
-        yield f"{count:,} of {look.count:,} files in {part} hold {each.what}; first {first}"
+        yield (
+            f"in {part} {counted(count, 'file', 'hold', of=look.count)} {each.what}; first {first}"
+        )
 
 
 def _numbers(samples: Samples, what: str, part: Split) -> Look:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeq.diffing.records import Difference, listed
 from edgeq.quant import STORAGE_RANGE
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def grid_differences(
     yield from scale_difference(old, new, where, "activation scale")
     steps = _moved(old, new)
     if steps and (alike or not (_has_room(old, new) or _has_room(new, old))):
-        told = "1 step" if abs(steps) == 1 else f"{abs(steps)} steps"
+        told = counted(abs(steps), "step")
         yield Difference(
             "zero point",
             where,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.diffing.grids import scale_difference
 from edgeq.diffing.records import Difference, listed
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,8 @@ def _weights(
         yield Difference(
             "weights",
             where,
-            f"{number} of {old.size} integers differ, by up to {steps}, in {listed(differ, count)}",
+            f"{counted(number, 'integer', 'differ', of=old.size)}, by up to {steps}, in "
+            f"{listed(differ, count)}",
             differ if len(differ) < count else (),
             steps=steps,
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.diffing.records import Difference, listed
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +165,8 @@ class _Rows:
         return Difference(
             "weights",
             where,
-            f"{int(beyond.sum()):,} of {error.size:,} integers are not what rounding the float "
+            f"{counted(int(beyond.sum()), 'integer', 'are', of=error.size)} not what "
+            f"rounding the float "
             f"weights gives, by up to {largest:.1f} steps, in {listed(wrong, self.count)}",
             some,
             steps=round(largest),

@@ -93,5 +93,5 @@ def test_the_planted_reason_is_named(build: Build) -> None:
     dead = weights()
     dead[2] = 0
     found = one(costs(net(build, dead)))
-    assert found.reason.endswith("; 1 of 4 channels are dead")
+    assert found.reason.endswith("; 1 of 4 channels is dead")
     assert (found.dead, found.channels) == (1, 4)

@@ -171,7 +171,7 @@ def test_blocks_that_were_done_are_passed_over_after_an_interruption(build: Buil
         method.apply(LayerPairs(before, stopped, fed, done=done))
     assert record.layers == ["stem", "one", "two"]
     done = MethodProgress(record, resumed.graph, lambda: None)
-    assert method.apply(LayerPairs(before, resumed, fed, done=done)).endswith("of 1 blocks")
+    assert method.apply(LayerPairs(before, resumed, fed, done=done)).endswith("of 1 block")
     for name, value in whole.graph.initializers.items():
         other = constant(resumed.graph.initializers[name])
         assert np.array_equal(np.asarray(constant(value)), np.asarray(other))

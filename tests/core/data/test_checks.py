@@ -47,7 +47,7 @@ def test_a_file_that_is_cut_off_is_named(photos: Path, name: str, kept: float) -
         check(part(photos), RAW)
     found = readable(part(photos), np.arange(6))
     assert len(found) == 5
-    assert left_out(part(photos), np.arange(6), found) == f"1 of 6 samples are left out: {name}"
+    assert left_out(part(photos), np.arange(6), found) == f"1 of 6 samples is left out: {name}"
 
 
 def test_several_broken_files_are_told_at_once(photos: Path) -> None:

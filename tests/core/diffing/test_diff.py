@@ -90,7 +90,7 @@ def zero_point(constants: Constants) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Constants], None], str, str, tuple[int, ...], str]] = {
     "weight scale": (weight_scale, "weight scale", "d", (), "x1.03 in all channels"),
-    "one weight": (one_weight, "weights", "c", (7,), "1 of 1080 integers differ, by up to 1"),
+    "one weight": (one_weight, "weights", "c", (7,), "1 of 1,080 integers differs, by up to 1"),
     "swapped": (swapped, "channels reordered", "c", (3, 5), "channels 3 and 5 change places"),
     "swapped weights": (swapped_weights, "channels reordered", "c", (3, 5), "their biases do not"),
     "turned": (

@@ -71,7 +71,7 @@ def test_targets_is_a_function_and_a_package() -> None:
     assert [row.name for row in found] == ["ort-cpu"]
     assert len(found) == 1
     assert found["ort-cpu"].usable
-    check_shown(found, "ort-cpu", "1 of 1 targets work here")
+    check_shown(found, "ort-cpu", "1 of 1 target works here")
     with pytest.raises(KeyError):
         found["tflite"]
 

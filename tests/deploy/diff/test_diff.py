@@ -44,7 +44,7 @@ def test_integers_are_found_by_channel(tmp_path: Path) -> None:
     found = compared(network(), with_constants(network(), fault), tmp_path)
     (one,) = found.differences
     assert (one.kind, one.channels, one.steps) == ("weights", (3, 7), 5)
-    assert "2 of 1080 integers differ, by up to 5" in one.detail
+    assert "2 of 1,080 integers differ, by up to 5" in one.detail
     assert found.to_dict()["differences"]
     assert "integers differ" in found._repr_html_()
 
@@ -66,7 +66,7 @@ def test_constants_beside_layers(tmp_path: Path) -> None:
 
     (one,) = compared(with_table(1), with_table(2), tmp_path).differences
     assert (one.kind, one.where) == ("constant", "rows")
-    assert "1 of 2 numbers differ, by up to 1; the first at [1]: 1 became 2" in one.detail
+    assert "1 of 2 numbers differs, by up to 1; the first at [1]: 1 became 2" in one.detail
 
 
 def test_other_names_make_no_difference(tmp_path: Path) -> None:

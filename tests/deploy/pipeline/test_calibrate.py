@@ -127,7 +127,7 @@ def test_shards_that_do_not_make_a_whole_are_refused(
     measure(asked, Shard(2, 3), tmp_path)
     with pytest.raises(ArtefactError, match=r"lacks 2 of 3 shards, .*: 1/3, 3/3"):
         gathered(asked, tmp_path)
-    with pytest.raises(UsageError, match="3 batches of 32 samples, too few for 6 shards"):
+    with pytest.raises(UsageError, match="3 batches of 32, too few for 6 shards"):
         measure(asked, Shard(1, 6), tmp_path)
     measure(asked, Shard(1, 1), tmp_path)
     with pytest.raises(ArtefactError, match="holds shards of 1 and of 3"):
@@ -278,7 +278,7 @@ def test_one_broken_image_is_named_and_left_out_only_if_asked(
     other = next(place for place in range(40) if place not in asked.asked)
     (photos / source.test.names[other]).write_bytes(b"broken")
     left_out = check_judging(replace(asked, skip_broken=True), 200, 0)
-    assert left_out == f"1 of 20 samples are left out: {source.test.names[other]}"
+    assert left_out == f"1 of 20 samples is left out: {source.test.names[other]}"
     with pytest.raises(ArtefactError, match="cannot be read as an image: it is none of JPEG"):
         check_judging(replace(asked, skip_broken=False, samples=8), 200, 0)
 

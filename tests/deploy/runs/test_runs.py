@@ -140,7 +140,7 @@ def test_figures_are_compared_by_name_and_not_by_place(
     assert [(each.name, each.values) for each in found.different] == [
         ("stages/a @ t/size", (3, 4.5))
     ]
-    assert found.table().title == "1 of 2 figures differ"
+    assert found.table().title == "1 of 2 figures differs"
     document = answer("runs", "compare", first, second)
     assert document["comparison"]["same_machine"]
     other = write_run(tmp_path / "c", "2026-01-03", {"stages": []}, "profile")

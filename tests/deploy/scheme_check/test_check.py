@@ -234,7 +234,7 @@ class TestRequire:
 def test_a_long_reason_is_cut_to_its_first_line() -> None:
     assert (
         brief("3 things stand in the way:\n  one\n  two")
-        == "3 things stand in the way (and 2 lines more)"
+        == "3 things stand in the way (and 2 more lines)"
     )
     assert brief("") == ""
 

@@ -275,7 +275,7 @@ def test_the_command_ends_with_1_where_nothing_is_within_the_limit(
 ) -> None:
     asked = [network, *SMALL, "--max-drop", 0, "--precisions", "w2a2", "-o", tmp_path / "x.onnx"]
     said = refusal("search", *asked, code=1)
-    assert "none of 1 trials is within a loss of at most 0" in said
+    assert "none of 1 trial is within a loss of at most 0" in said
     assert not (tmp_path / "x.onnx").exists()
 
 

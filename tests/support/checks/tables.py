@@ -65,7 +65,7 @@ def laid_out(
     """A table as a terminal of some width shows it."""
     from rich.console import Console
 
-    from edgeq.deploy.terminal_table import TerminalTable
+    from edgeq.deploy.terminal.table import TerminalTable
 
     file = io.StringIO()
     shown = [list(map(printable, row)) for row in (columns, *rows)]

@@ -171,7 +171,7 @@ def _over_layers(
                 for name, *values in zip(names, *found.values(), strict=True)
             ],
         ),
-        words=f"{y_title} over {len(names)} layers. {words}",
+        words=f"{y_title} over {counted(len(names), 'layer')}. {words}",
         key=[swatch(each.number, each.name) for each in series],
         readout=True,
     )

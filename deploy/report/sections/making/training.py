@@ -19,6 +19,7 @@ from edgeq.deploy.report.documents import (
 )
 from edgeq.deploy.report.markup import NOTHING, Markup, join
 from edgeq.deploy.report.values import MISSING, count, general
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +116,7 @@ def _curves(
                 for n, epoch in enumerate(epochs)
             ],
         ),
-        words=f"{title.capitalize()} over {len(history)} epochs: {ends}",
+        words=f"{title.capitalize()} over {counted(len(history), 'epoch')}: {ends}",
         key=[swatch(each.number, each.name) for each in series],
         readout=True,
     )

@@ -10,6 +10,7 @@ from edgeq.deploy.report.charts.plots import Series, points_chart, swatch
 from edgeq.deploy.report.documents import mapping, number, of_kind, records, text, whole
 from edgeq.deploy.report.markup import NOTHING, Markup, element, join
 from edgeq.deploy.report.values import count, decibels, general
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +105,8 @@ def _trials(content: Mapping[str, Json]) -> Markup:
         words=4,
     )
     return figure(
-        f"Score against {cost} of {len(trials)} trials: the line joins what nothing else beats",
+        f"Score against {cost} of {counted(len(trials), 'trial')}: the line joins what "
+        f"nothing else beats",
         lambda width: points_chart(
             width,
             series,
@@ -114,7 +116,8 @@ def _trials(content: Mapping[str, Json]) -> Markup:
             log=all(_figures(each)[0] > 0 for each in trials),
         ),
         behind,
-        words=f"{len(on_front)} of {len(trials)} trials are not beaten in score and {cost}.",
+        words=f"{counted(len(on_front), 'trial', 'are', of=len(trials))} not beaten in "
+        f"score and {cost}.",
         key=[swatch(each.number, each.name, line=False, hollow=each.hollow) for each in series],
     )
 

@@ -18,6 +18,7 @@ import numpy as np
 from edgeq.data.user.assemble import PARTS, assemble, numbered, of_files
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +64,7 @@ def load_manifest(path: Path) -> DataSource:
     if missing:
         raise ArtefactError(
             f"{path} names {missing[0]}, and there is no such file in {path.parent}; "
-            f"{len(missing)} of {len(files)} files are missing",
+            f"{counted(len(missing), 'file', 'are', of=len(files))} missing",
             hint=f"write paths as they are seen from {path.parent}, or whole ones",
         )
     said = None if texts is None else [str(each) for each in texts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from edgeq.linting import Problem
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,8 @@ class PerChannelSlow:
         if slow:
             yield Problem(
                 slow[0],
-                f"{len(slow)} of {len(model.layers)} layers have per-channel weights, with which "
+                f"{counted(len(slow), 'layer', 'have', of=len(model.layers))} per-channel "
+                f"weights, with which "
                 f"{device.title} was measured {device.slower:g} times slower "
                 f"({device.facts_about('slower')[0].source})",
                 f"edgeq calibrate --device {device.name} chooses per-tensor weights",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgeq.linting import Problem
 from edgeq.linting.layer_bounds import pair_bounds
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,8 @@ class SaturatingPairs:
             if pairs is not None and pairs.beyond:
                 yield Problem(
                     layer.node,
-                    f"{pairs.beyond:,} of {pairs.total:,} pairs of products can leave 16 bits; the "
+                    f"{counted(pairs.beyond, 'pair', of=pairs.total)} of products can "
+                    f"leave 16 bits; the "
                     f"largest is {pairs.furthest:,}",
                     "edgeq export FILE --to onnx writes such weights as uint8, which cannot "
                     "saturate; edgeq audit counts what does on data",

@@ -15,6 +15,7 @@ import numpy as np
 from edgeq.errors import ArtefactError
 from edgeq.qdq.nodes import grid_of, title
 from edgeq.qdq.shapes import Shapes
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -65,7 +66,7 @@ def check_softmax(model: ir.Model) -> None:
         count = shape[axis] if late else math.prod(shape[axis:])
         if overflows(float(grid_of(quantizer).scale.reshape(-1)[0]), count):
             raise ArtefactError(
-                f"Softmax {title(node)!r} over {count} element{'' if count == 1 else 's'} "
+                f"Softmax {title(node)!r} over {counted(count, 'element')} "
                 "overflows in ONNX Runtime's integer kernel, "
                 "which then gives 0 instead of the largest probability: the scale of its "
                 "result is too small",

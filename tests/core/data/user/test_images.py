@@ -140,7 +140,7 @@ def test_edgeq_data_counts_them_and_names_the_first(
         RGB.save(folder / name, exif=turned())
     assert run(["data", str(tmp_path / "photos")]) == 0
     said = capsys.readouterr().err
-    assert "2 of 2 files in test hold a rotation" in said
+    assert "in test 2 of 2 files hold a rotation" in said
     assert "first cat/1.png" in said
 
 

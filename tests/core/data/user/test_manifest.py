@@ -104,7 +104,7 @@ def test_json_that_is_no_table(folder: Path, text: str) -> None:
 
 def test_files_that_are_missing_are_counted(folder: Path) -> None:
     (folder / "t.csv").write_text("path,label\na.png,1\nnowhere.png,2\n")
-    with pytest.raises(ArtefactError, match=r"names nowhere.png, .*; 1 of 2 files are missing"):
+    with pytest.raises(ArtefactError, match=r"names nowhere.png, .*; 1 of 2 files is missing"):
         load(str(folder / "t.csv"))
 
 

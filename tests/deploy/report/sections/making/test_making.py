@@ -58,7 +58,7 @@ def test_trials_are_told_by_their_widths(by_kind: dict[str, Document]) -> None:
     ("kind", "state", "said"),
     [
         ("calibrate", "look", "3 of 6 stages answer otherwise"),
-        ("export", "look", "out/net.tflite: 2 tensors not exact"),
+        ("export", "look", "1 of 2 files is not exact or in float"),
         ("train", "none", "resnet8 4W/8A: test accuracy (%) 95.00"),
         ("check", "look", "1 of 2 targets can hold the scheme exactly"),
         ("search", "bad", "the chosen one loses 0.80, more than 0.5"),

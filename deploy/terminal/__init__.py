@@ -1,0 +1,1 @@
+"""How text and tables fit a terminal."""
