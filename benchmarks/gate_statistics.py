@@ -15,7 +15,6 @@ import numpy as np
 
 from edgeq.deploy.gate import statistics
 from edgeq.metrics.resampling import bootstrap_weights
-from edgeq.timing.ratios import paired_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 ROW = "| {} | {:,} | {} | {:.4f} |"
 SIZES = (50, 200, 360, 1_000, 10_000)
 CHANGING = (0.0, 0.005, 0.02, 0.1)
-BLOCKS = 100
 
 
 def main() -> None:
@@ -44,7 +42,6 @@ def main() -> None:
         ("power", power(random, gates)),
         ("intervals of a drop: coverage", drops(random, gates)),
         ("bootstrap intervals of another figure: coverage", figures(random, gates)),
-        ("intervals of a latency ratio: coverage", latencies(random, gates // 10)),
     ):
         print(f"\n## {title}\n\n| setting | samples | promised | found |\n|---|--:|--:|--:|")
         for row in rows:
@@ -159,20 +156,6 @@ def figures(random: np.random.Generator, gates: int) -> Iterator[Row]:
                     low, high = statistics.bootstrap_interval(float(mean), np.zeros(len(one)), one)
                     held += low <= change <= high
             yield f"{name} errors, mean", samples, "0.95", held / (gates // 100 * 100)
-
-
-def latencies(random: np.random.Generator, gates: int) -> Iterator[Row]:
-    """The true ratio lies in the interval, on a machine whose pace wanders in steps."""
-    for truth in (1.0, 1.1):
-        for load in (0.0, 0.5):
-            held = 0
-            for _ in range(gates):
-                pace = 1 + load * (np.cumsum(random.random(BLOCKS) < 0.05) % 2)
-                first, second = (pace * random.lognormal(0, 0.05, BLOCKS) for _ in range(2))
-                found = paired_ratio([*map(float, truth * first)], [*map(float, second)])
-                held += found.low <= truth <= found.high
-            told = f"ratio {truth:g}, the machine {100 * load:g} % slower at times"
-            yield told, BLOCKS, "0.95", held / gates
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.timing import Latency, Runs, SelfTimed, SessionFailed
 from edgeq.timing.surroundings import Watch
-from edgeq.timing.trust import Observed, judge
+from edgeq.timing.trust import MIN_PAIRS, Observed, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgeq.timing.energy import EnergyMeter
     from edgeq.timing.surroundings import Surroundings
 
-# long against the clock's resolution, short against a machine's changes of pace
+# long against the clock's resolution, short against a machine's changes of pace; at most
 BLOCK_SECONDS = 0.02
 STEADY, STEADY_BLOCKS = 0.05, 4  # so many blocks of a warm-up differ by less once it is over
 LONGEST_WARM_UP = 10  # times the shortest
@@ -135,7 +135,9 @@ def measure_openings(
                 _warm_up(name, one, (warmup_seconds, longest), timers)
                 for name, one in sessions.items()
             ]
-            block_ns = max([int(BLOCK_SECONDS * 1e9), *warm])
+            # a block's last run goes beyond it, so that half of this leaves rounds enough
+            block_seconds = min(BLOCK_SECONDS, seconds / (2 * MIN_PAIRS))
+            block_ns = max([int(block_seconds * 1e9), *warm])
             least = (share * seconds, math.ceil(share * min_runs))
             _take_turns(sessions, taken, least, block_ns, timers, energy)
             elsewhere = sum(

@@ -2,15 +2,15 @@
 
 Two sessions that take turns give pairs: what the machine did in a round, it did to both. The ratio
 of each pair is free of the machine's changes of pace, and their trimmed mean of the preemptions
-that meet one of the two. The interval is a block bootstrap: neighbouring rounds resemble each
-other, so that runs of rounds are drawn, as long as the resemblance asks for.
+that meet one of the two. The interval is Student's about the trimmed mean (Tukey and McLaughlin,
+1963), widened by how much neighbouring rounds resemble each other: fewer of them are independent
+than there are, and how much they resemble is itself known from few.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_MOST_PAIRS = 1000  # more are averaged with their neighbours first
 _TRIMMED = 0.25  # of the pairs at either end
-_RESAMPLES = 2000
+_CHANCE = 0.7  # deviations of the resemblance of independent rounds; below, there is none
+_MOST_ALIKE = 0.95
 _LEAST_FREEDOM = 3.0  # below it Student's quantiles say nothing
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def paired_ratio(
         confidence: how often the interval is to hold the truth, a fraction.
 
     Raises:
-        Inconclusive: fewer than five pairs, or times too short for the clock.
+        Inconclusive: too few pairs for an interval that holds, or times too short for the clock.
         UsageError: the two differ in length, or the confidence is no fraction.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
@@ -84,78 +83,57 @@ def paired_ratio(
     if len(a) < MIN_PAIRS:
         raise Inconclusive(
             f"{len(a)} rounds are too few for a ratio, {MIN_PAIRS} are needed",
-            hint="measure for longer",
+            hint="measure for longer (--seconds, --runs)",
         )
     if not (np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)).all():
         raise Inconclusive(
             "some times are zero, so that they have no ratio",
             hint="time more than one run at once; the clock is too coarse for one",
         )
-    logarithms = _few(np.log(a) - np.log(b))
-    middle = float(_middle(logarithms))
-    low, high = _interval(logarithms, middle, confidence)
+    logarithms = np.log(a) - np.log(b)
+    middle, beside = _interval(logarithms, confidence)
     return Ratio(
         math.exp(middle),
-        math.exp(min(low, middle)),
-        math.exp(max(high, middle)),
+        math.exp(middle - beside),
+        math.exp(middle + beside),
         len(a),
         confidence,
     )
 
 
-def _few(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At most a thousand, each the mean of as many neighbours."""
-    size = math.ceil(len(values) / _MOST_PAIRS)
-    kept = len(values) // size * size
-    return np.asarray(values[:kept].reshape(-1, size).mean(axis=1), np.float64)
-
-
-def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean of the middle half of the last axis."""
-    count = values.shape[-1]
+def _interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """The mean of the middle half, and how far the ends of its interval are from it."""
+    count = len(values)
     cut = int(count * _TRIMMED)
-    ordered = np.partition(values, (cut, count - cut - 1), axis=-1)
-    mean: NDArray[np.float64] = ordered[..., cut : count - cut].mean(axis=-1)
-    return mean
-
-
-def _interval(values: NDArray[np.float64], middle: float, confidence: float) -> tuple[float, float]:
-    """The ends of a block bootstrap, wide enough for few and for dependent values.
-
-    Percentiles of a bootstrap are too narrow for few values, by Student's against the normal
-    distribution; and blocks cut the resemblance off at their ends, by a factor that is known where
-    it fades as in an autoregression.
-    """
-    count = len(values)
-    length, likeness = _blocks(values)
-    random = np.random.default_rng(0)
-    starts = random.integers(0, count, (_RESAMPLES, math.ceil(count / length), 1))
-    drawn = ((starts + np.arange(length)) % count).reshape(_RESAMPLES, -1)[:, :count]
-    freedom = max(count / length - 1, _LEAST_FREEDOM)
-    beyond = student_quantile((1 + confidence) / 2, freedom) * math.sqrt((freedom + 1) / freedom)
-    tail = _NORMAL.cdf(-beyond)
-    low, high = np.quantile(_middle(values[drawn]), [tail, 1 - tail])
-    cut_off = 2 * likeness * (1 - likeness**length) / (length * (1 - likeness**2))
-    wider = 1 / math.sqrt(1 - min(cut_off, 0.7))
-    return middle + (float(low) - middle) * wider, middle + (float(high) - middle) * wider
-
-
-def _blocks(values: NDArray[np.float64]) -> tuple[int, float]:
-    """How many neighbours are drawn together, and how much they resemble each other, in [0, 0.95].
-
-    The resemblance is the correlation of the ranks of neighbours, so that spikes do not hide it;
-    the length grows with it as the theory of the block bootstrap has it for an autoregression.
-    """
-    count = len(values)
-    _, place, ties = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - ties / 2)[place]
-    ranks -= ranks.mean()
-    spread = float((ranks * ranks).sum())
+    kept = count - 2 * cut
+    ordered = np.sort(values)
+    middle = float(ordered[cut : count - cut].mean())
+    held = np.clip(values, ordered[cut], ordered[count - cut - 1])
+    held -= held.mean()
+    spread = float((held * held).sum())
     if spread == 0:
-        return 1, 0.0
-    found = float((ranks[1:] * ranks[:-1]).sum()) / spread + 1 / count
-    if found <= 1 / math.sqrt(count):  # chance
-        return 1, 0.0
-    likeness = min(found * (1 + 4 / count), 0.95)  # what is estimated from few is too small
-    length = math.ceil((2 * likeness / (1 - likeness**2)) ** (2 / 3) * (1.5 * count) ** (1 / 3))
-    return min(length, max(count // 5, 1)), likeness
+        return middle, 0.0
+    alike = _resemblance(held, spread)
+    lags = np.arange(1, count)
+    # of the variance of one value, what is left in the mean of all, as in an autoregression
+    share = (1 + 2 * float(((1 - lags / count) * alike**lags).sum())) / count
+    share = min(share, 0.9)
+    variance = spread / (kept * (kept - 1)) * (count - 1) * share / (1 - share)
+    freedom = kept - 1.0
+    if alike:  # the resemblance is estimated too
+        freedom = min(freedom, 1.5 * count * (1 - alike**2) / (3 + alike**2))
+    beyond = student_quantile((1 + confidence) / 2, max(freedom, _LEAST_FREEDOM))
+    return middle, beyond * math.sqrt(variance)
+
+
+def _resemblance(held: NDArray[np.float64], spread: float) -> float:
+    """How much neighbours resemble each other, in [0, 0.95], at the upper end of what is likely.
+
+    What is estimated from few values is too small, and too small a one is what costs coverage.
+    """
+    count = len(held)
+    found = float((held[1:] * held[:-1]).sum()) / spread + 1 / count
+    if found <= _CHANCE / math.sqrt(count):
+        return 0.0
+    found = min(found * (1 + 4 / count), _MOST_ALIKE)
+    return min(found + math.sqrt((1 - found**2) / count), _MOST_ALIKE)

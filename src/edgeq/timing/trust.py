@@ -15,7 +15,7 @@ from edgeq.timing.surroundings import Surroundings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MIN_PAIRS = 5  # of rounds, for a ratio
+MIN_PAIRS = 30  # of rounds, for a ratio: from fewer, how much they resemble cannot be told
 MIN_RUNS = 10  # fewer leave the median to chance
 MAX_SPREAD = 0.2  # interquartile range / median
 MAX_DRIFT = 0.1  # second half's median / first half's, less one

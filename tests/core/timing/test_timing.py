@@ -112,7 +112,7 @@ def test_sessions_take_turns_in_blocks_of_equal_time() -> None:
     clock, log = Clock(), list[str]()
     found = measure(
         {name: Fake(clock, ms, log=log, name=name) for name, ms in (("a", 1.0), ("b", 4.0))},
-        seconds=1,
+        seconds=1.2,
         warmup_seconds=0,
         clock=clock,
         processor_clock=clock,
@@ -228,9 +228,9 @@ def test_the_processor_time_is_of_a_run_and_its_ratio_of_the_rounds() -> None:
         "far"
     ]
     assert found.processor_ms == pytest.approx(1.0)
-    ones = (1.0,) * 6
-    some, none = latency(ones, (3.0,) * 6), latency(ones)
-    times = processor_ratio(some, latency(ones, (2.0,) * 6))
+    ones = (1.0,) * 30
+    some, none = latency(ones, (3.0,) * 30), latency(ones)
+    times = processor_ratio(some, latency(ones, (2.0,) * 30))
     assert times is not None
     assert times.value == pytest.approx(1.5)
     assert processor_ratio(some, none) is None
@@ -253,7 +253,7 @@ def test_nothing_to_measure_is_refused(seconds: float, min_runs: int, names: lis
 
 
 def test_a_ratio_is_of_the_common_rounds() -> None:
-    found = ratio(latency((3.0,) * 10), latency((2.0,) * 10))
+    found = ratio(latency((3.0,) * 30), latency((2.0,) * 30))
     assert found.value == pytest.approx(1.5)
 
 

@@ -19,7 +19,7 @@ from edgeq.timing.details import OperatorTime, StartUp
 from edgeq.timing.trust import Trust
 
 SHARED = Trust(clock=False, processor_time=True, ratios=True, why="busy", advice="wait")
-LATENCY = Latency(40, 2.0, 2.1, 2.2, 2.3, 2.0, 1.9, 0.1, 0.0, SHARED, (2.0,) * 9, (1.5,) * 9)
+LATENCY = Latency(40, 2.0, 2.1, 2.2, 2.3, 2.0, 1.9, 0.1, 0.0, SHARED, (2.0,) * 30, (1.5,) * 30)
 ONE = Profile("a.onnx", "ort-cpu", 1, 1, "measured", LATENCY, 100, start_up=StartUp(5, 3, 2000))
 OPERATORS = (OperatorTime("conv", "Conv", 1.5, "CPU"), OperatorTime("relu", "Relu", 0.5, "CPU"))
 PROFILES = (
