@@ -47,6 +47,9 @@ class TerminalTable:
         self._rows = [[row[i] for i in kept] for row in rows]
         self._right = [columns[i] in numbers for i in kept]
         self._texts = [_is_text([row[i] for row in self._rows]) for i in range(len(kept))]
+        self._bodies = [
+            max(map(_width, (row[i] for row in self._rows)), default=0) for i in range(len(kept))
+        ]
         self._naturals = [self._natural(i) for i in range(len(kept))]
         self._leasts = [self._least(i) for i in range(len(kept))]
         self._gap = GAP
@@ -112,14 +115,15 @@ class TerminalTable:
         return sum(self._leasts[i] for i in inside) + self._gap * (len(inside) - 1)
 
     def _widths(self, inside: Sequence[int], available: int) -> list[int]:
-        """What each column gets: its least, and a fair part of the room that is left."""
+        """What each column gets: its least, and of the room that is left what cells want first."""
         widths = {i: self._leasts[i] for i in inside}
         spare = max(available - self._total(inside), 0)
-        wanting = sorted(inside, key=lambda i: self._naturals[i] - widths[i])
-        for done, i in enumerate(wanting):
-            more = min(self._naturals[i] - widths[i], spare // (len(wanting) - done))
-            widths[i] += more
-            spare -= more
+        for wanted in (self._bodies, self._naturals):
+            wanting = sorted(inside, key=lambda i: wanted[i] - widths[i])
+            for done, i in enumerate(wanting):
+                more = min(max(wanted[i] - widths[i], 0), spare // (len(wanting) - done))
+                widths[i] += more
+                spare -= more
         over = self._total(inside) - available
         if over > 0:  # the name gives way, since a figure must not
             widths[inside[0]] = max(widths[inside[0]] - over, 1)

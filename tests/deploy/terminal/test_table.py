@@ -81,3 +81,10 @@ def test_wide_characters_are_two_columns() -> None:
     text = rendered(("名前", "kB"), [("量子化", "1"), ("net", "2")], ("kB",))
     assert " 量子化    1" in text
     assert " net       2" in text
+
+
+def test_cells_have_the_room_before_headings_do() -> None:
+    columns = ("network", *(f"% right on {name}" for name in ("one", "two", "three")))
+    rows = [("stable-resnet8 4W/8A", "98.89", "98.61", "99.72")]
+    text = rendered(columns, rows, columns[1:], 60)
+    assert re.search(r"^ stable-resnet8 4W/8A +98\.89 +98\.61 +99\.72$", text, re.MULTILINE)
