@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 INSTALL_SECONDS = 480
-RUN_SECONDS = 900
+RUN_SECONDS = 3600
 WORKERS = Path(__file__).parents[1] / "workers"
 
 
@@ -100,6 +100,10 @@ PEERS_OF_PTQ = {
     "onnxruntime": Peer("onnxruntime", ("onnxruntime==1.32.0", "onnx==1.23.2")),
     "aimet-onnx": Peer("aimet-onnx", ("aimet-onnx==2.42.0",)),
     "nncf": Peer("nncf", ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.32.0")),
+    "neural-compressor": Peer(
+        "neural-compressor",
+        ("neural-compressor==2.6", "numpy<2", "onnx<1.17", "onnxruntime<1.19"),
+    ),
     "onnx-neural-compressor": Peer(
         "onnx-neural-compressor", ("onnx-neural-compressor==1.0", "prettytable==3.18.0")
     ),

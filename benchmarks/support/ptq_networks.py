@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeq.calibration.quantize import fold_onnx
 from edgeq.data import load, normalize
 from edgeq.formats.onnx_io import read, serialize
 
@@ -30,7 +29,7 @@ class Subject:
     """A network with what it is calibrated and judged on.
 
     Attributes:
-        model: float, as ONNX.
+        model: float, as ONNX, with its BatchNorms where it was made from a PyTorch network.
         calibration: float32, (n, channels, h, w).
         test: float32, (m, channels, h, w).
         labels: (m,).
@@ -66,13 +65,15 @@ def _made(name: str, folder: Path) -> Subject:
         source = load("digits")
         return _subject(_trained(name, source, folder / f"{name}.pt"), source)
     from benchmarks.support.networks import build
+    from edgeq.exporters.torch.lower import lower
     from edgeq.models.pretrained import NORMALIZATION
 
     data = Path(os.environ["EDGEQ_DATA"])
     norm = ((0.0,) * 3, (1 / 255,) * 3) if name == "resnet8" else NORMALIZATION
     source = load("cifar10-lossless", data).with_normalization(*norm)
-    model = read(data / "models" / "resnet8-float.onnx") if name == "resnet8" else build(name).model
-    return _subject(model, source)
+    if name == "resnet8":
+        return _subject(read(data / "models" / "resnet8-float.onnx"), source)
+    return _subject(lower(build(name).module, (3, 32, 32)), source)
 
 
 def _subject(model: ir.Model, source: DataSource) -> Subject:
@@ -99,7 +100,7 @@ def _trained(name: str, source: DataSource, path: Path) -> ir.Model:
     else:
         _train(module, source)
         torch.save(module.state_dict(), path)
-    return fold_onnx(lower(module.eval(), (channels, *size)))
+    return lower(module.eval(), (channels, *size))
 
 
 def _train(module: nn.Module, source: DataSource) -> None:

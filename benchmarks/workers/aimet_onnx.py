@@ -15,11 +15,12 @@ _STEPS = 1000
 
 def main() -> None:
     """Quantise, answer by the simulation, print the costs."""
-    work, began = quantizing.start()
+    work = quantizing.start()
     import aimet_onnx
     import onnx
     from aimet_onnx.cross_layer_equalization import equalize_model
 
+    work.begin()
     model = onnx.load(str(work.source))
     if work.method == "cle":
         equalize_model(model)
@@ -30,11 +31,13 @@ def main() -> None:
         activation_type=f"int{work.act_bits}",
         quant_scheme=scheme,
     )
+    for name in work.ends():
+        sim.qc_quantize_op_dict[name].set_bitwidth(quantizing.EIGHT)
     batches = list(work.batches())
     if work.method == "adaround":
         aimet_onnx.apply_adaround(sim, batches, _STEPS)
     sim.compute_encodings(batches)
-    work.finish(began, lambda feed: sim.session.run(None, feed)[0])
+    work.finish(lambda feed: sim.session.run(None, feed)[0])
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ sys.path.pop(0)  # this folder, where the script has the name of the package
 
 def main() -> None:
     """Quantise, answer, print the costs."""
-    work, began = quantizing.start()
-    work.only_int8()
+    work = quantizing.start()
+    work.only(8)
     from onnx_neural_compressor import data_reader, quantization
     from onnx_neural_compressor.quantization import config
+
+    work.begin()
 
     class Reader(data_reader.CalibrationDataReader):
         def __init__(self) -> None:
@@ -37,7 +39,7 @@ def main() -> None:
         calibration_sampling_size=500,
     )
     quantization.quantize(str(work.source), str(work.made), asked)
-    work.finish(began)
+    work.finish()
 
 
 if __name__ == "__main__":

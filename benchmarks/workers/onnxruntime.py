@@ -16,8 +16,8 @@ sys.path.pop(0)  # this folder, where the script has the name of the package
 
 def main() -> None:
     """Quantise, answer, print the costs."""
-    work, began = quantizing.start()
-    work.only_int8()
+    work = quantizing.start()
+    work.only(8) if work.method == "dynamic" else work.only(8, 4)
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -27,6 +27,8 @@ def main() -> None:
         quantize_static,
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    work.begin()
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -40,8 +42,10 @@ def main() -> None:
     if work.method == "dynamic":
         # the kernel of ConvInteger takes unsigned weights of one scale
         quantize_dynamic(str(prepared), str(work.made), weight_type=QuantType.QUInt8)
-        work.finish(began)
+        work.finish()
         return
+    narrow = work.weight_bits < quantizing.EIGHT
+    eight = {"quant_type": QuantType.QInt8, "axis": 0}
     quantize_static(
         str(prepared),
         str(work.made),
@@ -49,10 +53,13 @@ def main() -> None:
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
+        weight_type=QuantType.QInt4 if narrow else QuantType.QInt8,
+        extra_options={"TensorQuantOverrides": {name: [eight] for name in work.ends()}}
+        if narrow
+        else {},
         calibrate_method=getattr(CalibrationMethod, work.method),
     )
-    work.finish(began)
+    work.finish()
 
 
 if __name__ == "__main__":

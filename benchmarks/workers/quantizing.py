@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Feed = dict[str, np.ndarray]
     Run = Callable[[Feed], np.ndarray]
 
-BATCH = 32
+BATCH, EIGHT = 32, 8
 PER_CHANNEL_OPSET = 13
 """The first opset whose DequantizeLinear takes a scale for each channel."""
 
@@ -57,10 +57,24 @@ class Work:
         self.input = entry.name
         self._size = entry.type.tensor_type.shape.dim[0].dim_value or BATCH
 
-    def only_int8(self) -> None:
-        """End where another width is asked for."""
-        if (self.weight_bits, self.act_bits) != (8, 8):
-            sys.exit("it quantises convolutions to 8 bits only")
+    def only(self, *weight_bits: int) -> None:
+        """End where other widths of weights, or of activations than 8, are asked for."""
+        if self.weight_bits not in weight_bits or self.act_bits != EIGHT:
+            widths = " or ".join(map(str, weight_bits))
+            sys.exit(f"its convolutions have weights of {widths} bits and activations of 8")
+
+    def ends(self) -> list[str]:
+        """The weights of the first and the last layer, which keep 8 bits with every tool."""
+        import onnx
+
+        graph = onnx.load(str(self.source)).graph
+        constants = {each.name for each in graph.initializer}
+        weights = [
+            node.input[1]
+            for node in graph.node
+            if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants
+        ]
+        return [weights[0], weights[-1]]
 
     def batches(self) -> Iterator[Feed]:
         """The calibration images as the model takes them."""
@@ -70,11 +84,15 @@ class Work:
         for start in range(0, len(images) - self._size + 1, self._size):
             yield {self.input: np.ascontiguousarray(images[start : start + self._size])}
 
-    def finish(self, began: tuple[float, float], run: Run | None = None) -> None:
+    def begin(self) -> None:
+        """Count seconds from here, behind the imports."""
+        self._began = time.process_time(), time.perf_counter()
+
+    def finish(self, run: Run | None = None) -> None:
         """Answer the test images, by default with the file that was made; print the costs."""
         cost = {
-            "seconds": time.process_time() - began[0],
-            "wall": time.perf_counter() - began[1],
+            "seconds": time.process_time() - self._began[0],
+            "wall": time.perf_counter() - self._began[1],
             "peak_mb": peak_mb(),
         }
         run = run or _session(self.made)
@@ -94,9 +112,9 @@ def _session(path: Path) -> Run:
     return lambda feed: session.run(None, feed)[0]
 
 
-def start() -> tuple[Work, tuple[float, float]]:
-    """The work that was asked for, and when it began: processor's and passing seconds."""
-    return Work(json.loads(sys.argv[1])), (time.process_time(), time.perf_counter())
+def start() -> Work:
+    """The work that was asked for."""
+    return Work(json.loads(sys.argv[1]))
 
 
 def peak_mb() -> float:
