@@ -32,6 +32,8 @@ def main() -> None:
         calibration_sampling_size=[500],
     )
     made = quantization.fit(str(work.source), asked, calib_dataloader=Loader())
+    if made is None:
+        sys.exit("it answers no model")
     made.save(str(work.made))
     work.finish()
 
