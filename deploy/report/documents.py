@@ -210,10 +210,13 @@ def texts(value: Json) -> list[str]:
 
 
 def number(value: Json) -> float:
-    """A number; NaN for none."""
+    """A number; NaN for none, and for one that has no room in 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def whole(value: Json) -> int | None:

@@ -143,7 +143,7 @@ def _compare(document: Document, found: Verdict) -> Headlines:
     comparison = document.main
     stages = records(comparison.get("stages"))
     reference = text(comparison.get("reference"))
-    samples = int(number(comparison.get("samples")) or 0)
+    samples = whole(comparison.get("samples")) or 0
     base = next((each for each in stages if stage_name(each) == reference), {})
     lost = {
         text(each.get("artefact")) + " @ " + text(each.get("target")): each
@@ -286,7 +286,7 @@ def _failures(failures: Sequence[Mapping[str, Json]], found: Verdict) -> None:
 def _survey(document: Document, found: Verdict) -> Headlines:
     survey = document.main
     rows = records(survey.get("rows"))
-    against, samples = text(survey.get("reference")), int(number(survey.get("samples")) or 0)
+    against, samples = text(survey.get("reference")), whole(survey.get("samples")) or 0
     ran = [row for row in rows if not row.get("failure")]
     for row in rows:
         name = f"{text(row.get('network'))} @ {text(row.get('target'))}"

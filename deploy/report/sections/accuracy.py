@@ -63,7 +63,7 @@ def _chart(stages: Sequence[Mapping[str, Json]], document: Document, verdict: Ve
         )
         for stage, value in known
     ]
-    samples = int(number(document.main.get("samples")) or 0)
+    samples = whole(document.main.get("samples")) or 0
     words = f"{title.capitalize()} of each stage: " + "; ".join(
         f"{row.name} {row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in rows
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgeq.errors import ArtefactError, first_line
+from edgeq.errors import ArtefactError, first_line, shown
 from edgeq.files import check_model_size, read_bytes
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_validation import (
@@ -81,10 +81,29 @@ def read(path: Path) -> ir.Model:
     with _all_stays():
         proto = load(path)
         check_graph(proto, str(path))
+        _refuse_sparse(proto.graph, str(path))
         model = _deserialize(proto, str(path))
         if not in_order(proto.graph):
-            model.graph.sort()
+            _sort(model.graph, str(path))
     return model
+
+
+def _refuse_sparse(graph: onnx.GraphProto, what: str) -> None:
+    for tensor in graph.sparse_initializer:
+        raise ArtefactError(
+            f"{what} keeps {shown(tensor.values.name)} without its zeros, which is not read",
+            hint="write the initialiser densely",
+        )
+
+
+def _sort(graph: ir.Graph, what: str) -> None:
+    try:
+        graph.sort()
+    except ValueError as error:  # nodes of a subgraph may read what comes from it
+        raise ArtefactError(
+            f"{what} is no ONNX model: its nodes are part of a cycle through a subgraph",
+            hint="it is damaged, or the tool that wrote it is at fault",
+        ) from error
 
 
 def parse(content: bytes, what: str) -> ir.Model:

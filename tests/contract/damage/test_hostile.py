@@ -6,6 +6,8 @@ text, nothing half written, no crash.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -37,6 +39,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["--data", str(folder / "base.npz"), "--target", "ort-cpu", "--accept-guessing"]
     baseline = ["--baseline", str(folder / "base.json"), "--update"]
     assert run(["gate", str(folder / "base.onnx"), *words, *baseline]) == 0
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        files = [str(folder / f"base.{kind}") for kind in ("onnx", "tflite")]
+        assert run(["compare", *files, "--data", str(folder / "base.npz"), "--json"]) == 0
+    (folder / "base.result.json").write_text(said.getvalue())
     recipe = Recipe(model="resnet8", data="digits")
     tensors = model_state(build_model(recipe, (1, 8, 8), 10))
     under_model = {f"{MODEL}{name}": tensor for name, tensor in tensors.items()}

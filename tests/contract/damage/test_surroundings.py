@@ -23,3 +23,5 @@ def test_each_says_what_is_wrong_and_leaves_files_whole(tmp_path: Path) -> None:
     *faults, last = map(json.loads, ended.stdout.splitlines())
     assert faults == []
     assert last["tries"] == 252
+    if last["left_out"]:
+        pytest.skip(f"no other user can read this Python: not tried {', '.join(last['left_out'])}")

@@ -81,3 +81,29 @@ def test_a_size_of_minus_one_is_one_that_is_not_given(
     shape = read(path).graph.inputs[0].shape
     assert shape is not None
     assert [isinstance(each, int) for each in shape] == [False, True]
+
+
+def test_a_sparse_initialiser_is_refused_by_name(tmp_path: Path) -> None:
+    path = saved(tmp_path, "beside.bin")
+    model: ModelProto = load(path)
+    values = model.graph.initializer.pop()
+    places = helper.make_tensor("places", TensorProto.INT64, [4], range(4))
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [4]))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtefactError, match="keeps 'w' without its zeros"):
+        read(path)
+
+
+def test_a_cycle_through_a_subgraph_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, "beside.bin")
+    model: ModelProto = load(path)
+    inner = [helper.make_tensor_value_info("r", TensorProto.FLOAT, [4])]
+    branch = helper.make_graph([helper.make_node("Identity", ["y"], ["r"])], "b", [], inner)
+    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    choice = helper.make_node("If", ["yes"], ["c"], then_branch=branch, else_branch=branch)
+    model.graph.initializer.append(yes)
+    model.graph.node.append(choice)
+    model.graph.node[0].input[1] = "c"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtefactError, match="cycle through a subgraph"):
+        read(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.report.documents import MACHINE, PICTURE, comparison
 
+from edgeq.deploy.cli import run
 from edgeq.deploy.report.documents import figure, parts, read
 from edgeq.errors import ArtefactError
 
@@ -87,3 +88,15 @@ def test_figures_are_shares_in_per_cent_or_what_the_task_says() -> None:
     )
     assert figure({"score": {"value": 3.0, "percent": False, "interval": None}}) == (3, 3, 3)
     assert figure({"score": {"value": None}}) is None
+
+
+@pytest.mark.parametrize(
+    "comparison", ["null", *(f'{{"samples": {n}}}' for n in ("NaN", "1e999", f"1{'0' * 400}"))]
+)
+@pytest.mark.parametrize("ending", ["html", "md", "csv"])
+def test_a_comparison_of_no_known_samples_is_shown(
+    tmp_path: Path, comparison: str, ending: str
+) -> None:
+    result = tmp_path / "x.json"
+    result.write_text(f'{{"schema": "edgeq.compare/2", "comparison": {comparison}}}')
+    assert run(["report", str(result), "-o", str(tmp_path / f"page.{ending}")]) == 0

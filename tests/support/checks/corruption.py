@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper
+from tests.support.damage import graphs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -379,4 +380,5 @@ KINDS: tuple[Callable[..., Any], ...] = (
     _storage,
     _names,
     _external,
+    *graphs.KINDS,
 )

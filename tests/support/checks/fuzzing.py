@@ -16,18 +16,22 @@ import resource
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from tests.support.checks.corruption import damaged
-from tests.support.checks.hostile import MAKERS, pick
+from tests.support.checks.hostile import MAKERS as OTHERS
+from tests.support.checks.hostile import document, pick
+from tests.support.damage.flatbuffers import tables
 
 from edgeq.deploy.cli import run
 
-MOST_SECONDS = 40
+MAKERS = {**OTHERS, "tflite": tables, "result.json": document}
+MOST_SECONDS = 120  # that a command hangs
+MOST_CPU_SECONDS = 15  # of processor time, where a command usually takes less than 1
+MOST_GROWTH = 2**30  # bytes of memory that a file of some kilobytes may cost
 MOST_BYTES = 8 * 2**30  # of address space, most of which is libraries
 LONGEST = 20_000  # characters that a command says
 COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -46,6 +50,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("gate", "--config", "FILE"),
         ("train", "--recipe", "FILE", "-o", "out", "--check", "tflite"),
         ("calibrate", "base.onnx", "--data", "base.npz", "--recipe", "FILE", "-o", "out.onnx"),
+    ),
+    "result.json": (
+        ("report", "FILE", "-o", "out.html", "--overwrite"),
+        ("report", "FILE", "-o", "out.md", "--overwrite"),
+        ("report", "FILE", "-o", "out.csv", "--overwrite"),
     ),
     "json": (
         ("gate", "base.onnx", "--data", "base.npz", "--target", "ort-cpu", "--baseline", "FILE"),
@@ -71,13 +80,14 @@ def main() -> None:
     """Feed as many files as are asked for, in the given folder."""
     first, count = map(int, sys.argv[2:4])
     contextlib.chdir(sys.argv[1]).__enter__()
-    signal.signal(signal.SIGALRM, _stop)
+    for kind in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(kind, _stop)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     model = onnx.load("base.onnx")
     sound = {kind: Path(f"base.{kind}").read_bytes() for kind in MAKERS if kind != "toml"}
     for seed in range(first, first + count):
         rng = np.random.default_rng(seed)
-        kind = pick(rng, list(COMMANDS))
+        kind = pick(rng, [*COMMANDS, "onnx", "onnx", "tflite"])  # which have the most to damage
         content = (
             damaged(model, seed).content
             if kind == "onnx"
@@ -100,20 +110,22 @@ def _tell(line: str) -> None:
 
 def _fault(words: list[str]) -> str:
     """What is wrong with what a command does; empty for nothing."""
-    outputs = (Path("out"), Path("out.onnx"))
+    outputs = tuple(map(Path, ("out", "out.onnx", "out.html", "out.md", "out.csv")))
     for each in outputs:
         shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink(missing_ok=True)
-    said, code, began = io.StringIO(), 0, time.monotonic()
+    said, code, held = io.StringIO(), 0, _peak()
     signal.alarm(MOST_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, MOST_CPU_SECONDS)
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = run(words)
     except _TooLong:
-        return f"takes more than {MOST_SECONDS} s"
+        return f"takes more than {MOST_SECONDS} s, or {MOST_CPU_SECONDS} s of processor time"
     except BaseException as error:  # noqa: BLE001  # whatever escapes is a fault
         return f"{type(error).__name__} escapes: {error}"
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     text: Any = said.getvalue()
     if code == 70:
         return f"a bug: {text[-300:]}"
@@ -127,7 +139,14 @@ def _fault(words: list[str]) -> str:
         each.is_file() or (each.is_dir() and any(each.iterdir())) for each in outputs
     ):
         return "is refused, and leaves files"
-    return "" if time.monotonic() - began < MOST_SECONDS else "is slow"
+    grown = _peak() - held
+    return f"takes {grown >> 20} MB" if grown > MOST_GROWTH else ""
+
+
+def _peak() -> int:
+    """The most memory that this process or one that it has started ever held, in bytes."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return 1024 * max(resource.getrusage(kind).ru_maxrss for kind in kinds)
 
 
 if __name__ == "__main__":
