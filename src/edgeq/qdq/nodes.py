@@ -189,6 +189,11 @@ def grid_of(node: ir.Node) -> QuantParams:
     zero, dtype = _zero_point(node, scale)
     if dtype not in STORAGE_RANGE:
         raise ArtefactError(f"{what} stores {dtype}", hint=f"use one of {', '.join(STORAGE_RANGE)}")
+    if zero.size not in (1, scale.size):
+        raise ArtefactError(
+            f"{what} has {zero.size:,} zero points and {scale.size:,} scales",
+            hint="the file is damaged; write it again from its source",
+        )
     if scale.size == 1:
         return QuantParams.of(scale.reshape(()), zero.reshape(()), dtype)
     return QuantParams.of(scale, zero, dtype, axis=integer_of(node, "axis", 1))

@@ -61,6 +61,12 @@ def bad_scale(graph: Graph) -> None:
     graph.node("Identity", ["x_dequantized"], "y")
 
 
+def zero_points(graph: Graph) -> None:
+    graph.input("x", SHAPE, S8)
+    zeros = graph.constant("zeros", np.zeros(7, np.int8))
+    graph.node("QuantizeLinear", ["x_dequantized", graph.constant("s", np.float32(1)), zeros], "y")
+
+
 def cycle(graph: Graph) -> None:
     graph.input("x", SHAPE, S8)
     graph.node("Add", ["x_dequantized", "b"], "a")
@@ -116,6 +122,7 @@ def unquantized(graph: Graph) -> None:
         (two_input_grids, "the input 'x' is quantised on two grids"),
         (dynamic_scale, "computes its scale at run time"),
         (bad_scale, "a scale that is not a positive number"),
+        (zero_points, "7 zero points and 1 scales"),
         (cycle, "cycle"),
         (undefined, "nothing computes the value 'nowhere'"),
         (subgraph, "has a subgraph"),
