@@ -1,13 +1,16 @@
-"""Processes that die cost no cell but the one that kills them."""
+"""Processes that die cost no cell but the one that kills them; parts of data are cells like any."""
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.models.onnx_models import four_layers
 
+from edgeq.deploy.cli import run as edgeq
 from edgeq.deploy.sweep.engines import local
 from edgeq.deploy.sweep.engines.local import LocalEngine, processes_for
 from edgeq.deploy.sweep.plan import Needs, read_sweep
@@ -78,3 +81,43 @@ def test_data_that_is_not_here_is_told_once_before_any_cell(
     with pytest.raises(UsageError, match="cells of the sweep need mnist"):
         run_sweep(read_sweep(path), tmp_path / "out", LocalEngine(1))
     assert not list((tmp_path / "out").rglob("*.json"))
+
+
+PARTS = r'''
+[grid]
+part = [1, 2, 3]
+[cell]
+steps = [
+  """compare {here}/net.onnx --data digits --limit 40 --target ort-cpu-ref,ort-cpu \
+     --shard {part}/3 --statistics {here}/compared --run r""",
+  "calibrate {here}/net.onnx --data digits --samples 96 --shard {part}/3 --statistics {here}/seen",
+]
+memory_gib = 0.1
+[figures]
+samples = "r/result.json#/samples"
+'''
+
+
+@pytest.mark.slow
+def test_parts_of_large_data_are_cells_and_come_to_the_bits_of_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = four_layers(tmp_path / "net.onnx")
+    path = tmp_path / "parts.toml"
+    path.write_text(PARTS)
+    found = run_sweep(read_sweep(path), tmp_path / "out", LocalEngine(2))
+    assert found.computed == 3, found.failures
+    assert sum(row.figures["samples"].mean for row in found.rows) == 40
+    capsys.readouterr()
+
+    def told(*more: str) -> Any:
+        words = ["compare", str(net), "--data", "digits", "--limit", "40", "--json"]
+        assert edgeq([*words, "--target", "ort-cpu-ref,ort-cpu", *more]) == 0
+        return json.loads(capsys.readouterr().out)["comparison"]
+
+    assert told("--statistics", str(tmp_path / "compared")) == told()
+    words = ["calibrate", str(net), "--data", "digits", "--samples", "96", "--held-back", "0"]
+    parts, whole = tmp_path / "parts.onnx", tmp_path / "whole.onnx"
+    assert edgeq([*words, "-o", str(parts), "--statistics", str(tmp_path / "seen")]) == 0
+    assert edgeq([*words, "-o", str(whole)]) == 0
+    assert parts.read_bytes() == whole.read_bytes()
