@@ -64,6 +64,11 @@ class CheckedObserver:
         return bool(getattr(self._observer, "divisible", False))
 
     @property
+    def of_extremes(self) -> bool:
+        """Whether it needs only the extremes of each batch."""
+        return bool(getattr(self._observer, "of_extremes", False))
+
+    @property
     def mergeable(self) -> bool:
         """Whether its statistics can be kept in a file."""
         return isinstance(self._observer, MergeableObserver)

@@ -7,24 +7,24 @@ does.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from math import inf, prod
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from math import inf, isfinite, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of, shape_of
+from edgeq.calibration.feeds.ahead import ahead
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.statistics import digest_of
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
+from edgeq.machine import usable_cores
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
 
     import onnxruntime
     from numpy.typing import NDArray
@@ -41,9 +41,6 @@ _SAMPLES = 4
 _USABLE_DB = 10.0
 _JUDGED_BATCHES = 4
 _AT_ONCE = 2**22  # numbers of the observed tensors that are computed at once: 16 MiB
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 def observe(
@@ -74,25 +71,43 @@ def observe(
         {tensor for tensors in taps.values() for tensor in tensors}
         - {name_of(value) for value in inputs}
     )
-    session: onnxruntime.InferenceSession | None = None
-    divisible = all(observer.divisible for observer in statistics.observers.values())
-    at_once = _samples_at_once(model, wanted) if divisible else None
+    workers, threads, at_once = _division(model, wanted, statistics)
     count = 0
-    for number, batch in enumerate(batches):
-        count += 1
-        digest = digest_of(batch)
-        if not statistics.was_seen(number, digest):
-            session = session or session_of(_with_outputs(model, wanted))
-            for made in _ahead(partial(run, session, wanted), feeds(batch, inputs, None, at_once)):
-                for grid, tensors in taps.items():
-                    for tensor in tensors:
-                        statistics.observers[grid].update(_finite(tensor, made[tensor]))
-                made.clear()  # before the next ones are made
+
+    @cache
+    def session() -> onnxruntime.InferenceSession:
+        return session_of(_with_outputs(model, wanted), threads=threads)
+
+    def compute(fed: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        return run(session(), wanted, fed)
+
+    def parts() -> Iterator[tuple[dict[str, NDArray[np.float32]] | None, tuple[bytes, int]]]:
+        """Of batches that were not seen; behind each batch None, its digest and its samples."""
+        nonlocal count
+        for number, batch in enumerate(batches):
+            count += 1
+            about = digest_of(batch), samples_in(batch)
+            if not statistics.was_seen(number, about[0]):
+                session()  # made once, before several threads use it
+                for fed in feeds(batch, inputs, None, at_once):
+                    yield fed, about
+            yield None, about
+
+    shown = _Shown(taps, statistics)
+    number = 0
+    for made, (digest, samples) in ahead(compute, parts(), workers):
+        if made is not None:
+            shown.part(made)
+            made.clear()  # before the next ones are made
+            continue
+        if number == len(statistics.digests):
+            shown.end_of_batch()
             statistics.digests.append(digest)
-            statistics.samples += samples_in(batch)
+            statistics.samples += samples
             seen()
+        number += 1
         if progress is not None:
-            progress(samples_in(batch))
+            progress(samples)
     if statistics.samples == 0:
         raise ArtefactError(
             "there are no calibration samples", hint="give at least one; some hundreds are usual"
@@ -105,33 +120,65 @@ def observe(
         )
 
 
-def _samples_at_once(model: ir.Model, wanted: Sequence[str]) -> int | None:
-    """Of how many samples some tensors take a few megabytes together; None for an unknown shape."""
+class _Shown:
+    """Shows observers the tensors of a batch, part by part."""
+
+    def __init__(self, taps: Mapping[str, Sequence[str]], statistics: Statistics) -> None:
+        self._observed = [
+            (statistics.observers[grid], tensor)
+            for grid, tensors in taps.items()
+            for tensor in tensors
+        ]
+        self._extremes: dict[str, list[float]] = {tensor: [] for _, tensor in self._observed}
+
+    def part(self, made: Mapping[str, NDArray[np.float32]]) -> None:
+        """Some samples of the batch."""
+        for observer, tensor in self._observed:
+            values = made[tensor]
+            if not observer.of_extremes:
+                observer.update(_finite(tensor, values))
+            elif values.size:
+                self._extremes[tensor] += _finite_extremes(tensor, values)
+
+    def end_of_batch(self) -> None:
+        """That was all of it."""
+        for observer, tensor in self._observed:
+            if found := self._extremes[tensor]:
+                observer.update(np.array([found], np.float32))
+                found.clear()
+
+
+def _division(
+    model: ir.Model, wanted: Sequence[str], statistics: Statistics
+) -> tuple[int, int | None, int | None]:
+    """How many runs there are at a time, of how many threads and of how many samples each.
+
+    Together they make a few megabytes of the observed tensors. None is what the runtime chooses,
+    and whole batches.
+    """
+    numbers = _numbers_of_a_run(model, wanted)
+    in_parts = all(each.divisible or each.of_extremes for each in statistics.observers.values())
+    if numbers is None or not in_parts:
+        return 1, None, None
+    cores = usable_cores()
+    workers = min(cores, max(1, _AT_ONCE // numbers))
+    return workers, cores // workers, max(1, _AT_ONCE // (numbers * workers))
+
+
+def _numbers_of_a_run(model: ir.Model, wanted: Sequence[str]) -> int | None:
+    """How many numbers some tensors have for the smallest batch; None for an unknown shape."""
     made = {name_of(value): value for node in model.graph for value in node.outputs}
     numbers = 1
     for name in wanted:
-        shape = (shape_of(made[name]) or (None, None))[1:]
+        batch, *shape = shape_of(made[name]) or (None, None)
         known = [size for size in shape if size is not None]
         if len(known) < len(shape):
             return None
-        numbers += prod(known)
-    return max(1, _AT_ONCE // numbers)
+        numbers += prod(known) * (batch or 1)
+    return numbers
 
 
-def _ahead(compute: Callable[[_In], _Out], given: Iterable[_In]) -> Iterator[_Out]:
-    """What is computed of each of some things; the next one while a caller looks at this one."""
-    with ThreadPoolExecutor(1) as other:
-        coming: Future[_Out] | None = None
-        for each in given:
-            following = other.submit(compute, each)
-            if coming is not None:
-                yield coming.result()
-            coming = following
-        if coming is not None:
-            yield coming.result()
-
-
-def check_rewritten(given: ir.Model, rewritten: ir.Model, batch: Batch) -> None:
+def check_rewritten(given: onnxruntime.InferenceSession, rewritten: ir.Model, batch: Batch) -> None:
     """Give some samples of a batch to both models.
 
     Raises:
@@ -169,9 +216,13 @@ def extremes(
     return {name: (float(made[name].min()), float(made[name].max())) for name in tensors}
 
 
-def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.float32]]) -> None:
+def _compare(
+    given: onnxruntime.InferenceSession,
+    rewritten: ir.Model,
+    fed: Mapping[str, NDArray[np.float32]],
+) -> None:
     names = [name_of(value) for value in rewritten.graph.outputs]
-    before, after = (run(session_of(model), names, fed) for model in (given, rewritten))
+    before, after = (run(session, names, fed) for session in (given, session_of(rewritten)))
     places = {
         name_of(value)
         for value in rewritten.graph.outputs
@@ -190,7 +241,7 @@ def _compare(given: ir.Model, rewritten: ir.Model, fed: Mapping[str, NDArray[np.
 
 
 def output_sqnr(
-    given: ir.Model, quantized: ir.Model, batches: Sequence[Batch]
+    given: onnxruntime.InferenceSession, quantized: ir.Model, batches: Sequence[Batch]
 ) -> tuple[dict[str, float], int]:
     """How near the outputs of the quantised model are to those of the float one.
 
@@ -211,7 +262,7 @@ def output_sqnr(
     ]
     if not names:
         return {}, 0
-    sessions = session_of(given), session_of(quantized, exact=True)
+    sessions = given, session_of(quantized, exact=True)
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     samples = 0
     for batch in batches[:_JUDGED_BATCHES]:
@@ -247,12 +298,15 @@ def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
     return copy
 
 
-def session_of(model: ir.Model, *, exact: bool = False) -> onnxruntime.InferenceSession:
+def session_of(
+    model: ir.Model, *, exact: bool = False, threads: int | None = None
+) -> onnxruntime.InferenceSession:
     """A model in ONNX Runtime.
 
     Args:
         model: the model.
         exact: whether each operator is computed as ONNX says, without any optimisation.
+        threads: that compute one operator; by default as many as the runtime chooses.
 
     Raises:
         ArtefactError: it cannot be loaded.
@@ -261,6 +315,7 @@ def session_of(model: ir.Model, *, exact: bool = False) -> onnxruntime.Inference
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = threads or 0
     # threads that wait in a loop take the processor from what is done between two runs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # optimising an If of a known condition, ONNX Runtime loses what its branches hold themselves
@@ -302,13 +357,21 @@ def run(
 
 
 def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(values.sum()):  # a sum may also be too large
+            _finite_extremes(tensor, values)
+    return values
+
+
+def _finite_extremes(tensor: str, values: NDArray[np.float32]) -> tuple[float, float]:
     # NaN and infinity end up in the extremes
-    if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
+    low, high = float(values.min()), float(values.max())
+    if not (isfinite(low) and isfinite(high)):
         raise ArtefactError(
             f"the tensor {tensor!r} holds NaN or infinity in calibration",
             hint="look at the data and the float model: one is broken",
         )
-    return values
+    return low, high
 
 
 def judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:

@@ -59,6 +59,7 @@ from edgeq.calibration.observe import (
     judged,
     observe,
     output_sqnr,
+    session_of,
     tensors_of,
 )
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
@@ -72,6 +73,8 @@ from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import onnxruntime
 
     from edgeq.calibration.graph import Classified
     from edgeq.calibration.methods import IntegerMethod
@@ -139,6 +142,7 @@ class Prepared:
 
     Attributes:
         given: the network as it was, perhaps for one sample at a time.
+        float_session: it, in ONNX Runtime.
         model: it, still in float.
         draft: its graph.
         classified: its operators.
@@ -147,6 +151,7 @@ class Prepared:
     """
 
     given: ir.Model
+    float_session: onnxruntime.InferenceSession
     model: ir.Model
     draft: Draft
     classified: Classified
@@ -158,19 +163,14 @@ class Prepared:
 class _Plan:
     """What is known of a network before any range is."""
 
-    given: ir.Model
-    quantized: ir.Model
-    draft: Draft
-    classified: Classified
+    network: Prepared
     placement: Placement
     taps: Mapping[str, Sequence[str]]
-    changing: Mapping[str, IntegerMethod]
-    levels: Mapping[str, QuantParams]
     changes: Mapping[str, Mapping[str, Any]]
 
     def origin(self, config: CalibrationConfig, data: str) -> Origin:
         """What statistics of its tensors belong to."""
-        graph = ir.to_proto(self.quantized).SerializeToString(deterministic=True)
+        graph = ir.to_proto(self.network.model).SerializeToString(deterministic=True)
         watched = json.dumps([[grid, *tensors] for grid, tensors in self.taps.items()])
         return Origin(hashlib.sha256(graph + watched.encode()).hexdigest(), config.found_by, data)
 
@@ -193,17 +193,7 @@ def _planned(
         boundary_bits=config.boundary_bits,
         overrides={name: LayerWidths.of(each) for name, each in changes.items()},
     )
-    return _Plan(
-        found.given,
-        found.model,
-        found.draft,
-        found.classified,
-        placement,
-        taps_of(ops, placement),
-        found.changing,
-        found.levels,
-        changes,
-    )
+    return _Plan(found, placement, taps_of(ops, placement), changes)
 
 
 def prepared(
@@ -267,10 +257,11 @@ def _prepared(
             told = method.apply(draft, partial(tensors_of, quantized, first[0]))
         tell(f"{name}: {told}{_unchanged(before, quantized.graph)}")
     classified = classify(quantized.graph)
+    session = session_of(model)
     for batch in first:
-        check_rewritten(model, quantized, batch)
+        check_rewritten(session, quantized, batch)
     levels = on_levels_of_pixels(draft, preprocessings.layers, whole.bright)
-    return Prepared(model, quantized, draft, classified, changing, levels)
+    return Prepared(model, session, quantized, draft, classified, changing, levels)
 
 
 def measure_onnx(
@@ -310,7 +301,7 @@ def measure_onnx(
         observer.state()  # which an observer may refuse
     kept = progress or Progress()
     statistics = kept.begin(statistics, make)
-    observe(plan.quantized, batches, plan.taps, statistics, seen, kept.seen)
+    observe(plan.network.model, batches, plan.taps, statistics, seen, kept.seen)
     kept.write()
     return statistics
 
@@ -362,7 +353,7 @@ def quantize_onnx(
     stream = whole.passing(batches)
     opening = list(islice(stream, 1))
     plan = _planned(model, config, opening, whole, tell)
-    quantized, classified, changing = plan.quantized, plan.classified, plan.changing
+    quantized, changing = plan.network.model, plan.network.changing
     make = config.observer_factory()
     origin = plan.origin(config, data)
     if statistics is not None:
@@ -379,10 +370,16 @@ def quantize_onnx(
         progress,
         work.seen,
     )
-    fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.levels}
+    fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.network.levels}
     before = quantized.clone() if changing or inspect or explain else quantized
     into_integers(
-        plan.draft, classified, plan.placement, statistics.observers, fixed, config, plan.changes
+        plan.network.draft,
+        plan.network.classified,
+        plan.placement,
+        statistics.observers,
+        fixed,
+        config,
+        plan.changes,
     )
     passes.RemoveUnusedNodesPass()(quantized)
     inputs = tuple(quantized.graph.inputs)
@@ -402,13 +399,15 @@ def quantize_onnx(
         quantized, float_fallback=floats
     )  # as an exporter will: what it does not take for integers is told now
     _describe(quantized, config, statistics)
-    for line in judged(*output_sqnr(plan.given, quantized, kept.batches), statistics.samples):
+    near = output_sqnr(plan.network.float_session, quantized, kept.batches)
+    for line in judged(*near, statistics.samples):
         tell(line)
     costs = layer_costs(before, quantized, kept.batches) if inspect or explain else ()
     if inspect is not None:
         inspect(costs)
     if explain is not None:
-        stages = {IN_FILE: plan.given, FOLDED: fold_onnx(plan.given), MIGRATED: before}
+        given = plan.network.given
+        stages = {IN_FILE: given, FOLDED: fold_onnx(given), MIGRATED: before}
         explain(layer_profiles(stages, quantized, kept.batches, costs))
     return quantized
 

@@ -22,7 +22,9 @@ class RangeObserver(Protocol):
     """Watches one tensor, or several that share a grid.
 
     One with an attribute ``divisible`` that is true finds the same range however the samples are
-    divided into batches, and is shown smaller ones, which need less memory.
+    divided into batches, and is shown smaller ones, which need less memory. One with an attribute
+    ``of_extremes`` that is true needs nothing but the minimum and the maximum of each batch, and is
+    shown a few numbers that have them.
     """
 
     def update(self, batch: NDArray[np.float32]) -> None:

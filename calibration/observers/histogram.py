@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HALF_BINS = 4096
 """Bins on either side of zero: a bin is at most 1/2048 of the largest magnitude."""
 _PIECE = 2**16  # values that are counted at once: they stay in the processor's cache
-_NORMAL = 2.0**-100, 2.0**100  # widths whose inverse float32 holds
+_FINEST = 2.0**-100  # width whose inverse float32 holds with room above it
 
 
 class Histogram:
@@ -48,16 +48,17 @@ class Histogram:
         self._fit(max(-low, high))
         width = self.width or 1.0
         values = batch.reshape(-1)
-        plain = low >= 0.0 and _NORMAL[0] < width < _NORMAL[1]
+        # up to a width of 1 no tiny value becomes a zero without a sign
+        single = _FINEST < width <= 1.0
         for start in range(0, values.size, _PIECE):
             part = values[start : start + _PIECE]
-            if plain:  # scaling by a power of two is exact, and cutting off is rounding down
-                bins = (part * np.float32(1.0 / width)).astype(np.int32)
-                self.counts[HALF_BINS:] += np.bincount(bins, minlength=HALF_BINS)
-            else:
-                scaled = np.floor(part.astype(np.float64) / width)
-                scaled += HALF_BINS
-                self.counts += np.bincount(scaled.astype(np.intp), minlength=2 * HALF_BINS)
+            # scaling by a power of two is exact
+            scaled = part * np.float32(1.0 / width) if single else part.astype(np.float64) / width
+            if low < 0.0:  # else cutting off is rounding down
+                np.floor(scaled, out=scaled)
+            bins = scaled.astype(np.int32)
+            bins += HALF_BINS
+            self.counts += np.bincount(bins, minlength=2 * HALF_BINS)
 
     def extremes(self) -> tuple[float, float]:
         """The exact minimum and maximum; zeros for no values."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class MinMax:
     """The exact minimum and maximum: nothing seen in calibration is clipped."""
 
-    divisible = True
+    divisible = of_extremes = True
 
     def __init__(self) -> None:
         self._low, self._high = np.inf, -np.inf

@@ -43,6 +43,7 @@ class MinMaxPercentile:
         self.tail = tail
         self.granularity = granularity
         self.divisible = granularity == "image"
+        self.of_extremes = granularity == "batch"
         self._minima: list[float] = []
         self._maxima: list[float] = []
 

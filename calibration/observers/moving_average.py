@@ -25,6 +25,8 @@ class MovingAverage:
         weight: the share of the newest batch.
     """
 
+    of_extremes = True
+
     def __init__(self, weight: float = 0.1) -> None:
         if not 0.0 < weight <= 1.0:
             raise UsageError(

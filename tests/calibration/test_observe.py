@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import helper
 
 from edgeq.calibration import observe
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.observers.minmax import MinMax
 from edgeq.calibration.quantize import quantize_onnx
+from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.formats.onnx_io import serialize
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     from numpy.typing import NDArray
     from tests.calibration.conftest import Build
 
@@ -44,24 +46,45 @@ def test_a_batch_is_computed_in_parts_with_the_same_result(
     assert serialize(quantize_onnx(net, [images(16)], config)) == whole
 
 
-@pytest.mark.parametrize(("observer", "sizes"), [("minmax", {5, 1}), ("moving-average", {16})])
-def test_only_an_average_of_batches_needs_them_whole(
-    observer: str, sizes: set[int], net: ir.Model, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("divisible", "sizes"), [(True, {2}), (False, {16})])
+def test_only_an_observer_of_whole_batches_gets_them_whole(
+    divisible: bool, sizes: set[int], net: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observe, "_AT_ONCE", 5 * 97)
-    seen, made = set(), CalibrationConfig(observer).observer_factory()
+    monkeypatch.setattr(observe, "usable_cores", lambda: 2)
+    seen = set()
 
-    class Watching:
+    class Watching(MinMax):
+        of_extremes = False
+
         def __init__(self) -> None:
-            self.inner = made()
-            self.divisible = self.inner.divisible
+            super().__init__()
+            self.divisible = divisible
 
         def update(self, batch: NDArray[np.float32]) -> None:
             seen.add(len(batch))
-            self.inner.update(batch)
-
-        def range(self, bits: int) -> tuple[float, float]:
-            return self.inner.range(bits)
+            super().update(batch)
 
     quantize_onnx(net, [images(16)], CalibrationConfig(Watching))
     assert seen == sizes
+
+
+@pytest.mark.parametrize(
+    "observer", ["minmax", "moving-average", "minmax-percentile:granularity=batch"]
+)
+@pytest.mark.parametrize("size", [1, 3, "n"])
+def test_a_batch_has_the_extremes_of_its_parts(
+    observer: str, size: int | str, net: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the batch of the model is fixed, and its last part filled up."""
+    monkeypatch.setattr(observe, "_AT_ONCE", 2 * 97)
+    net.graph.inputs[0].shape = ir.Shape([size, 3, 4, 4])
+    config, taps = CalibrationConfig(observer), {name: (name,) for name in ("c", "r", "y")}
+    statistics = Statistics(Origin("", "", ""), taps, config.observer_factory())
+    batches = [images(16)[:7], images(16)[7:]]
+    observe.observe(net, batches, taps, statistics)
+    for tensor in taps:
+        whole = config.observer_factory()()
+        for batch in batches:
+            whole.update(observe.tensors_of(net, batch, [tensor])[tensor])
+        np.testing.assert_equal(statistics.observers[tensor].state(), whole.state())

@@ -14,7 +14,7 @@ from edgeq.calibration.grids import activation_grid
 from edgeq.calibration.method_options import configured
 from edgeq.calibration.observers import OBSERVERS, RangeObserver
 from edgeq.calibration.observers.entropy import Entropy
-from edgeq.calibration.observers.histogram import HALF_BINS
+from edgeq.calibration.observers.histogram import HALF_BINS, Histogram
 from edgeq.calibration.observers.minmax import MinMax
 from edgeq.calibration.observers.minmax_percentile import MinMaxPercentile
 from edgeq.calibration.observers.moving_average import MovingAverage
@@ -71,6 +71,15 @@ def test_percentile_is_at_most_one_bin_outside_the_exact_one(
     bound = 2.0 / HALF_BINS * float(np.abs(values).max())
     assert wanted_high <= high <= min(wanted_high + bound, values.max())
     assert max(wanted_low - bound, values.min()) <= low <= wanted_low
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1))
+def test_each_value_is_counted_in_its_bin(values: list[float]) -> None:
+    """Of any size: neither the scaling nor the rounding moves one."""
+    histogram = Histogram()
+    histogram.update(np.array([values], np.float32))
+    bins = np.floor(np.array(values) / (histogram.width or 1.0)).astype(np.int64) + HALF_BINS
+    assert histogram.counts.tolist() == np.bincount(bins, minlength=2 * HALF_BINS).tolist()
 
 
 def test_percentile_does_not_depend_on_the_order_in_which_the_range_grows() -> None:
