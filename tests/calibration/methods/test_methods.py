@@ -170,11 +170,15 @@ def test_a_file_says_its_methods_and_is_canonical(build: Build, method: str) -> 
 
 @pytest.mark.parametrize("method", [GPTQ(), AdaRound(steps=60)])
 @pytest.mark.parametrize("weight_method", ["symmetric", "affine"])
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 10_000))
 def test_no_channel_ends_above_nearest_rounding(
-    build: Build, method: GPTQ | AdaRound, weight_method: str
+    build: Build, method: GPTQ | AdaRound, weight_method: str, seed: int
 ) -> None:
     """Of one layer alone: what it reads is then what it was."""
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     model = build(
         [helper.make_node("Conv", ["x", "w", "b"], ["y"], "one", pads=[1, 1, 1, 1])],
         {
