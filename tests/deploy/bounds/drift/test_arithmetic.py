@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,8 +19,11 @@ from edgeq.deploy.bounds.drift.arithmetic import (
 )
 from edgeq.deploy.bounds.drift.signal import Signal, l2
 
+if TYPE_CHECKING:
+    from edgeq.deploy.bounds.drift.graph import Effect
+
 SAMPLES, SHAPE, TRIALS = 3, (1, 5), 40
-EFFECTS = {
+EFFECTS: dict[str, Effect] = {
     **FUNCTIONS,
     "LeakyRelu": leaky_relu(0.1),
     "falling LeakyRelu": leaky_relu(-2.0),

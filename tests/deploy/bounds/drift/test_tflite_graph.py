@@ -43,7 +43,8 @@ class Branches(nn.Module):
         w = self.wider(z - 0.5 * pooled) + y
         gate = torch.sigmoid(self.gate(w.mean((2, 3))))[:, :, None, None]
         both = torch.cat([w * gate, nn.functional.hardswish(w)], 1)
-        return self.head(nn.functional.avg_pool2d(both, 8).flatten(1))
+        classes: torch.Tensor = self.head(nn.functional.avg_pool2d(both, 8).flatten(1))
+        return classes
 
 
 def plain() -> nn.Module:
