@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of, shape_of
-from edgeq.calibration.feeds.ahead import ahead
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.statistics import digest_of
+from edgeq.data.ahead import ahead
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.machine import usable_cores

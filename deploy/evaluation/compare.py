@@ -163,8 +163,8 @@ def compare(
                 inside = tensors or watcher is not None
                 # what judges tensors has a thread of its own: seen on two cores, runtimes and judge
                 # that take turns with two threads each are slower than with one for everything
-                ahead = inside and threads > 1
-                opened = open_all(left.pairs, stack, threads=threads - ahead, tensors=inside)
+                beside = inside and threads > 1
+                opened = open_all(left.pairs, stack, threads=threads - beside, tensors=inside)
                 if watcher is not None:
                     watcher.begin(opened, stack)
                 judge = Judge(task or AskedTask(), source, part, len(opened), resamples)
@@ -172,7 +172,7 @@ def compare(
                 read = len(part) if watcher else TENSOR_SAMPLES if tensors else 0
                 computed: Iterable[tuple[Batch | None, list[StageOutput]]] = (
                     stack.enter_context(
-                        closing(run_all(opened, part, source, tensor_samples=read, ahead=ahead))
+                        closing(run_all(opened, part, source, tensor_samples=read, beside=beside))
                     )
                     if statistics is None
                     else recorded(job, statistics, opened)

@@ -5,13 +5,13 @@ So memory does not grow with the samples.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.data.ahead import ahead
 from edgeq.data.batching import fed, samples_in
 from edgeq.data.checks import check
 from edgeq.deploy.evaluation.chain import require_targets
@@ -35,7 +35,6 @@ BATCH = 8  # samples whose inner tensors are held at once, for every stage
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
 BatchT = TypeVar("BatchT")
-Computed: TypeAlias = "tuple[Batch, list[StageOutput]]"
 SPLITS = ("train", "validation", "test")
 
 
@@ -103,8 +102,8 @@ def run_all(
     source: DataSource,
     *,
     tensor_samples: int,
-    ahead: bool = False,
-) -> Generator[Computed, None, None]:
+    beside: bool = False,
+) -> Generator[tuple[Batch, list[StageOutput]], None, None]:
     """Feed a split through all stages, a batch at a time.
 
     Args:
@@ -112,33 +111,32 @@ def run_all(
         part: the samples.
         source: how they are normalised.
         tensor_samples: how many samples, from the first, inner tensors are read for.
-        ahead: whether a batch is computed while the caller looks at the one before, which takes a
-            thread more.
+        beside: whether a batch is computed while the caller looks at the one before, which takes a
+            thread more. It is then to be closed before the stages are.
 
-    Returns:
-        Each batch, and what each stage computed of it, in the order given; to be closed before the
-        stages are, for they may be computing the next one.
+    Yields:
+        A batch, and what each stage computed of it, in the order given.
 
     Raises:
         StagesFailed: some could not compute a batch; holds all of those.
     """
 
-    def computed() -> Generator[Computed, None, None]:
+    def asked() -> Iterator[tuple[tuple[Batch, bool], Batch]]:
         done = 0
         for images, _ in fed(part, source, BATCH):
-            yield images, _see(opened, images, read=done < tensor_samples)
+            yield (images, done < tensor_samples), images
             done += samples_in(images)
 
-    return _one_ahead(computed()) if ahead else computed()
+    def compute(of: tuple[Batch, bool]) -> list[StageOutput]:
+        images, read = of
+        return _see(opened, images, read=read)
 
-
-def _one_ahead(items: Iterator[Computed]) -> Generator[Computed, None, None]:
-    """Items in their order, each computed while the one before it is looked at."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+    if beside:
+        for seen, images in ahead(compute, asked(), workers=1):
+            yield images, seen or []
+    else:
+        for of, images in asked():
+            yield images, compute(of)
 
 
 def matched(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Future
 
 _In = TypeVar("_In")
@@ -19,8 +19,10 @@ def ahead(
     compute: Callable[[_In], _Out],
     given: Iterable[tuple[_In | None, _Note]],
     workers: int,
-) -> Iterator[tuple[_Out | None, _Note]]:
+) -> Generator[tuple[_Out | None, _Note], None, None]:
     """What is computed of each of some things; the next ones while a caller looks at this one.
+
+    It is to be closed before what ``compute`` uses is.
 
     Args:
         compute: called in threads, several at a time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Barrier
 
-from edgeq.calibration.feeds.ahead import ahead
+from edgeq.data.ahead import ahead
 
 
 def test_the_next_parts_are_computed_meanwhile_and_come_in_order() -> None:
