@@ -28,7 +28,7 @@ class Effect(Protocol):
         """Whether kernels round its result even where the grid stays."""
         ...
 
-    def values(self, operands: Sequence[Tensor]) -> Tensor:
+    def values(self, operands: Sequence[Tensor], /) -> Tensor:
         """The result of operands, (samples, *shape) each, float64."""
         ...
 

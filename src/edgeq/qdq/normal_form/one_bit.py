@@ -82,7 +82,11 @@ def _unpacked(dequantizer: ir.Node) -> NDArray[np.int8] | None:
             and length.tolist() == [-1]
             and 0 < BITS * data.size - count < BITS
         )
-    return table[data].reshape(-1)[:count].reshape(shape).astype(np.int8) if whole else None
+    return (
+        table[data.astype(np.uint8)].reshape(-1)[:count].reshape(shape).astype(np.int8)
+        if whole
+        else None
+    )
 
 
 def _replace(graph: ir.Graph, dequantizer: ir.Node, weights: NDArray[np.int8]) -> None:
