@@ -121,31 +121,33 @@ def observe(
 
 
 class _Shown:
-    """Shows observers the tensors of a batch, part by part."""
+    """Shows observers the tensors of a batch, part by part; several may watch one tensor."""
 
     def __init__(self, taps: Mapping[str, Sequence[str]], statistics: Statistics) -> None:
-        self._observed = [
+        observed = [
             (statistics.observers[grid], tensor)
             for grid, tensors in taps.items()
             for tensor in tensors
         ]
-        self._extremes: dict[str, list[float]] = {tensor: [] for _, tensor in self._observed}
+        self._whole = [each for each in observed if not each[0].of_extremes]
+        self._of_extremes = [each for each in observed if each[0].of_extremes]
+        self._extremes: dict[str, list[float]] = {tensor: [] for _, tensor in self._of_extremes}
 
     def part(self, made: Mapping[str, NDArray[np.float32]]) -> None:
         """Some samples of the batch."""
-        for observer, tensor in self._observed:
-            values = made[tensor]
-            if not observer.of_extremes:
-                observer.update(_finite(tensor, values))
-            elif values.size:
-                self._extremes[tensor] += _finite_extremes(tensor, values)
+        for observer, tensor in self._whole:
+            observer.update(_finite(tensor, made[tensor]))
+        for tensor, found in self._extremes.items():
+            if made[tensor].size:
+                found += _finite_extremes(tensor, made[tensor])
 
     def end_of_batch(self) -> None:
         """That was all of it."""
-        for observer, tensor in self._observed:
+        for observer, tensor in self._of_extremes:
             if found := self._extremes[tensor]:
                 observer.update(np.array([found], np.float32))
-                found.clear()
+        for found in self._extremes.values():
+            found.clear()
 
 
 def _division(

@@ -95,6 +95,8 @@ class Bias:
     real: Tensor | None = None
     half_step: Tensor | None = None
 
+    __repr__ = brief
+
 
 def bias_of(
     integers: NDArray[np.integer], steps: NDArray[np.floating], rank: int, axis: int

@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.deploy.why.origin.matching import BOUNDS, match
-from edgeq.deploy.why.origin.unrounded import layers_as_network, network_of, unrounded
+from edgeq.deploy.why.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
@@ -377,7 +377,7 @@ class _Comparison:
             if writer is None or writer.op_type != "QuantizeLinear":
                 continue
             before, after = _scale(writer), _scale(node)
-            if before and after and before > _COARSER * after:
+            if before * levels_of(writer) > _COARSER * after * levels_of(node) > 0:
                 yield Difference(
                     "activation scale",
                     self._near(node.inputs[0].name or ""),

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SMALL = 8
 _QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+_PASSING = _QUANTIZERS | {
+    "Clip",
+    "Reshape",
+    "Flatten",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,6 +215,29 @@ def _pass(graph: ir.Graph, node: ir.Node) -> None:
         return
     made.replace_all_uses_with(source)
     graph.remove(node, safe=True)
+
+
+def levels_of(quantizer: ir.Node) -> int:
+    """How many levels a quantiser's values can have, by the Clip behind it or before it.
+
+    Few bits are another choice than a grid that is too coarse: 16 levels reach as far as 256 that
+    are 16 times finer.
+    """
+    grid = grid_of(quantizer)
+    levels = grid.qmax - grid.qmin + 1
+    for reader in quantizer.outputs[0].consumers():
+        if reader.op_type == "Clip":
+            low, high = bounds_of(reader)
+            levels = min(levels, int(high - low) + 1)
+    node: ir.Node | None = quantizer
+    while node is not None and node.op_type in _PASSING:
+        if node.op_type in _QUANTIZERS and not np.array_equal(grid_of(node).scale, grid.scale):
+            break
+        if node.op_type == "Clip" and _clips_integers(node):
+            low, high = bounds_of(node)
+            return min(levels, int(high - low) + 1)
+        node = None if node.inputs[0] is None else node.inputs[0].producer()
+    return levels
 
 
 def _clips_integers(node: ir.Node) -> bool:

@@ -48,9 +48,10 @@ def test_a_fault_is_found_from_the_float_side(kind: str, tmp_path: Path) -> None
     assert complaint(causes, made[1]) == ""
 
 
-def test_a_clean_file_has_no_cause(tmp_path: Path) -> None:
-    clean = network("small")
-    assert asked_of_float(origin(clean), [clean], samples(SHAPES["small"]), tmp_path) == [[]]
+@pytest.mark.parametrize(("name", "bits"), [("small", 8), ("stable-resnet8", 4)])
+def test_a_clean_file_has_no_cause(name: str, bits: int, tmp_path: Path) -> None:
+    clean = network(name, bits, bits)  # 16 levels that reach as far as 256 finer ones behind them
+    assert asked_of_float(origin(clean), [clean], samples(SHAPES[name]), tmp_path) == [[]]
 
 
 def unfolded() -> onnx.ModelProto:
