@@ -17,6 +17,7 @@ from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import session_of
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.errors import UsageError
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -97,7 +98,7 @@ def test_absorbed_biases_leave_the_function(build: Build, depthwise: bool) -> No
     absorbed = fold_onnx(model)
     told = BiasAbsorption().apply(Draft(absorbed.graph))
     pairs = 2 if depthwise else 1
-    assert told == f"absorbed the biases of {8 * pairs} channels of {pairs} layers"
+    assert told == f"absorbed the biases of {8 * pairs} channels of {counted(pairs, 'layer')}"
     assert off(model, absorbed) < 1e-5
     first = next(iter(absorbed.graph))
     assert answers_of(absorbed, first).max() < answers_of(fold_onnx(model), first).max() - 3
@@ -160,5 +161,5 @@ def test_equalisation_keeps_random_relu_networks(
     model = build(nodes, constants, ("n", 3, 9, 9))
     scaled = fold_onnx(model)
     told = CrossLayerEqualization().apply(Draft(scaled.graph))
-    assert told == f"equalised {depth - 1} pairs of layers"
+    assert told == f"equalised {counted(depth - 1, 'pair')} of layers"
     assert off(model, scaled) <= 1e-5

@@ -445,4 +445,4 @@ def test_the_page_names_the_file_and_what_to_do() -> None:
     compared = Comparison("noise", 1, "a", (stage,), (), (), saturating=(found,))
     page = render([Document("compare", "one", {"comparison": record(compared)})], "t")
     assert "<b>net.onnx @ ort-cpu</b> no answers to compare; pairs &lt;saturate&gt;" in page
-    assert page.count("edgeq export net.onnx") == 1
+    assert page.count("<span>edgeq</span> <span>export</span> <span>net.onnx</span>") == 1
