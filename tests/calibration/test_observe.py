@@ -76,15 +76,16 @@ def test_only_an_observer_of_whole_batches_gets_them_whole(
 def test_a_batch_has_the_extremes_of_its_parts(
     observer: str, size: int | str, net: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the batch of the model is fixed, and its last part filled up."""
+    """Also where the model's batch is fixed, its last part filled up, or two grids share a tensor."""
     monkeypatch.setattr(observe, "_AT_ONCE", 2 * 97)
     net.graph.inputs[0].shape = ir.Shape([size, 3, 4, 4])
-    config, taps = CalibrationConfig(observer), {name: (name,) for name in ("c", "r", "y")}
+    config = CalibrationConfig(observer)
+    taps = {**{name: (name,) for name in ("c", "r", "y")}, "r of 16 bits": ("r",)}
     statistics = Statistics(Origin("", "", ""), taps, config.observer_factory())
     batches = [images(16)[:7], images(16)[7:]]
     observe.observe(net, batches, taps, statistics)
-    for tensor in taps:
+    for grid, (tensor,) in taps.items():
         whole = config.observer_factory()()
         for batch in batches:
             whole.update(observe.tensors_of(net, batch, [tensor])[tensor])
-        np.testing.assert_equal(statistics.observers[tensor].state(), whole.state())
+        np.testing.assert_equal(statistics.observers[grid].state(), whole.state())
