@@ -76,7 +76,7 @@ def test_only_an_observer_of_whole_batches_gets_them_whole(
 def test_a_batch_has_the_extremes_of_its_parts(
     observer: str, size: int | str, net: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the model's batch is fixed, its last part filled up, or two grids share a tensor."""
+    """Also where the batch is fixed, its last part filled up, or two grids share a tensor."""
     monkeypatch.setattr(observe, "_AT_ONCE", 2 * 97)
     net.graph.inputs[0].shape = ir.Shape([size, 3, 4, 4])
     config = CalibrationConfig(observer)
