@@ -67,7 +67,7 @@ def _unpacked(dequantizer: ir.Node) -> NDArray[np.int8] | None:
         or integer_of(gather, "axis", 0)
         or data.dtype != np.uint8
         or data.ndim != 1
-        or cast.attributes["to"].as_int() not in _WHOLE
+        or integer_of(cast, "to", 0) not in _WHOLE
     ):
         return None
     count = int(np.prod(shape)) if (shape >= 0).all() else -1
