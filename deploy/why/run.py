@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.records import Cause, OperatorError
     from edgeq.deploy.why.stages import Judged
     from edgeq.diffing.replay import Recorded, ReplaySession
+    from edgeq.linting.model import LintModel
     from edgeq.quant import QuantParams
     from edgeq.target import Batch, Shown
     from edgeq.targets.emulator.session import EmulatorSession
@@ -359,13 +360,15 @@ class _Chain:
         """What lint rules find; where the float file tells of scales, it tells of biases' too."""
         if self.file is None:
             return []
-        if self.origin is not None:
-            told = any("scale" in each.kind for each in self.origin.differences)
-            without = ("bias-scale",) if told else ()
-            return faults_in(self.origin.view, self.places, without=without)
+        told = self.origin is not None and any("scale" in e.kind for e in self.origin.differences)
         with suppress(EdgeqError):  # its runtimes tell what is wrong with it
-            return faults_in(view_of(self.file), self.places)
+            without = ("bias-scale",) if told else ()
+            return faults_in(self._view(self.file), self.places, without=without)
         return []
+
+    def _view(self, file: Path) -> LintModel:
+        """The first quantised file as rules see it, read once where a float file is there."""
+        return view_of(file) if self.origin is None else self.origin.view
 
     def _of_origin(self, stage: Judged, answers: Answers) -> list[Cause]:
         """Why a quantised stage differs from the float one by more than rounding."""
@@ -402,7 +405,7 @@ class _Chain:
             return {}
         layers = {
             place.operator.tensor: layer
-            for layer in (view_of(self.file) if self.origin is None else self.origin.view).layers
+            for layer in self._view(self.file).layers
             if (place := self.places.get(layer.node)) is not None
         }
         meters = self.meters[real].meters

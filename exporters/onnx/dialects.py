@@ -39,7 +39,7 @@ from edgeq.exporters.onnx.runtime_workarounds import (
     with_zero_points,
 )
 from edgeq.formats.dialect import Dialect
-from edgeq.formats.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor, forget_unused
 from edgeq.qdq.nodes import constant_of, title
 from edgeq.quant import STORAGE_RANGE
 
@@ -93,7 +93,7 @@ def in_dialect(model: ir.Model, dialect: Dialect) -> tuple[ir.Model, tuple[PairS
         add_kernel_shapes(copy.graph)
     if dialect.own_grids:
         own_grids(copy.graph)
-    _forget_unused(copy.graph)
+    forget_unused(copy.graph)
     return to_opset(copy, dialect.opset), layers
 
 
@@ -102,14 +102,6 @@ def _is_activation(quantizer: ir.Node) -> bool:
     return (
         source is not None and constant_of(source) is None and storage_dtype_of(quantizer) in _BYTES
     )
-
-
-def _forget_unused(graph: ir.Graph) -> None:
-    kept = set(graph.outputs)
-    for name in [
-        name for name, value in graph.initializers.items() if not value.uses() and value not in kept
-    ]:
-        del graph.initializers[name]
 
 
 def _rewrite(

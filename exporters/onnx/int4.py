@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError
-from edgeq.formats.graph_editor import GraphEditor
+from edgeq.formats.graph_editor import GraphEditor, forget_unused
 from edgeq.qdq.nodes import constant_of
 from edgeq.qdq.op_traits import LAYERS
 
@@ -47,16 +47,6 @@ def store_int4(model: ir.Model) -> None:
         for index in (0, 2):
             node.replace_input_with(index, _narrowed(editor, node.inputs[index]))
     forget_unused(model.graph)
-
-
-def forget_unused(graph: ir.Graph) -> None:
-    """Remove initialisers that nothing reads."""
-    for name in [
-        name
-        for name, value in graph.initializers.items()
-        if not value.uses() and not value.is_graph_output()
-    ]:
-        del graph.initializers[name]
 
 
 def is_weight(dequantizer: ir.Node) -> bool:

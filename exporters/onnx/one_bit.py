@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.exporters.onnx.int4 import forget_unused, int8_content, is_weight
-from edgeq.formats.graph_editor import GraphEditor
+from edgeq.exporters.onnx.int4 import int8_content, is_weight
+from edgeq.formats.graph_editor import GraphEditor, forget_unused
 from edgeq.qdq.normal_form.one_bit import BITS, TABLE, packed
 
 if TYPE_CHECKING:

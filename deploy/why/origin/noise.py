@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ROUNDED = 1 / 12
 _STEPS = 5
+"""Root of the mean squared error, in steps, below which numbers are too near each other to tell."""
 _SUMS = frozenset(
     (
         "Add",

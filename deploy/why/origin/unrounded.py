@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.diffing.rounding import FloatLayer
-from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, stripped, title
+from edgeq.qdq.nodes import MOVES, bounds_of, constant_of, grid_of, stripped, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,15 +23,7 @@ if TYPE_CHECKING:
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SMALL = 8
 _QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
-_PASSING = _QUANTIZERS | {
-    "Clip",
-    "Reshape",
-    "Flatten",
-    "Slice",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-}
+_PASSING = _QUANTIZERS | {"Clip", *MOVES}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +132,7 @@ def _without_quantizers(copy: ir.Model) -> ir.Model:
     for node in list(copy.graph):
         if node.op_type == "DequantizeLinear" and constant_of(node.inputs[0]) is not None:
             _store(copy.graph, node)
-        elif node.op_type in _QUANTIZERS or (node.op_type == "Clip" and _clips_integers(node)):
+        elif node.op_type in _QUANTIZERS or _clips_integers(node):
             _pass(copy.graph, node)
     for node in copy.graph:  # movers of integers move real numbers now
         for value in node.outputs:
@@ -158,7 +150,7 @@ def _cut_off(graph: ir.Graph, node: ir.Node) -> None:
         return
     stored, low, high = node.outputs[0], grid.qmin, grid.qmax
     for reader in stored.consumers():
-        if reader.op_type == "Clip" and _clips_integers(reader):
+        if _clips_integers(reader):
             stored = reader.outputs[0]
             ends = bounds_of(reader)
             low, high = int(max(low, ends[0])), int(min(high, ends[1]))
@@ -218,31 +210,38 @@ def _pass(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def levels_of(quantizer: ir.Node) -> int:
-    """How many levels a quantiser's values can have, by the Clip behind it or before it.
+    """How many levels a quantiser's values can have, by the Clips behind it and before it.
 
     Few bits are another choice than a grid that is too coarse: 16 levels reach as far as 256 that
     are 16 times finer.
     """
     grid = grid_of(quantizer)
     levels = grid.qmax - grid.qmin + 1
-    for reader in quantizer.outputs[0].consumers():
-        if reader.op_type == "Clip":
-            low, high = bounds_of(reader)
-            levels = min(levels, int(high - low) + 1)
-    node: ir.Node | None = quantizer
-    while node is not None and node.op_type in _PASSING:
-        if node.op_type in _QUANTIZERS and not np.array_equal(grid_of(node).scale, grid.scale):
-            break
-        if node.op_type == "Clip" and _clips_integers(node):
-            low, high = bounds_of(node)
-            return min(levels, int(high - low) + 1)
-        node = None if node.inputs[0] is None else node.inputs[0].producer()
+    for clip in _integer_clips(quantizer):
+        low, high = bounds_of(clip)
+        levels = min(levels, int(high - low) + 1)
     return levels
+
+
+def _integer_clips(quantizer: ir.Node) -> Iterator[ir.Node]:
+    """What cuts a quantiser's integers off: behind it, and before it on the same grid."""
+    yield from (each for each in quantizer.outputs[0].consumers() if _clips_integers(each))
+    scale, node = grid_of(quantizer).scale, quantizer
+    while node.op_type in _PASSING:
+        if node.op_type in _QUANTIZERS and not np.array_equal(grid_of(node).scale, scale):
+            return
+        if _clips_integers(node):
+            yield node
+            return
+        maker = None if node.inputs[0] is None else node.inputs[0].producer()
+        if maker is None:
+            return
+        node = maker
 
 
 def _clips_integers(node: ir.Node) -> bool:
     bound = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    return bound is not None and bound.dtype.kind in "iu"
+    return node.op_type == "Clip" and bound is not None and bound.dtype.kind in "iu"
 
 
 def _node(node: ir.Node) -> FloatNode:

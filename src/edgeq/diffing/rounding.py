@@ -165,9 +165,9 @@ class _Rows:
         return Difference(
             "weights",
             where,
-            f"{counted(int(beyond.sum()), 'integer', 'are', of=error.size)} not what "
-            f"rounding the float "
-            f"weights gives, by up to {largest:.1f} steps, in {listed(wrong, self.count)}",
+            f"{counted(int(beyond.sum()), 'integer', 'are', of=error.size)} not what rounding "
+            f"the float weights gives, by up to {largest:.1f} steps, in "
+            f"{listed(wrong, self.count)}",
             some,
             steps=round(largest),
         )

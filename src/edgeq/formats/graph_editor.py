@@ -119,3 +119,13 @@ class GraphEditor:
         if key is not None:
             self._constants[key] = value
         return value
+
+
+def forget_unused(graph: ir.Graph) -> None:
+    """Remove initialisers that nothing reads."""
+    for name in [
+        name
+        for name, value in graph.initializers.items()
+        if not value.uses() and not value.is_graph_output()
+    ]:
+        del graph.initializers[name]

@@ -271,7 +271,8 @@ def listed(node: ir.Node, position: int) -> tuple[int, ...]:
     return tuple(int(number) for number in numbers.reshape(-1))
 
 
-_MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
+MOVES = ("Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice")
+"""Operators that give numbers of their first input as they are, in another order or some."""
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
@@ -333,7 +334,7 @@ def _cast(value: ir.Value) -> list[ir.Value] | None:
     for node, index in value.uses():
         if node.domain == "" and node.op_type == "Cast" and node.attributes["to"].value in _FLOATS:
             continue
-        moved = index == 0 and node.domain == "" and node.op_type in _MOVES
+        moved = index == 0 and node.domain == "" and node.op_type in MOVES
         more = _cast(node.outputs[0]) if moved else None
         if more is None:
             return None

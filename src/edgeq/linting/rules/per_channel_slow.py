@@ -39,8 +39,7 @@ class PerChannelSlow:
             yield Problem(
                 slow[0],
                 f"{counted(len(slow), 'layer', 'have', of=len(model.layers))} per-channel "
-                f"weights, with which "
-                f"{device.title} was measured {device.slower:g} times slower "
+                f"weights, with which {device.title} was measured {device.slower:g} times slower "
                 f"({device.facts_about('slower')[0].source})",
                 f"edgeq calibrate --device {device.name} chooses per-tensor weights",
                 device.slower,

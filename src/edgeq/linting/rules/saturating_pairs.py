@@ -36,8 +36,7 @@ class SaturatingPairs:
                 yield Problem(
                     layer.node,
                     f"{counted(pairs.beyond, 'pair', of=pairs.total)} of products can "
-                    f"leave 16 bits; the "
-                    f"largest is {pairs.furthest:,}",
+                    f"leave 16 bits; the largest is {pairs.furthest:,}",
                     "edgeq export FILE --to onnx writes such weights as uint8, which cannot "
                     "saturate; edgeq audit counts what does on data",
                     float(pairs.beyond),

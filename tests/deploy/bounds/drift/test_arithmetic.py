@@ -83,4 +83,5 @@ def test_the_bound_is_attained(effect: Softmax | Pointwise) -> None:
             apart = effect.values([source.reference + way * source.error]) - real
             ends.append(apart.abs()[:, 0, place])
     most = torch.stack(ends).reshape(SHAPE[1], 2, SAMPLES).amax(1).T
+    # real numbers, not integers: what float64 adds to them
     assert torch.allclose(most, exact.error[:, 0], rtol=1e-9, atol=1e-12)
