@@ -9,7 +9,9 @@ CPU are named, and are in no estimate.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
     from edgeq.targets.workers.session import WorkerSession
 
 _SETTINGS = ("system_config", "memory_mode")
+# What Vela said and made of the files of this process last: one command asks for a file's plan, its
+# estimate and its answers, and Vela takes a second each time.
+_COMPILED: OrderedDict[tuple[str, ...], tuple[dict[str, str], bytes]] = OrderedDict()
+_KEPT = 8
 _WRONG_SETTING = ("invalid choice", "Incorrect argument", "Invalid configuration")
 
 
@@ -128,10 +134,11 @@ class EthosUTarget(WorkerTarget):
         content = read_bytes(artefact, "TFLite model")
         graph = graph_of(content)
         try:
-            told, after = self._compile(content)
+            told, after = self._compiled(content)
         except TargetError as error:
             raise _explained(error, graph) from error
-        compiled = compiled_of(graph, graph_of(after), told, told.pop("said"))
+        summary = {name: fact for name, fact in told.items() if name != "said"}
+        compiled = compiled_of(graph, graph_of(after), summary, told["said"])
         if len(compiled.left) == len(graph.operators):
             raise TargetError(
                 f"Vela puts no operator of {artefact} on the NPU: "
@@ -140,11 +147,22 @@ class EthosUTarget(WorkerTarget):
             )
         return compiled
 
-    def _compile(self, content: bytes) -> tuple[dict[str, str], bytes]:
+    def _compiled(self, content: bytes) -> tuple[dict[str, str], bytes]:
         """Vela's summary with what it ``said``, and the compiled file."""
-        limits, options = self.limits, dict(self.options)
+        options = dict(self.options)
         if options.get("config") is not None:
             options["config_text"] = _text(Path(str(options["config"])))
+        key = (sha256(content).hexdigest(), repr(self.place()), repr(sorted(options.items())))
+        if key not in _COMPILED:
+            _COMPILED[key] = self._compile(content, options)
+            if len(_COMPILED) > _KEPT:
+                _COMPILED.popitem(last=False)
+        return _COMPILED[key]
+
+    def _compile(
+        self, content: bytes, options: Mapping[str, object]
+    ) -> tuple[dict[str, str], bytes]:
+        limits = self.limits
         with Worker(self.place(), self.engine, seconds=limits.open_seconds) as worker:
             model = [np.frombuffer(content, np.uint8)]
             loaded = worker.ask(

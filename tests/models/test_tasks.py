@@ -11,14 +11,14 @@ from edgeq.qdq.reader import read_qdq
 from edgeq.training.qat_transform import quantize
 from edgeq.training.recipes.scheme import Scheme
 
-CANVAS, STRIP, IMAGE = (1, 64, 64), (1, 49, 10), (3, 32, 32)
+CANVAS, STRIP, FRAMES, IMAGE = (1, 64, 64), (1, 49, 10), (1, 9, 10), (3, 32, 32)
 NETWORKS = {
     "yolo-tiny": (CANVAS, [(32, 16, 16), (10, 16, 16), (32, 8, 8), (10, 8, 8)]),
     "unet-tiny": (CANVAS, [(10, 64, 64)]),
     "ds-cnn": (STRIP, [(10,)]),
     "mobilenetv3-small": (IMAGE, [(10,)]),
     "vit-tiny": (IMAGE, [(10,)]),
-    "gru-denoiser": (STRIP, [(49, 10)]),
+    "gru-denoiser": (FRAMES, [(9, 10)]),
 }
 
 

@@ -35,10 +35,6 @@ if find_spec("ethosu") is None:
     pytest.skip("Vela is not installed", allow_module_level=True)
 
 NPUS = pytest.mark.parametrize("target", [u55, u65, u85], ids=["u55", "u65", "u85"])
-DEEP = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")
-]
 
 
 def saved(tmp_path: Path, content: bytes) -> Path:
@@ -54,11 +50,17 @@ def with_a_fallback() -> bytes:
 
 @NPUS
 @pytest.mark.parametrize(
-    "bits",
-    [(8, 8), pytest.param((4, 8), marks=pytest.mark.slow), (4, 4)],
-    ids=["8W8A", "4W8A", "4W4A"],
+    ("name", "bits"),
+    [
+        ("resnet8", (8, 8)),
+        ("stable-resnet8", (4, 4)),
+        *(
+            pytest.param(name, bits, marks=pytest.mark.slow)
+            for name in ("resnet20", "stable-resnet20", "resnet56", "stable-resnet56")
+            for bits in ((8, 8), (4, 8), (4, 4))
+        ),
+    ],
 )
-@pytest.mark.parametrize("name", ["resnet8", "stable-resnet8", *DEEP])
 def test_our_networks_are_whole_on_the_npu(
     tmp_path: Path, name: str, bits: tuple[int, int], target: EthosUTarget
 ) -> None:
