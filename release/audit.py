@@ -62,8 +62,8 @@ def verdict(packages: Sequence[dict[str, Any]]) -> int:
     left_out = [one["name"] for one in packages if "skip_reason" in one]
     known = [(one, found) for one in packages for found in one.get("vulns", ())]
     for one, found in known:
-        mended = ", ".join(found["fix_versions"]) or "no version yet"
-        print(f"{one['name']} {one['version']}: {found['id']}, mended in {mended}")
+        fixed = ", ".join(found["fix_versions"]) or "no version yet"
+        print(f"{one['name']} {one['version']}: {found['id']}, fixed in {fixed}")
     print(
         f"{len(packages) - len(left_out)} of {len(packages)} locked packages were looked up; "
         f"known vulnerabilities: {len(known)}"

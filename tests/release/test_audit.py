@@ -29,8 +29,8 @@ def audit() -> dict[str, Any]:
     ("packages", "code", "told"),
     [
         ([SOUND], 0, "1 of 1 locked packages were looked up; known vulnerabilities: 0"),
-        ([SOUND, WEAK], 1, "two 2.0: PYSEC-1, mended in 2.1"),
-        ([SOUND, WEAK], 1, "PYSEC-2, mended in no version yet"),
+        ([SOUND, WEAK], 1, "two 2.0: PYSEC-1, fixed in 2.1"),
+        ([SOUND, WEAK], 1, "PYSEC-2, fixed in no version yet"),
         ([SOUND, UNKNOWN], 2, "does not know them: three"),
         ([WEAK, UNKNOWN], 1, "known vulnerabilities: 2"),
         ([UNKNOWN] * 9, 2, "and 4 more"),

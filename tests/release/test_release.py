@@ -18,7 +18,7 @@ SET = ("build", "cyclonedx_py", "towncrier")
 FRAGMENTS = {
     "one.added.md": "A first change, which is long enough\nfor two lines.\n",
     "two.added.md": "A second one.\n",
-    "three.fixed.md": "`x` is mended.\n",
+    "three.fixed.md": "`x` is fixed.\n",
 }
 
 pytestmark = pytest.mark.slow

@@ -123,7 +123,7 @@ def test_a_faulty_board_does_not_hide_the_reference(
 
     def faulty(name: str) -> Target:
         if name == "a-board":
-            raise UsageError("a-board has no such launcher", hint="mend its description")
+            raise UsageError("a-board has no such launcher", hint="correct its description")
         return load(name)
 
     wanted = fakes["tflite-ref"]

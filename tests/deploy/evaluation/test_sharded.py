@@ -135,7 +135,7 @@ class TestRefusals:
         self, job: ComparisonJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: object) -> None:
-            raise TargetError("it broke", hint="mend it")
+            raise TargetError("it broke", hint="repair it")
 
         monkeypatch.setattr(fake_targets.FakeSession, "run_all", fail)
         with pytest.raises(TargetError, match="it broke"):
