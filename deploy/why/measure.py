@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.diffing.replay import Operator, Recorded, Replayed, ReplaySession
+    from edgeq.quant import QuantParams
     from edgeq.target import Batch
 
 ROUNDING = 1
@@ -167,6 +168,11 @@ class OperatorMeter:
         return self.lsb.largest
 
     @property
+    def cut_off(self) -> float:
+        """The mean squared error of values beyond the grid, in squared steps."""
+        return self.clipped / self.elements if self.elements else 0.0
+
+    @property
     def channels(self) -> tuple[int, ...]:
         """The channels in which values are wrong; empty where all of them are."""
         if self.wrong_channels is None:
@@ -280,6 +286,34 @@ def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dic
     if 2 * len(found) >= len(wanted) or not recorded:
         return found
     return max(found, dict(_in_order(wanted, recorded)), key=len)
+
+
+def with_requantized(
+    program: ReplaySession, recorded: Mapping[str, Recorded]
+) -> dict[str, Recorded]:
+    """A recording in real numbers, with tensors that an operator only puts on another grid.
+
+    A float network has no such operators; there the numbers are those that they read. One that cuts
+    off what is below zero is an activation, and left out.
+    """
+    found = dict(recorded)
+    grids = {each.tensor: each.params for each in program.operators}
+    for each in program.operators:
+        source = each.inputs[0] if each.op_type == "Requantize" and each.inputs else ""
+        if each.tensor in found or source not in found:
+            continue
+        if not _rectifies(each.params, grids.get(source)):
+            found[each.tensor] = found[source]
+    return found
+
+
+def _rectifies(result: QuantParams | None, source: QuantParams | None) -> bool:
+    """Whether a grid begins at zero and the one that it is filled from does not."""
+    if result is None or source is None:
+        return False
+    starts = (np.any(each.qmin < np.asarray(each.zero_point)) for each in (source, result))
+    below, still = starts
+    return bool(below and not still)
 
 
 def _in_order(

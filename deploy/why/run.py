@@ -18,9 +18,9 @@ from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quan
 from edgeq.deploy.why.evidence import Evidence
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
-from edgeq.deploy.why.measure import StageMeter, by_names_of
+from edgeq.deploy.why.measure import StageMeter, by_names_of, with_requantized
 from edgeq.deploy.why.origin.differences import origin_of
-from edgeq.deploy.why.origin.noise import excess, is_another, rounding_noise
+from edgeq.deploy.why.origin.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
@@ -250,7 +250,8 @@ class _Chain:
             each.from_float and each.against == pair for each in self.stages
         ):
             values = self.origin.values
-            return {name: recorded[its] for name, its in values.items() if its in recorded}
+            found = {name: recorded[its] for name, its in values.items() if its in recorded}
+            return with_requantized(program, found)
         return by_names_of(program, recorded)
 
     def _is_itself(self, stage: Judged) -> bool:
@@ -409,9 +410,10 @@ class _Chain:
             if (place := self.places.get(layer.node)) is not None
         }
         meters = self.meters[real].meters
+        operators = () if self.program is None else self.program.operators
+        noise = Noise({each.tensor: each for each in operators}, meters, self.grids)
         return {
-            name: excess(meter, rounding_noise(meter, layers.get(name), self.grids))
-            for name, meter in meters.items()
+            name: excess(meter, noise.of(name, layers.get(name))) for name, meter in meters.items()
         }
 
     def _others(self, real: Pair, rounding: Mapping[str, tuple[float, float] | None]) -> list[str]:

@@ -377,7 +377,8 @@ class _Comparison:
             if writer is None or writer.op_type != "QuantizeLinear":
                 continue
             before, after = _scale(writer), _scale(node)
-            if before * levels_of(writer) > _COARSER * after * levels_of(node) > 0:
+            reach = before * levels_of(writer) > _COARSER * after * levels_of(node)
+            if reach and before > _COARSER * after > 0:
                 yield Difference(
                     "activation scale",
                     self._near(node.inputs[0].name or ""),

@@ -8,6 +8,7 @@ up what its inputs and weights are off by, each times what it multiplies them by
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeq.deploy.why.measure import OperatorMeter
+    from edgeq.diffing.replay import Operator
     from edgeq.linting.model import LintLayer
     from edgeq.quant import QuantParams
 
@@ -34,6 +36,7 @@ _SUMS = frozenset(
         "GlobalAveragePool",
         "ReduceMean",
         "QuantizeLinear",
+        "Requantize",
         "Flatten",
         "Reshape",
         "Transpose",
@@ -55,42 +58,76 @@ _SUMS = frozenset(
 """Operators that multiply no input by more than one."""
 
 
-def rounding_noise(
-    meter: OperatorMeter,
-    layer: LintLayer | None,
-    grids: Mapping[str, QuantParams],
-) -> float | None:
-    """The mean squared error that rounding gives an operator, in squared steps of its result.
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What rounding gives the operators of a file, given a float network's values.
 
-    Args:
-        meter: the operator's errors, and how large what it reads is.
-        layer: its weights; None for none.
+    Attributes:
+        operators: by the tensor that they compute.
+        meters: of those whose results the float network has.
         grids: of the tensors.
-
-    Returns:
-        None where that is not known.
     """
-    operator = meter.operator
-    result = operator.params
-    inputs = [grids[name] for name in operator.inputs if name in grids]
-    if result is None or result.axis is not None or len(inputs) != len(operator.inputs):
-        return None
-    step = float(result.scale)
-    if any(each.axis is not None for each in inputs):
-        return None
-    if layer is not None and layer.weights is not None and layer.weight_grid is not None:
-        if len(inputs) != 1:
+
+    operators: Mapping[str, Operator]
+    meters: Mapping[str, OperatorMeter]
+    grids: Mapping[str, QuantParams]
+
+    def of(self, name: str, layer: LintLayer | None) -> float | None:
+        """The mean squared error of an operator, in squared steps of its result.
+
+        Args:
+            name: the tensor that it computes.
+            layer: its weights; None for none.
+
+        Returns:
+            None where that is not known.
+        """
+        operator = self.operators[name]
+        step = self._step(name)
+        if step is None:
             return None
-        scale = np.atleast_1d(layer.weight_grid.scale).astype(np.float64)
-        rows = layer.weights.reshape(len(layer.weights), -1).astype(np.float64)
-        wide = np.broadcast_to(scale, len(rows)) if scale.size in (1, len(rows)) else scale.max()
-        gain = float(((rows * np.reshape(wide, (-1, 1))) ** 2).sum(1).mean())
-        read = float(inputs[0].scale)
-        weights = rows.shape[1] * meter.read * read**2 * float((scale**2).mean())
-        return _ROUNDED * (1 + (gain * read**2 + weights) / step**2)
-    if operator.op_type in _SUMS:
-        return _ROUNDED * (1 + sum(float(each.scale) ** 2 for each in inputs) / step**2)
-    return None
+        if layer is not None and layer.weights is not None and layer.weight_grid is not None:
+            read = self._step(operator.inputs[0]) if len(operator.inputs) == 1 else None
+            entering = None if read is None else self._entering(operator.inputs[0], cut=False)
+            if read is None or entering is None:
+                return None
+            scale = np.atleast_1d(layer.weight_grid.scale).astype(np.float64)
+            rows = layer.weights.reshape(len(layer.weights), -1).astype(np.float64)
+            wide = (
+                np.broadcast_to(scale, len(rows)) if scale.size in (1, len(rows)) else scale.max()
+            )
+            gain = float(((rows * np.reshape(wide, (-1, 1))) ** 2).sum(1).mean())
+            weights = rows.shape[1] * self.meters[name].read * read**2 * float((scale**2).mean())
+            return _ROUNDED + (gain * entering + _ROUNDED * weights) / step**2
+        if operator.op_type not in _SUMS:
+            return None
+        entering = self._sum(operator)
+        return None if entering is None else _ROUNDED + entering / step**2
+
+    def _entering(self, name: str, *, cut: bool) -> float | None:
+        """The mean squared error of what an operator reads, in real units.
+
+        Of a tensor that the float network does not have, as one that is put on another grid twice,
+        it is that of all operators since the last one that it has.
+        """
+        step, operator = self._step(name), self.operators.get(name)
+        if step is None:
+            return None
+        if name in self.meters or operator is None or name in operator.inputs:
+            beyond = self.meters[name].cut_off if cut and name in self.meters else 0.0
+            return (_ROUNDED + beyond) * step**2
+        before = self._sum(operator) if operator.op_type in _SUMS else None
+        return None if before is None else _ROUNDED * step**2 + before
+
+    def _sum(self, operator: Operator) -> float | None:
+        """What an operator that only adds passes on: also what its inputs lose beyond grids."""
+        found = [self._entering(name, cut=True) for name in operator.inputs]
+        known = [each for each in found if each is not None]
+        return sum(known) if len(known) == len(found) else None
+
+    def _step(self, name: str) -> float | None:
+        grid = self.grids.get(name)
+        return None if grid is None or grid.axis is not None else float(grid.scale)
 
 
 def is_another(meter: OperatorMeter) -> bool:

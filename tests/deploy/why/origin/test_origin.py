@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.faults.networks import SHAPES, network, samples
 from tests.support.faults.origins import origin
 from tests.support.faults.running import asked_of_float, complaint, places, planted
+from tests.support.models.qdq_models import Graph, Grid
 
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.deploy.why.origin.differences import origin_of
@@ -60,6 +61,31 @@ def test_sixteen_levels_in_front_of_256_finer_ones_reach_as_far(tmp_path: Path) 
     file.write_bytes(clean.SerializeToString())
     known = {name for node in clean.graph.node for name in node.output}
     assert origin_of(real, file, known).differences == ()
+
+
+def joined() -> onnx.ModelProto:
+    """A Concat of fine values and of coarse ones, which are put on a grid or two of their own."""
+    graph = Graph()
+    pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    coarse, fine = Grid(0.4, 8, clip=(0, 15)), Grid(0.025, 128)
+
+    def again(name: str, result: str, grid: Grid) -> str:
+        return graph.quantize(graph.node("Identity", [name], result), grid)
+
+    x = graph.input("x", [1, *SHAPES["small"]], Grid(0.03, 120))
+    a = graph.weighted("Conv", x, "a", (8, 4, 3, 3), fine, **pads)
+    b = graph.weighted("Conv", x, "b", (8, 4, 3, 3), Grid(0.05, 128), **pads)
+    short = again(b, "short", coarse)
+    part = graph.node("Slice", [short, *(graph.ints(f"p{i}", [i]) for i in (0, 8, 1))], "p")
+    ends = again(short, "short_end", fine), again(graph.quantize(part, coarse), "part_end", fine)
+    c = graph.op("Concat", [a, *ends], "c", fine, axis=1)
+    graph.weighted("Conv", c, "d", (4, 24, 3, 3), Grid(0.1, 128), **pads)
+    return graph.proto("d_dequantized")
+
+
+def test_a_concat_passes_on_what_its_inputs_lost(tmp_path: Path) -> None:
+    clean = joined()
+    assert asked_of_float(origin(clean), [clean], samples(SHAPES["small"]), tmp_path) == [[]]
 
 
 def unfolded() -> onnx.ModelProto:
