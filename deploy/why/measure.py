@@ -279,11 +279,12 @@ def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dic
     """A recording by the names of another file, whose operators stand in the same order.
 
     Tensors of one name belong together. Where most have other names, as other tools' converters
-    give, they are paired in order, by size and grid.
+    give, they are paired in order, by size and grid. A runtime that shows only a few is no sign of
+    that where half of those have names of the first file.
     """
     wanted = {each.tensor: each for each in program.operators}
     found = {name: values for name, values in recorded.items() if name in wanted}
-    if 2 * len(found) >= len(wanted) or not recorded:
+    if 2 * len(found) >= min(len(wanted), len(recorded)):
         return found
     return max(found, dict(_in_order(wanted, recorded)), key=len)
 

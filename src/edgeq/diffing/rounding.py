@@ -218,7 +218,12 @@ class _Rows:
 
     @property
     def chosen(self) -> bool:
-        """Whether a method rounded the weights up or down, most of them to the nearest."""
+        """Whether a method rounded the weights up or down, most of them to the nearest.
+
+        Not where another scale explains every integer.
+        """
+        if (self.low <= self.high).all():
+            return False
         error = self.integers - np.clip(self.real / self.steps[:, None], *self.ends)
         beyond = (np.abs(error) > _HALF).mean()
         return bool(

@@ -31,6 +31,7 @@ STATIC = (
     "outputs swapped",
     "bias of a channel +40",
     "BatchNorm folded otherwise",
+    "another epsilon",
     "activation scale x1.03",
     "another activation",
     "pads on one side",
