@@ -14,7 +14,7 @@ from edgeq.calibration._nodes import constant
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.methods.adaround import AdaRound
 from edgeq.calibration.methods.equalize import CrossLayerEqualization
-from edgeq.calibration.methods.gptq import GPTQ
+from edgeq.calibration.methods.gptq import GPTQ, descend, in_turn
 from edgeq.calibration.methods.parts.correlation import correlation
 from edgeq.calibration.methods.parts.layer_function import layer_function
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
@@ -202,6 +202,34 @@ def test_no_channel_ends_above_nearest_rounding(
     assert changed.low <= changed.integers.min() <= changed.integers.max() <= changed.high
 
 
+def test_sweeps_leave_no_weight_that_would_do_better_alone() -> None:
+    """And what they leave is nearer to what is wanted than GPTQ alone, and that than nearest."""
+    random = np.random.default_rng(5)
+    met = random.normal(size=(2, 40, 12)) + 0.5 * random.normal(size=(2, 40, 1))
+    hessians = met.swapaxes(1, 2) @ met
+    weights = random.normal(scale=2.0, size=(2, 9, 12))
+    limits = -4, 3
+
+    def off(integers: NDArray[np.float64]) -> NDArray[np.float64]:
+        missing = weights - integers
+        return np.asarray((missing * (missing @ hessians)).sum(axis=2))
+
+    nearest = np.clip(np.rint(weights), *limits)
+    made = in_turn(weights, hessians, limits)
+    alone = off(made)
+    assert alone.sum() < off(nearest).sum()
+    descend(made, weights, hessians, limits, sweeps=20)
+    best = off(made)
+    assert (best <= alone + 1e-9).all()
+    assert best.sum() < alone.sum()
+    for group, row, place in np.ndindex(made.shape):
+        for step in (-1, 1):
+            moved = made.copy()
+            moved[group, row, place] += step
+            if limits[0] <= moved[group, row, place] <= limits[1]:
+                assert off(moved)[group, row] >= best[group, row] - 1e-9
+
+
 def residual(build: Build) -> ir.Model:
     """A branch of two convolutions that is added to what it reads, and a dense layer."""
     random = np.random.default_rng(3)
@@ -289,7 +317,15 @@ def test_pairs_stay_safe(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["adaround:step=5", "adaround:steps=0", "adaround:rate=-1", "gptq:steps=3", "ada"]
+    "typed",
+    [
+        "adaround:step=5",
+        "adaround:steps=0",
+        "adaround:rate=-1",
+        "gptq:steps=3",
+        "gptq:sweeps=-1",
+        "ada",
+    ],
 )
 def test_a_method_that_is_none_is_refused_before_anything_runs(typed: str) -> None:
     with pytest.raises(UsageError):
