@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import inf, isfinite, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,16 +20,18 @@ from edgeq.calibration.statistics import digest_of
 from edgeq.data.ahead import ahead
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
+from edgeq.formats.onnx_io import is_ours
+from edgeq.formats.onnx_session import Opening, RuntimeFailed, open_graph
 from edgeq.machine import usable_cores
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import onnxruntime
     from numpy.typing import NDArray
 
     from edgeq.calibration.statistics import Statistics
+    from edgeq.formats.onnx_session import Graph
     from edgeq.target import Batch
 
 # of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
@@ -75,7 +77,7 @@ def observe(
     count = 0
 
     @cache
-    def session() -> onnxruntime.InferenceSession:
+    def session() -> Graph:
         return session_of(_with_outputs(model, wanted), threads=threads)
 
     def compute(fed: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -180,7 +182,7 @@ def _numbers_of_a_run(model: ir.Model, wanted: Sequence[str]) -> int | None:
     return numbers
 
 
-def check_rewritten(given: onnxruntime.InferenceSession, rewritten: ir.Model, batch: Batch) -> None:
+def check_rewritten(given: Graph, rewritten: ir.Model, batch: Batch) -> None:
     """Give some samples of a batch to both models.
 
     Raises:
@@ -219,7 +221,7 @@ def extremes(
 
 
 def _compare(
-    given: onnxruntime.InferenceSession,
+    given: Graph,
     rewritten: ir.Model,
     fed: Mapping[str, NDArray[np.float32]],
 ) -> None:
@@ -243,7 +245,7 @@ def _compare(
 
 
 def output_sqnr(
-    given: onnxruntime.InferenceSession, quantized: ir.Model, batches: Sequence[Batch]
+    given: Graph, quantized: ir.Model, batches: Sequence[Batch]
 ) -> tuple[dict[str, float], int]:
     """How near the outputs of the quantised model are to those of the float one.
 
@@ -301,40 +303,39 @@ def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
 
 
 def session_of(
-    model: ir.Model, *, exact: bool = False, threads: int | None = None
-) -> onnxruntime.InferenceSession:
+    model: ir.Model,
+    *,
+    exact: bool = False,
+    threads: int | None = None,
+    ours: bool | None = None,
+) -> Graph:
     """A model in ONNX Runtime.
 
     Args:
         model: the model.
         exact: whether each operator is computed as ONNX says, without any optimisation.
         threads: that compute one operator; by default as many as the runtime chooses.
+        ours: whether edgeq wrote all of it; by default what it says itself.
 
     Raises:
         ArtefactError: it cannot be loaded.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads or 0
-    # threads that wait in a loop take the processor from what is done between two runs
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # optimising an If of a known condition, ONNX Runtime loses what its branches hold themselves
-    if exact or any(node.op_type in ("If", "Loop", "Scan") for node in model.graph):
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    optimize = not exact and all(node.op_type not in ("If", "Loop", "Scan") for node in model.graph)
     try:
-        return onnxruntime.InferenceSession(
-            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        return open_graph(
+            ir.to_proto(model).SerializeToString(),
+            Opening(optimize, threads or 0),
+            ours=is_ours(model) if ours is None else ours,
         )
-    except Exception as error:  # the runtime's errors share no class of their own
+    except RuntimeFailed as error:
         raise ArtefactError(
             f"ONNX Runtime cannot load the float model: {error}", hint="export it again"
         ) from error
 
 
 def run(
-    session: onnxruntime.InferenceSession,
+    session: Graph,
     wanted: Sequence[str],
     fed: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, NDArray[np.float32]]:
@@ -343,19 +344,25 @@ def run(
     Raises:
         ArtefactError: the model cannot be run.
     """
-    taken = {value.name for value in session.get_inputs()}
+    taken = {name: array for name, array in fed.items() if name in session.entries}
+    made = [np.asarray(values, np.float32) for values in results(session, wanted, taken)]
+    return {**fed, **dict(zip(wanted, made, strict=True))}
+
+
+def results(
+    session: Graph, wanted: Sequence[str], fed: Mapping[str, NDArray[Any]]
+) -> list[NDArray[np.generic]]:
+    """Some tensors of a model, in the order of their names, in their own types.
+
+    Raises:
+        ArtefactError: the model cannot be run.
+    """
     try:
-        made = [
-            np.asarray(values, np.float32)
-            for values in session.run(
-                list(wanted), {name: array for name, array in fed.items() if name in taken}
-            )
-        ]
-    except Exception as error:  # the runtime's errors share no class of their own
+        return session.run(wanted, fed)
+    except RuntimeFailed as error:
         raise ArtefactError(
             f"ONNX Runtime cannot run the float model: {error}", hint="try it on the same data"
         ) from error
-    return {**fed, **dict(zip(wanted, made, strict=True))}
 
 
 def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -74,11 +74,10 @@ from edgeq.tabular import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import onnxruntime
-
     from edgeq.calibration.graph import Classified
     from edgeq.calibration.methods import IntegerMethod
     from edgeq.calibration.observers import RangeObserver
+    from edgeq.formats.onnx_session import Graph
     from edgeq.network.placement import Placement
     from edgeq.quant import QuantParams
     from edgeq.target import Batch
@@ -151,7 +150,7 @@ class Prepared:
     """
 
     given: ir.Model
-    float_session: onnxruntime.InferenceSession
+    float_session: Graph
     model: ir.Model
     draft: Draft
     classified: Classified
@@ -398,7 +397,6 @@ def quantize_onnx(
     read_qdq(
         quantized, float_fallback=floats
     )  # as an exporter will: what it does not take for integers is told now
-    _describe(quantized, config, statistics)
     near = output_sqnr(plan.network.float_session, quantized, kept.batches)
     for line in judged(*near, statistics.samples):
         tell(line)
@@ -409,6 +407,7 @@ def quantize_onnx(
         given = plan.network.given
         stages = {IN_FILE: given, FOLDED: fold_onnx(given), MIGRATED: before}
         explain(layer_profiles(stages, quantized, kept.batches, costs))
+    _describe(quantized, config, statistics)  # from here on it is edgeq's own
     return quantized
 
 

@@ -86,7 +86,7 @@ _KEPT = {
     calibrate: ("--explain",),
 }
 """The commands whose findings can be kept as a run or a page, and further names of ``--html``."""
-_ISOLATED = {profile, emulate, why, compare, survey, audit, bounds}
+_ISOLATED = {calibrate, search, export, profile, emulate, why, compare, survey, audit, bounds}
 """The commands that open files of other tools in processes of their own."""
 for module in (
     demo,

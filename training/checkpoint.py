@@ -6,6 +6,7 @@ Nothing in a checkpoint can run code, and one file written by one rename cannot 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 GRAPH_FORMAT = "edgeq.graph-checkpoint/1"
 MODEL, OPTIMIZER = "model/", "optimizer/"
 _IMAGE_RANK = 3
+_MOST_NUMBERS = 2**28  # of a sample: 1 GB
 _OTHER_VERSION = "use the edgeq that wrote it"
 
 
@@ -275,7 +277,8 @@ def refusing_others(path: Path) -> Iterator[None]:
 
 
 def _sizes(found: list[int]) -> tuple[int, ...]:
-    if not found or not all(type(size) is int and size > 0 for size in found):
+    sound = found and all(type(size) is int and size > 0 for size in found)
+    if not sound or math.prod(found) > _MOST_NUMBERS:
         raise ValueError(f"the input shape is {found}")
     return tuple(found)
 

@@ -93,10 +93,10 @@ class Comparison:
     def right(self, model: ir.Model, batch: int | None = None) -> int:
         """Right answers of a model on the test images, each operator as ONNX says."""
         session = session_of(model, exact=True)
-        entry = session.get_inputs()[0].name
+        entry = session.entries[0]
         size = batch or len(self.test)
         found = [
-            np.asarray(session.run(None, {entry: self.test[start : start + size]})[0])
+            np.asarray(session.run((), {entry: self.test[start : start + size]})[0])
             for start in range(0, len(self.test), size)
         ]
         return self._count(np.concatenate(found))

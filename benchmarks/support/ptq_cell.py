@@ -59,10 +59,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 def answers(model: ir.Model, test: NDArray[np.float32]) -> NDArray[np.int64]:
     """The class of each image, each operator computed as ONNX says."""
     session = session_of(model, exact=True)
-    entry = session.get_inputs()[0]
-    size = entry.shape[0] if isinstance(entry.shape[0], int) else 100
+    entry, shape = session.entries[0], model.graph.inputs[0].shape
+    size = shape[0] if shape is not None and isinstance(shape[0], int) else 100
     parts = [
-        np.asarray(session.run(None, {entry.name: np.ascontiguousarray(test[i : i + size])})[0])
+        np.asarray(session.run((), {entry: np.ascontiguousarray(test[i : i + size])})[0])
         for i in range(0, len(test), size)
     ]
     return np.asarray(np.concatenate(parts).reshape(len(test), -1).argmax(axis=1), np.int64)

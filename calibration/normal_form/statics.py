@@ -11,6 +11,7 @@ dimension that does is the batch's, whatever it was made of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,8 @@ from edgeq.calibration._nodes import (
     shape_of,
 )
 from edgeq.errors import ArtefactError
+from edgeq.formats.onnx_io import is_ours
+from edgeq.formats.onnx_session import Opening, RuntimeFailed, open_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,14 +151,14 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
 
     Only the computed constants where its input leaves other sizes open.
     """
-    graph = model.graph
+    graph, run = model.graph, partial(_run, ours=is_ours(model))
     wanted = [
         value for node in static for value in node.outputs if value.name and _is_read(value, static)
     ]
     shapes = _input_shapes(graph)
     if shapes is None:
         names = [name_of(value) for value in wanted if not _sized(value, static)]
-        return _Measured([_run(_part(model, names, []), {}, names)], sized=False) if names else None
+        return _Measured([run(_part(model, names, []), {}, names)], sized=False) if names else None
     values = [name_of(value) for value in wanted]
     others = [value for node in graph if node not in static for value in node.outputs if value.name]
     probe = _part(model, values, [name_of(value) for value in others])
@@ -164,7 +167,7 @@ def _measure(model: ir.Model, static: Mapping[ir.Node, bool]) -> _Measured | Non
     for sizes in [BATCHES, (1,)] if is_open else [(1,)]:
         try:
             runs = [
-                _run(probe, {name: _filled(size, *each) for name, each in shapes.items()}, names)
+                run(probe, {name: _filled(size, *each) for name, each in shapes.items()}, names)
                 for size in sizes
             ]
         except ArtefactError:
@@ -243,23 +246,16 @@ def _keep_only(graph: ir.Graph, outputs: Sequence[ir.Value]) -> None:
 
 
 def _run(
-    content: bytes, feeds: Mapping[str, NDArray[np.generic]], names: Sequence[str]
+    content: bytes,
+    feeds: Mapping[str, NDArray[np.generic]],
+    names: Sequence[str],
+    *,
+    ours: bool,
 ) -> dict[str, NDArray[np.generic]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        return dict(
-            zip(
-                names,
-                (np.asarray(found) for found in session.run(list(names), dict(feeds))),
-                strict=True,
-            )
-        )
-    except Exception as error:  # the runtime's errors share no class of their own
+        session = open_graph(content, Opening(optimize=False), ours=ours)
+        return dict(zip(names, session.run(names, feeds), strict=True))
+    except RuntimeFailed as error:
         raise ArtefactError(
             f"ONNX Runtime cannot run the float model: {error}",
             hint="give each input samples of the axes that it takes, or export the model again",

@@ -27,6 +27,7 @@ from edgeq.calibration.search.precision import EIGHT
 from edgeq.calibration.search.study import LayerSize
 from edgeq.calibration.statistics import Origin, Statistics
 from edgeq.errors import ArtefactError, UsageError
+from edgeq.formats.onnx_io import is_ours
 from edgeq.network.placement import GridSpec, LayerWidths, Placement, place, taps_of
 from edgeq.qdq.reader import read_qdq
 
@@ -133,7 +134,8 @@ class SearchNetwork:
         Args:
             model: a quantised network; None for the float one.
         """
-        session = session_of(model or self._given, exact=model is not None)
+        exact, ours = model is not None, is_ours(self._given)
+        session = session_of(model or self._given, exact=exact, ours=ours)
         inputs = tuple((model or self._given).graph.inputs)
 
         def outputs(batch: Batch) -> dict[str, NDArray[np.float32]]:

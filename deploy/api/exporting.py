@@ -12,6 +12,7 @@ from edgeq.deploy.pipeline.export import canonical, dynamic, require_parity
 from edgeq.errors import OutputError, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_output, write_bytes
+from edgeq.targets.isolation import apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +45,7 @@ def export(
 ) -> Exported: ...
 
 
+@apart()
 def export(
     model: nn.Module | str | Path,
     example: torch.Tensor | Sequence[torch.Tensor] | None = None,

@@ -116,6 +116,7 @@ class Targets(Tabular):
         )
 
 
+@apart()
 def calibrate(
     model: str | Path | nn.Module,
     data: DataSource | str,

@@ -10,6 +10,7 @@ from edgeq.deploy.api.networks import as_files
 from edgeq.deploy.device_advice import suited
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.targets.devices import find
+from edgeq.targets.isolation import apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.search.result import SearchResult
 
 
+@apart()
 def search(
     model: str | Path | nn.Module,
     data: DataSource | str,

@@ -18,6 +18,7 @@ from edgeq.deploy.evaluation.chain import reference_of
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.errors import ArtefactError, GateFailed, UsageError, first_line
 from edgeq.files import temporary_folder
+from edgeq.formats.onnx_session import Opening, RuntimeFailed, open_graph
 from edgeq.metrics.drift import LSB_LIMIT
 from edgeq.metrics.lsb import LsbHistogram
 from edgeq.target import TensorSpec
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx_ir as ir
-    import onnxruntime
     from numpy.typing import NDArray
 
     from edgeq.data import DataSource
     from edgeq.deploy.preprocessing import AskedPreprocessing
     from edgeq.exporter import Exported, StoredTensor
+    from edgeq.formats.onnx_session import Graph
     from edgeq.qdq.ir import QdqGraph, QdqTensor
     from edgeq.qdq.segments import Cut, Segments
     from edgeq.quant import QuantizedTensor
@@ -251,12 +252,11 @@ class _Pieces:
     stored: Mapping[str, StoredTensor]
     shown: Mapping[str, tuple[int, ...]]
     segments: Segments
-    runtime: onnxruntime.InferenceSession
+    runtime: Graph
     meters: dict[str, LsbHistogram]
 
     @classmethod
     def of(cls, model: ir.Model, graph: QdqGraph, exported: Exported) -> _Pieces:
-        from edgeq.formats.onnx_io import serialize
         from edgeq.formats.tflite_file import axes_in
         from edgeq.qdq.axes import channel_axes
         from edgeq.qdq.segments import cut
@@ -272,7 +272,7 @@ class _Pieces:
             places,
             axes_in(exported.content),
             segments,
-            _reference(serialize(segments.model)),
+            _reference(segments.model),
             meters,
         )
 
@@ -388,17 +388,13 @@ def _as_in_model(
     )
 
 
-def _reference(content: bytes) -> onnxruntime.InferenceSession:
+def _reference(model: ir.Model) -> Graph:
     """ONNX semantics to the letter, on one thread."""
-    import onnxruntime as ort
+    from edgeq.formats.onnx_io import is_ours, serialize
 
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        return open_graph(serialize(model), Opening(optimize=False, threads=1), ours=is_ours(model))
+    except RuntimeFailed as error:
         raise ArtefactError(
             f"ONNX Runtime cannot load the model cut at its quantised tensors: {first_line(error)}",
             hint="is it valid ONNX?",

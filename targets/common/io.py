@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.data.batching import fit, samples_in, whole_numbers
-from edgeq.errors import ArtefactError, TargetError
+from edgeq.errors import ArtefactError, TargetError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,10 +103,22 @@ def enter(batch: NDArray[np.float32], spec: TensorSpec) -> NDArray[np.generic]:
 
 
 def zeros(specs: Sequence[TensorSpec]) -> list[NDArray[np.generic]]:
-    """A sample of zeros."""
-    return [
-        np.zeros((1, *spec.shape) if spec.batched else spec.shape, spec.dtype) for spec in specs
-    ]
+    """A sample of zeros.
+
+    Raises:
+        ArtefactError: an input is larger than any memory.
+    """
+    made = []
+    for spec in specs:
+        shape = (1, *spec.shape) if spec.batched else spec.shape
+        try:
+            made.append(np.zeros(shape, spec.dtype))
+        except (MemoryError, ValueError) as error:
+            raise ArtefactError(
+                f"the input {shown(spec.name)} has {prod(shape):.0e} numbers: no memory holds them",
+                hint="look at its shape; the file may be damaged",
+            ) from error
+    return made
 
 
 def leave(values: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:

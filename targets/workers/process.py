@@ -23,7 +23,7 @@ from edgeq.targets.workers.program import BOOTSTRAP, compose
 from edgeq.targets.workers.wire import PIECE, BrokenFrame, Truncated, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import IO
 
@@ -66,12 +66,15 @@ class Worker:
         launcher: where to start it.
         engine: the engine's name.
         seconds: how long it may take until it answers for the first time.
+        passed: descriptors that it inherits, where it is started on this machine.
 
     Raises:
         TargetError: it cannot be started, or what was started is no worker of this version.
     """
 
-    def __init__(self, launcher: Launcher, engine: str, *, seconds: float) -> None:
+    def __init__(
+        self, launcher: Launcher, engine: str, *, seconds: float, passed: Sequence[int] = ()
+    ) -> None:
         self.place = launcher.place
         if not hasattr(select, "poll"):
             raise TargetError(
@@ -92,6 +95,7 @@ class Worker:
                 bufsize=0,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=passed,
             )
         except OSError as error:
             raise TargetError(
@@ -213,7 +217,7 @@ class Worker:
                 try:
                     moved = os.write(out, view[:PIECE])
                 except BrokenPipeError:
-                    self._died()
+                    self.gone()
                 patience.reward(moved)
                 view = view[moved:]
 
@@ -229,11 +233,11 @@ class Worker:
         try:
             frame = unpack(read, limit)
         except (EOFError, Truncated):
-            self._died()
+            self.gone()
         except BrokenFrame as error:
-            self._end(f"answers with garbage: {error}", _SOFTWARE)
+            self.fail(f"answers with garbage: {error}", _SOFTWARE)
         if frame.header.get("ok") is not True:
-            self._complain(frame.header)
+            self.complain(frame.header)
         return frame
 
     def _wait(self, descriptor: int, event: int, patience: _Patience) -> None:
@@ -241,12 +245,22 @@ class Worker:
         waiting.register(descriptor, event)
         left = patience.left()
         if left <= 0 or not waiting.poll(left * 1000):
-            self._end(
-                f"did not answer within {patience.seconds:g} s",
-                f"look at what hangs, or give it more time: {_MORE}",
-            )
+            self.hung(patience.seconds)
 
-    def _complain(self, header: dict[str, Any]) -> NoReturn:
+    def hung(self, seconds: float) -> NoReturn:
+        """End it because it did not answer in time; always a TargetError."""
+        self.fail(
+            f"did not answer within {seconds:g} s",
+            f"look at what hangs, or give it more time: {_MORE}",
+        )
+
+    def complain(self, header: Mapping[str, Any]) -> NoReturn:
+        """Tell why it answered that it cannot.
+
+        Raises:
+            ArtefactError: what it was given is broken.
+            TargetError: otherwise.
+        """
         what = str(header.get("what", "it does not say why"))[:500]
         told, hint = {
             "refused": (
@@ -267,8 +281,8 @@ class Worker:
             )
         raise TargetError(f"the worker on {self.place} {told}: {what}", hint=hint)
 
-    def _died(self) -> NoReturn:
-        """Tell why the process is gone."""
+    def gone(self) -> NoReturn:
+        """Tell why the process is gone; always a TargetError."""
         left = self._left(None)
         code = self._process.returncode
         if not left:
@@ -278,12 +292,13 @@ class Worker:
         else:
             how = f"ended with exit code {code}"
         hint = "another target may run it; if the runtime crashed, report the model to its makers"
-        self._end(
+        self.fail(
             how if self._started else f"{how} before it began",
             hint if self._started else f"try it by hand: {self._by_hand}",
         )
 
-    def _end(self, what: str, hint: str) -> NoReturn:
+    def fail(self, what: str, hint: str) -> NoReturn:
+        """End it because of what it did; always a TargetError."""
         self.close()
         raise TargetError(f"the worker on {self.place} {what}{self._said.told()}", hint=hint)
 

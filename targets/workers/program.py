@@ -42,12 +42,12 @@ def compose(engine: str) -> bytes:
 
     Args:
         engine: the name of a file in ``engines/``, or the path of a file of the same shape; or a
-            module of edgeq's, which is imported where it runs, with all that it needs.
+            module, with dots in its name, which is imported where it runs with all that it needs.
 
     Raises:
         TargetError: there is no such engine.
     """
-    if engine.startswith("edgeq."):
+    if "." in engine and not engine.endswith(".py"):
         return _of_ours(engine)
     path = Path(engine) if engine.endswith(".py") else _HERE / "engines" / f"{engine}.py"
     if not path.is_file():

@@ -28,9 +28,9 @@ def test_dynamic_ranges_are_those_of_the_batch(tmp_path: Path) -> None:
 
     def answers(model: ir.Model, size: int) -> NDArray[np.float32]:
         session = session_of(model, exact=True)
-        entry = session.get_inputs()[0].name
+        entry = session.entries[0]
         parts = [images[start : start + size] for start in range(0, len(images), size)]
-        return np.concatenate([np.asarray(session.run(None, {entry: each})[0]) for each in parts])
+        return np.concatenate([np.asarray(session.run((), {entry: each})[0]) for each in parts])
 
     wanted = answers(given, 16)
 

@@ -201,6 +201,8 @@ class TestBrokenFiles:
             {"input_shape": ["1", 8, 8]},
             {"input_shape": [1, 8, -8]},
             {"input_shape": 8},
+            {"input_shape": [2**70, 8, 8]},
+            {"input_shape": [3, 2**20, 2**20]},
             {"classes": 10},
             {"recipe": 1},
         ],

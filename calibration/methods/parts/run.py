@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import constant, name_of, output
-from edgeq.calibration.observe import session_of
+from edgeq.calibration.observe import results, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,12 +98,16 @@ class Run:
         for value in (*part.inputs, *part.outputs):
             value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
             value.shape = None
-        session = session_of(ir.Model(part, ir_version=self._model.ir_version), exact=True)
+        alone = ir.Model(
+            part,
+            ir_version=self._model.ir_version,
+            producer_name=self._model.producer_name,
+        )
+        session = session_of(alone, exact=True)
         names = [name_of(value) for value in wanted]
         for known in self._known:
             given = {name_of(value): known[name_of(value)] for value in part.inputs}
-            results = [np.asarray(each) for each in session.run(names, given)]
-            known.update(zip(names, results, strict=True))
+            known.update(zip(names, results(session, names, given), strict=True))
 
 
 def is_stored(value: ir.Value) -> bool:

@@ -120,7 +120,7 @@ def _outputs(
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = session_of(ir.from_proto(proto), exact=True)
-    entry = session.get_inputs()[0].name
+    entry = session.entries[0]
     parts = [
         session.run(list(names), {entry: images[start : start + 64]})
         for start in range(0, len(images), 64)

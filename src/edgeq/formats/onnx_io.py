@@ -65,7 +65,7 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     return proto
 
 
-def is_ours(model: onnx.ModelProto) -> bool:
+def is_ours(model: onnx.ModelProto | ir.Model) -> bool:
     """Whether edgeq wrote a model, so that a runtime is known to live through it."""
     return model.producer_name == "edgeq"
 

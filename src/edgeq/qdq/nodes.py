@@ -166,8 +166,8 @@ def grid_of(node: ir.Node) -> QuantParams:
     """The grid of a QuantizeLinear or DequantizeLinear, over the whole storage dtype.
 
     Raises:
-        ArtefactError: computed, non-positive or blocked scales, or an element type that is no
-            integer.
+        ArtefactError: computed, non-positive or blocked scales, an element type that is no
+            integer, or scales along an axis that the tensor has not.
     """
     what = f"{node.op_type} {title(node)!r}"
     steps = (
@@ -196,7 +196,30 @@ def grid_of(node: ir.Node) -> QuantParams:
         )
     if scale.size == 1:
         return QuantParams.of(scale.reshape(()), zero.reshape(()), dtype)
-    return QuantParams.of(scale, zero, dtype, axis=integer_of(node, "axis", 1))
+    axis = integer_of(node, "axis", 1)
+    _check_axis(node, axis, scale.size)
+    return QuantParams.of(scale, zero, dtype, axis=axis)
+
+
+def _check_axis(node: ir.Node, axis: int, scales: int) -> None:
+    """Whether there is a scale for each channel, as far as the shape is known.
+
+    Raises:
+        ArtefactError: there is not.
+    """
+    source = node.inputs[0]
+    if source is None:
+        return
+    shape = source.shape if source.const_value is None else source.const_value.shape
+    if shape is None:
+        return
+    channels = shape[axis] if -len(shape) <= axis < len(shape) else 0
+    if isinstance(channels, int) and channels != scales:
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} has {scales:,} scales along axis {axis} of a tensor "
+            f"of {' x '.join(map(str, shape)) or 'one number'}",
+            hint="the file is damaged; write it again from its source",
+        )
 
 
 def _zero_point(node: ir.Node, scale: NDArray[np.float32]) -> tuple[NDArray[np.int32], str]:

@@ -62,7 +62,7 @@ def net(
 
 def answers(model: ir.Model) -> NDArray[np.float32]:
     x = np.random.default_rng(7).normal(size=(16, 3, 9, 9)).astype(np.float32)
-    return np.asarray(session_of(model, exact=True).run(None, {"x": x})[0])
+    return np.asarray(session_of(model, exact=True).run((), {"x": x})[0])
 
 
 def off(before: ir.Model, after: ir.Model) -> float:

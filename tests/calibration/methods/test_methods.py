@@ -81,7 +81,7 @@ def samples(count: int = 64) -> NDArray[np.float32]:
 
 def answers(model: ir.Model, x: NDArray[np.float32]) -> NDArray[np.float32]:
     session = session_of(model, exact=True)
-    return np.asarray(session.run(None, {"x": x})[0])
+    return np.asarray(session.run((), {"x": x})[0])
 
 
 def quantized(model: ir.Model, *methods: str, **config: Any) -> ir.Model:

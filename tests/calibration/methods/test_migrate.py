@@ -52,7 +52,7 @@ def network(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[Pre
 
 def answers(found: Prepared, samples: Any) -> NDArray[np.float64]:
     session = session_of(found.model, exact=True)
-    each = [session.run(None, {"x": sample[None]})[0] for sample in samples]
+    each = [session.run((), {"x": sample[None]})[0] for sample in samples]
     return np.asarray(each, np.float64)
 
 

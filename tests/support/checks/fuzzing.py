@@ -43,6 +43,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("audit", "FILE", "--target", "ort-cpu"),
         ("compare", "FILE", "--target", "ort-cpu,emulator", "--data", "base.npz"),
         ("calibrate", "FILE", "--data", "base.npz", "-o", "out.onnx", "--samples", "4"),
+        ("why", "FILE", "--target", "ort-cpu", "--data", "base.npz", "--limit", "4"),
+        ("profile", "FILE", "--target", "ort-cpu", "--seconds", "0.01", "--runs", "1"),
     ),
     "tflite": (("lint", "FILE"), ("diff", "FILE", "base.tflite"), ("audit", "FILE")),
     "toml": (

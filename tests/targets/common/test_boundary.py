@@ -9,7 +9,7 @@ from edgeq.data.batching import fit
 from edgeq.errors import ArtefactError
 from edgeq.quant import QuantParams
 from edgeq.target import TensorSpec
-from edgeq.targets.common.io import enter, join, leave
+from edgeq.targets.common.io import enter, join, leave, zeros
 
 FLOAT = TensorSpec("x", (3, 4, 5), "float32")
 CHANNELS_LAST = TensorSpec("x", (4, 5, 3), "float32")
@@ -57,3 +57,9 @@ def test_samples_are_joined_along_the_batch() -> None:
     assert join([np.zeros((1, 4)), np.ones((1, 4))]).shape == (2, 4)
     assert join([np.zeros((3, 4)), np.ones((3, 4))]).shape == (2, 3, 4)
     assert join([np.array(1), np.array(2)]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62])
+def test_an_input_that_no_memory_holds_is_refused(size: int) -> None:
+    with pytest.raises(ArtefactError, match=r"'x' has .* numbers: no memory holds"):
+        zeros([FLOAT, TensorSpec("x", (size, size), "float32")])

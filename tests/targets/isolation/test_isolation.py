@@ -85,7 +85,7 @@ def test_a_file_of_ours_and_a_call_of_a_target_start_no_process(
         with tflite.reference.open(other) as lite:
             assert isinstance(lite, TfliteSession)
     monkeypatch.setenv(VARIABLE, "1")
-    with apart():
+    with apart(in_process=False):
         assert not opens_apart(by_default=True)
 
 

@@ -121,7 +121,7 @@ class TestZoo:
         model(IMAGE)
         model.eval()
         session = session_of(lower(model, tuple(IMAGE.shape[1:])), exact=True)
-        found = session.run(None, {session.get_inputs()[0].name: IMAGE.numpy()})[0]
+        found = session.run((), {session.entries[0]: IMAGE.numpy()})[0]
         torch.testing.assert_close(torch.from_numpy(found), model(IMAGE).detach())
 
     @pytest.mark.parametrize("name", ["resnet8", "resnet8-a", "stable-resnet8"])
