@@ -48,6 +48,7 @@ FOR_POSIX = {
     "src/edgeq/files/": "locks are left out on Windows, and what they protect is not removed",
     "src/edgeq/machine.py": "asks whether there is getloadavg and sched_getaffinity",
     "src/edgeq/timing/surroundings.py": "counts ticks once Linux's /proc/stat was read",
+    "targets/isolation/": "runs where a worker has started; asks whether there is memfd_create",
     "targets/workers/": "a worker is refused by name where there is no poll",
 }
 """Where functions may use such names, with the reason."""
