@@ -1,6 +1,6 @@
 """How often the interval of a ratio of latencies holds the truth, on paper and on a loaded machine.
 
-    python -m benchmarks.ratio_intervals [--series 2000] [--runs 100] [--seconds 0.5] [--load 2]
+    python -m benchmarks.ratio_intervals [--series 2000] [--runs 100] [--seconds 3] [--load 2]
 
 First on series whose ratio is known: noise, preemptions, rounds that resemble each other, a machine
 that slows down meanwhile. Then on ONNX Runtime, beside processes that keep the machine busy: two
@@ -33,6 +33,7 @@ from edgeq.timing.measuring import measure_openings
 from edgeq.timing.ratios import Ratio, paired_ratio
 
 WIDTH, LAYERS, MORE = 128, 40, 44
+PAIRS = {"same": "one file twice", "slower": f"{MORE} layers against {LAYERS}"}
 Series = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
 
@@ -41,14 +42,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=int, default=10_000, help="of each kind and length")
     parser.add_argument("--runs", type=int, default=100, help="measurements of each pair")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each session of a run")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each session of a run")
+    parser.add_argument("--pair", choices=("both", *PAIRS), default="both", help="of files")
     parser.add_argument("--load", type=int, default=2, help="processes that keep the machine busy")
     arguments = parser.parse_args()
     if arguments.series:
         _simulated(arguments.series)
     if arguments.runs:
         with _busy(arguments.load), tempfile.TemporaryDirectory() as folder:
-            _measured(Path(folder), arguments.runs, arguments.seconds, arguments.load)
+            asked = list(PAIRS) if arguments.pair == "both" else [arguments.pair]
+            _measured(Path(folder), asked, arguments.runs, arguments.seconds, arguments.load)
 
 
 def quiet(random: np.random.Generator, rounds: int) -> NDArray[np.float64]:
@@ -99,19 +102,21 @@ def _planted(kind: Series, random: np.random.Generator, rounds: int, times: floa
     return paired_ratio(times * first, second)
 
 
-def _measured(folder: Path, runs: int, seconds: float, load: int) -> None:
+def _measured(folder: Path, asked: list[str], runs: int, seconds: float, load: int) -> None:
     path, slower = (_network(folder / f"{layers}.onnx", layers) for layers in (LAYERS, MORE))
     print(
         f"\n{fingerprint().cpu}, {load} busy processes on {os.cpu_count()} cores, load average "
         f"{os.getloadavg()[0]:.1f}; {runs} runs of {seconds:g} s a session\n"
     )
-    print("| pair | by | holds 1 | slower | faster | median ratio | median width |")
-    print("|---|---|---|---|---|---|---|")
-    for name, other in (("one file twice", path), (f"{MORE} layers against {LAYERS}", slower)):
+    print("| pair | by | of runs | holds 1 | slower | faster | median ratio | median width |")
+    print("|---|---|---|---|---|---|---|---|")
+    for pair in asked:
+        name, other = PAIRS[pair], slower if pair == "slower" else path
         taken = [_once(other, path, seconds) for _ in range(runs)]
         for by, of in (("clock", ratio), ("processor time", processor_ratio)):
             ratios = [found for one in taken if (found := _or_none(of, one)) is not None]
             cells = (
+                f"{len(ratios)} of {runs}",
                 f"{np.mean([not one.differs for one in ratios]):.0%}",
                 f"{np.mean([one.low > 1 for one in ratios]):.0%}",
                 f"{np.mean([one.high < 1 for one in ratios]):.0%}",
@@ -120,7 +125,7 @@ def _measured(folder: Path, runs: int, seconds: float, load: int) -> None:
             )
             print(f"| {name} | {by} | {' | '.join(cells)} |", flush=True)
         held = np.mean([first.trust.clock for first, _ in taken])
-        print(f"| {name} | percentiles trusted: {held:.0%} | | | | | |", flush=True)
+        print(f"| {name} | percentiles trusted: {held:.0%} | | | | | | |", flush=True)
 
 
 def _or_none(

@@ -160,7 +160,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     state = RootFlags(debug=bool(os.environ.get("EDGEQ_DEBUG")))
     started = datetime.now(UTC)
-    with console.answering() as answer:
+    with console.answering(arguments) as answer:
         error = _attempt(arguments, state, answer)
         try:
             _conclude(answer, error, arguments, started)

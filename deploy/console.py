@@ -42,6 +42,7 @@ LONGEST_NOTE = 4_000  # characters of an error or a remark
 # what a CI service that reads a log obeys: GitHub's ::, ##[ of it and of Azure, TeamCity's
 _OBEYED = re.compile(r"(?m)^([^\S\n]*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
 _QUIET_S = 10.0  # between two lines that stand for a bar
+_FORESEEN = 0.01  # of the work: from less nobody can tell how long the rest takes
 JSON_VERSION = 2  # of every command's document; raised when a key changes or goes
 
 
@@ -112,6 +113,7 @@ class Answer:
     """What one command line comes to, kept until it is over, since it may still fail.
 
     Attributes:
+        arguments: the command line.
         folder: where the run is to be kept; None where it is not.
         page: where the page of results goes; None where none is wanted.
         document: of the command; None before it has one, and where nobody reads it.
@@ -121,6 +123,7 @@ class Answer:
         files: what else belongs into the run folder, by name.
     """
 
+    arguments: Sequence[str] = ()
     folder: Path | None = None
     page: Path | None = None
     document: dict[str, Json] | None = None
@@ -136,9 +139,13 @@ _ANSWER: ContextVar[Answer | None] = ContextVar("answer", default=None)
 
 
 @contextmanager
-def answering() -> Iterator[Answer]:
-    """While it holds, documents and next commands are kept in one answer, and not printed yet."""
-    answer = Answer()
+def answering(arguments: Sequence[str] = ()) -> Iterator[Answer]:
+    """While it holds, documents and next commands are kept in one answer, and not printed yet.
+
+    Args:
+        arguments: the command line.
+    """
+    answer = Answer(arguments)
     token = _ANSWER.set(answer)
     try:
         yield answer
@@ -225,6 +232,12 @@ def next_step(*words: object) -> None:
         write(f"next: {told}")
     else:
         answer.next_command = told
+
+
+def next_again(*words: object) -> None:
+    """Say that the same command is to be given next, with more words."""
+    answer = _ANSWER.get()
+    next_step("edgeq", *(answer.arguments if answer is not None else ()), *words)
 
 
 def failure_told(in_short: str) -> None:
@@ -345,7 +358,7 @@ class Lines:
 
     def __init__(self, what: str) -> None:
         self._what, self._stage, self._done = what, "", 0
-        self._began = self._told = time.monotonic()
+        self._began = self._told = self._moved = time.monotonic()
 
     def stage(self, what: str) -> None:
         """Remember what is being done now."""
@@ -359,14 +372,25 @@ class Lines:
         now = time.monotonic()
         if done < self._done:  # the next stage
             self._began = now
+        if done != self._done:
+            self._moved = now
         self._done = done
         if now - self._told < _QUIET_S or not done:
             return
         self._told = now
-        left = (now - self._began) * (total - done) / done
+        left = (self._moved - self._began) * (total - done) / done - (now - self._moved)
+        told = f", about {_spell(left)} left" if done >= _FORESEEN * total and left > 0 else ""
         what = f"{self._what}: {self._stage}" if self._stage else self._what
         share = 100 * done // total
-        note(f"{what}: {share} %, {done:,} of {total:,}, about {left:.0f} s left")
+        note(f"{what}: {share} %, {done:,} of {total:,}{told}")
+
+
+def _spell(seconds: float) -> str:
+    """A time as people say it; from two minutes on nobody wants the seconds."""
+    minutes = round(seconds / 60)
+    if seconds < 120:  # two minutes
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
 
 
 def animated(stream: TextIO | None) -> bool:

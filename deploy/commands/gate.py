@@ -27,10 +27,13 @@ from edgeq.deploy.runs.flag import with_run
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.deploy.gate.config import GateConfig
     from edgeq.deploy.gate.result import Finding, GateResult
 
 _FILE = Path("edgeq-gate.toml")
+_MOST_ROWS = 24  # findings that are shown a row each, whatever they say
 
 
 class RunUnlessNamed(typer.core.TyperGroup):
@@ -343,7 +346,7 @@ def _after(result: "GateResult", asked: "GateConfig") -> str:
     if result.passed:
         return "nothing is left to do: it may be merged"
     told = [each.next_command for each in result.complaints]
-    said = next((each for each in told if each.startswith("edgeq ")), "") or told[0]
+    said = next((each for each in told if each.startswith(("edgeq ", "git "))), "") or told[0]
     return said or worded("edgeq gate --json", asked)
 
 
@@ -360,12 +363,10 @@ def _show(result: "GateResult", after: str, *, as_json: bool) -> None:
         return
     table = result.table()
     numbers = ("baseline", "now", "limit")
-    console.write_table(
-        table.title,
-        table.columns[:-1],
-        [row[:-1] for row in table.rows],
-        numbers=numbers,
-    )
+    rows = [row[:-1] for row in table.rows]
+    if len(rows) > _MOST_ROWS:
+        rows = in_short(result.findings, rows)
+    console.write_table(table.title, table.columns[:-1], rows, numbers=numbers)
     for each in result.complaints:
         console.write(f"{each.outcome.upper()}  {each.message}")
         if each.cause:
@@ -375,6 +376,24 @@ def _show(result: "GateResult", after: str, *, as_json: bool) -> None:
     better = [each for each in result.findings if _is_better(each)]
     if better:
         console.note("edgeq: better than the baseline; --update keeps it that way")
+
+
+def in_short(
+    findings: "Sequence[Finding]", rows: "Sequence[Sequence[str]]"
+) -> "list[Sequence[str]]":
+    """Each row that did not pass, and one for each rule that did, so that the former are seen."""
+    passed: dict[str, list[str]] = {}
+    for each in findings:
+        if each.outcome == "pass":
+            passed.setdefault(each.rule, []).append(each.stage)
+    kept = [row for each, row in zip(findings, rows, strict=True) if each.outcome != "pass"]
+    blank = [""] * (len(rows[0]) - 3)
+    for rule, names in passed.items():
+        noun = "stage" if any(" @ " in name for name in names) else "file"
+        kept.append(
+            (rule, names[0] if len(names) == 1 else counted(len(names), noun), "pass", *blank)
+        )
+    return kept
 
 
 def _is_better(finding: "Finding") -> bool:

@@ -28,7 +28,7 @@ from edgeq.tabular import counted
 from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -228,6 +228,7 @@ def _report(
     )
     quantized_first = sorted(nets, key=lambda net: net.error is None)
     said = [(line, state) for line, state in told(nets, len(source.classes), contrast)]
+    exact, rules = nets[-1].artefacts, str(folder / "gate" / CONFIG)
     return Report(
         title=f"edgeq demo: stable and baseline networks on {source.name}",
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -248,12 +249,18 @@ def _report(
         verdict=tuple(line for line, _ in said),
         states=tuple(state for _, state in said),
         next=(
-            f"See the gate fail: edgeq gate --config {folder / 'gate' / CONFIG}",
-            "Compare files of your own: edgeq compare net.onnx net.tflite --data FOLDER",
-            "Judge them in CI: edgeq gate init net.onnx net.tflite --data FOLDER",
+            f"See the gate fail: {shlex.join(['edgeq', 'gate', '--config', rules])}",
+            f"See where runtimes part, and why: {_command('why', exact, source)}",
+            f"Name files and data of your own instead: {_command('compare', exact, source)}",
         ),
         gate=None if contrast is None else contrast.planted.result,
     )
+
+
+def _command(name: str, artefacts: Mapping[str, Path], source: DataSource) -> str:
+    """A command on the files of a network."""
+    files = [str(path) for kind, path in artefacts.items() if kind != "checkpoint"]
+    return shlex.join(["edgeq", name, *files, "--data", source.name])
 
 
 def _row(net: Trained, profiles: Sequence[Profile]) -> ModelRow:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgeq.results import Accuracy
     from edgeq.timing import Latency
 
+STATES = {"good": "good", "look": "look", "bad": "wrong"}
+"""The word of each light."""
 SHOWN = ("ort-cpu", "tflite")
 """Targets that a terminal has room for, where they were measured; else the first two."""
 
@@ -42,6 +44,16 @@ def headline(report: Report) -> Table:
         for row in report.rows
     ]
     return Table(f"Networks on {report.data}", columns, rows)
+
+
+def findings(report: Report) -> Table:
+    """What was found, in the words of the page: the sum of it, then a line for each contrast."""
+    lines = [line.partition(": ")[::2] for line in report.verdict]
+    rows = [
+        (name, STATES[state], words)
+        for (name, words), state in zip(lines, report.states, strict=True)
+    ]
+    return Table("What was found", ("what", "verdict", "found"), rows)
 
 
 def _trusted_targets(report: Report) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """What the demo finds of each network, and of all in a few lines.
 
-Files as trained, runtimes as the files say, how good it is, and stable against plain.
+Files as trained, runtimes as the files say, FP32 against integers, stable against plain, exact
+files against a conversion, and a planted fault.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeq.metrics.accuracy import near_chance
-from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,16 +82,29 @@ class Contrast:
 def told(
     nets: Sequence[Trained], classes: int, contrast: Contrast | None
 ) -> Iterator[tuple[str, str]]:
-    """Each line of the verdict with its light."""
+    """Each line of the verdict with its light, the sum of all first."""
     different = any(report.different for net in nets for report in net.parity)
-    for number, line in enumerate(verdict(nets, classes)):
-        changed = number == 1 and any(count for net in nets for count in net.changed.values())
-        yield line, "bad" if different and number == 0 else "look" if changed else "good"
+    changed = sum(count for net in nets for count in net.changed.values() if net.error is not None)
+    lights = {"Files": "bad" if different else "good", "Runtimes": "look" if changed else "good"}
+    lines = [(line, lights.get(line.partition(":")[0], "good")) for line in verdict(nets, classes)]
+    parts = [
+        "some files do not hold what was trained"
+        if different
+        else "the files hold what was trained, bit for bit",
+        f"{changed:,} of {_answered(nets):,} answers of runtimes are others"
+        if changed
+        else "every runtime answers as the networks did in training",
+    ]
     if contrast is not None:
         if contrast.converted is not None:
-            yield _conversion(contrast.exact, contrast.converted), "good"
-        found = contrast.planted.result
-        yield _gate(contrast.planted), "good" if found.outcome == "failed" else "bad"
+            lines.append((_conversion(contrast.exact, contrast.converted), "good"))
+        seen = contrast.planted.result.outcome == "failed"
+        lines.append((_gate(contrast.planted), "good" if seen else "bad"))
+        parts.append(f"the gate {'finds' if seen else 'does not find'} a planted fault")
+    total = "; ".join(parts)
+    worst = min((state for _, state in lines), key=("bad", "look", "good").index)
+    yield f"In short: {total[0].upper()}{total[1:]}.", worst
+    yield from lines
 
 
 def _conversion(exact: Trained, converted: Accuracy) -> str:
@@ -100,23 +113,21 @@ def _conversion(exact: Trained, converted: Accuracy) -> str:
     reached = "" if mine is None else f"{100 * mine.fraction:.1f} % right on ort-cpu-ref; "
     overlap = mine is not None and mine.low <= converted.high and converted.low <= mine.high
     return (
-        f"Conversion: {exact.recipe.name}, trained at its widths and exported exactly, is "
-        f"{reached}its float twin, converted to the same widths after training, "
+        f"Exact against converted: {exact.recipe.name}, trained in its widths and exported as it "
+        f"is, is {reached}its FP32 twin, converted to them after training, "
         f"{100 * converted.fraction:.1f} %{'; their 95 % intervals overlap' if overlap else ''}."
     )
 
 
 def _gate(planted: Planted) -> str:
-    result = planted.result
-    failed = [each for each in result.findings if each.outcome == "fail"]
-    kept = sum(each.outcome == "pass" for each in result.findings)
-    if not failed:
-        return f"Gate: one integer of {planted.tensor} was changed, and the gate did not see it."
-    return (
-        f"Gate: one integer of {planted.tensor} was changed on purpose, and the gate failed as it "
-        f"should: {', '.join(dict.fromkeys(each.rule for each in failed))}; "
-        f"{counted(kept, 'other rule', 'were')} kept."
-    )
+    findings = planted.result.findings
+    moved = f"A planted fault: one integer of {planted.tensor} was moved by one step, and the gate"
+    rules = ", ".join(dict.fromkeys(each.rule for each in findings if each.outcome == "fail"))
+    if not rules:
+        return f"{moved} did not see it."
+    blind = any(each.rule.startswith("accuracy") and each.passes for each in findings)
+    alone = "; accuracy alone would have let it pass" if blind else ""
+    return f"{moved} fails as it should, by {rules}{alone}."
 
 
 def verdict(nets: Sequence[Trained], classes: int) -> tuple[str, ...]:
@@ -149,7 +160,7 @@ def _answers(nets: Sequence[Trained]) -> str:
     changed: Counter[str] = Counter()
     for net in nets:
         changed.update(net.changed)
-    total = sum(net.comparison.samples * len(net.changed) for net in nets)
+    total = _answered(nets)
     where = f"{', '.join(sorted(changed))} answer {total:,} test images"
     if not changed.total():
         return f"Runtimes: {where} as the networks did in training, every one of them."
@@ -158,6 +169,11 @@ def _answers(nets: Sequence[Trained]) -> str:
         f"Runtimes: {where}, {changed.total():,} of them otherwise than the networks did in "
         f"training, most on {worst} ({most})."
     )
+
+
+def _answered(nets: Sequence[Trained]) -> int:
+    """How many images all runtimes answer of quantised networks."""
+    return sum(net.comparison.samples * len(net.changed) for net in nets if net.error is not None)
 
 
 def _accuracy(nets: Sequence[Trained], classes: int) -> str:
@@ -181,7 +197,7 @@ def _accuracy(nets: Sequence[Trained], classes: int) -> str:
         ]
         parts.append(
             f"{model} "
-            + ", ".join(f"{100 * accuracy.fraction:.1f} % ({scheme})" for scheme, accuracy in mine)
+            + ", ".join(f"{100 * accuracy.fraction:.1f} % in {scheme}" for scheme, accuracy in mine)
         )
     guessing = sum(near_chance(accuracies[target], classes) for accuracies in scored)
     untrained = (
@@ -190,7 +206,7 @@ def _accuracy(nets: Sequence[Trained], classes: int) -> str:
         if guessing
         else ""
     )
-    return f"Accuracy on {target}: {'; '.join(parts)}.{untrained}"
+    return f"FP32 against integers: right on {target}, {'; '.join(parts)}.{untrained}"
 
 
 def _stability(nets: Sequence[Trained]) -> str:
@@ -202,6 +218,6 @@ def _stability(nets: Sequence[Trained]) -> str:
     ratio = errors[False] / errors[True]
     said = f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / ratio:.1f} times greater"
     return (
-        "Stability: rounding activations to the fewest bits moves the stable network by an error "
-        f"{said} than the plain one's."
+        "Stable against plain: rounding activations to the fewest bits moves the stable network by "
+        f"an error {said} than the plain one's."
     )

@@ -15,6 +15,7 @@ from edgeq.deploy.gate.judges.fall import fall_of
 from edgeq.deploy.gate.judges.files import NAMED, told
 from edgeq.deploy.gate.measuring import WHY_SAMPLES
 from edgeq.deploy.gate.numbers import changes, is_another_network
+from edgeq.deploy.gate.revision import earlier
 from edgeq.deploy.why.run import why
 from edgeq.errors import EdgeqError
 from edgeq.tabular import counted
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.result import Finding
+    from edgeq.deploy.gate.revision import Earlier
     from edgeq.deploy.why.records import Why
     from edgeq.results import Stage
 
@@ -35,8 +37,7 @@ def with_causes(
     findings: Sequence[Finding],
     context: Context,
     source: DataSource,
-    old_files: Mapping[str, Path],
-    commit: str,
+    old_files: tuple[Mapping[str, Path], Mapping[str, Earlier]],
 ) -> list[Finding]:
     """Findings of which those that failed name a cause and the next command.
 
@@ -44,10 +45,10 @@ def with_causes(
         findings: of all rules.
         context: the run and its baseline.
         source: the data.
-        old_files: the baseline's files that are at hand, by name.
-        commit: that holds them; empty for what is checked out.
+        old_files: the baseline's files that are at hand, by name: where to read each, and where
+            it comes from.
     """
-    search = _Search(context, source, old_files, commit)
+    search = _Search(context, source, *old_files)
     return [
         search.explained(each)
         if each.outcome == "fail" and not (each.cause and each.next_command)
@@ -56,14 +57,23 @@ def with_causes(
     ]
 
 
+def _before(path: str) -> str:
+    """Where a copy of the baseline's file belongs."""
+    return str(earlier(Path(path)))
+
+
 class _Search:
     """Looks for causes; what takes time is done once, and only if it is needed."""
 
     def __init__(
-        self, context: Context, source: DataSource, old_files: Mapping[str, Path], commit: str
+        self,
+        context: Context,
+        source: DataSource,
+        old_files: Mapping[str, Path],
+        earlier_files: Mapping[str, Earlier],
     ) -> None:
-        self._context, self._source, self._old_files = context, source, old_files
-        self._commit = commit
+        self._context, self._source = context, source
+        self._old_files, self._earlier_files = old_files, earlier_files
         self._why: Why | None = context.measured.operators
         self._asked = self._why is not None
         self._known: dict[str, tuple[str, str]] = {}
@@ -123,21 +133,25 @@ class _Search:
                 more = len(differs) - NAMED
                 if first:
                     rest = f"; and {counted(more, 'other difference')}" if more > 0 else ""
-                    return f"the file is another one: {first}{rest}", self._ask_diff(path)
+                    return f"the file is another one: {first}{rest}", self._ask_diff(stage, path)
         if found:
             # beside no earlier file, `edgeq why` has nothing to find a changed integer by
-            command = self._ask_diff(path) if old else f"edgeq diff BEFORE {shlex.quote(path)}"
-            return f"the file is another one: {told(found, then)}", command
+            lost = "" if old else f"; git does not hold the baseline's: put it at {_before(path)}"
+            return f"the file is another one: {told(found, then)}{lost}", self._ask_diff(
+                stage, path
+            )
         return self._reason(stage) or "the file has other bytes, and the same numbers", ask_why
 
-    def _ask_diff(self, path: str) -> str:
+    def _ask_diff(self, stage: Stage, path: str) -> str:
         """How to see all that is different from the baseline's file."""
-        file = shlex.quote(path)
-        before = shlex.quote(f"{Path(path).stem}.before{Path(path).suffix}")
-        commit = self._commit[:12] or "HEAD"
-        folder, name = Path(path).parent, shlex.quote(f"{commit}:./{Path(path).name}")
+        before = shlex.quote(_before(path))
+        ask = f"edgeq diff {before} {shlex.quote(path)}"
+        kept = self._earlier_files.get(stage.artefact)
+        if kept is None or not kept.revision:
+            return ask
+        folder, name = Path(path).parent, shlex.quote(f"{kept.revision}:./{Path(path).name}")
         there = "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
-        return f"git{there} show {name} > {before} && edgeq diff {before} {file}"
+        return f"git{there} show {name} > {before} && {ask}"
 
     def _surroundings(self, stage: Stage) -> list[str]:
         """What is different around a file that is the same."""

@@ -18,6 +18,7 @@ FindingOutcome = Literal["pass", "fail", "inconclusive", "expected-failure", "no
 GateOutcome = Literal["passed", "failed", "inconclusive", "updated"]
 """What all findings come to; ``updated`` where the run was written as the baseline."""
 _SHOWN = 3  # complaints that an error names
+_PLACES = 9  # behind the point, beyond which a figure is what a division left over
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,4 +241,6 @@ def _figure(value: float | None, unit: str) -> str:
         return ""
     if unit == "bytes":
         return f"{value / 1000:,.1f} kB"
-    return f"{value:.2f} %" if unit == "%" else f"{value:.6g} {unit}".rstrip()
+    if unit == "x":
+        return f"{value:.3f} x"
+    return f"{value:.2f} %" if unit == "%" else f"{round(value, _PLACES) + 0.0:.6g} {unit}".rstrip()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeq.errors import ArtefactError, UsageError, first_line
+from edgeq.errors import ArtefactError, EdgeqError, UsageError, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _SECONDS = 60.0
+_SEARCHED = 50  # commits that changed a file
 
 
 def commit_of(revision: str, folder: Path) -> str:
@@ -52,6 +56,58 @@ def read_at(commit: str, path: Path) -> bytes:
         raise ArtefactError(
             f"{commit[:12]} holds no {path}", hint="commit it, or leave out --against"
         ) from error
+
+
+def _holder(sha256: str, path: Path) -> str:
+    """The newest commit that changed a file to some bytes; empty where none of the last did."""
+    asked = ("log", f"-{_SEARCHED}", "--format=%H", "--", path.name)
+    try:
+        commits = _git(path.parent, *asked, about="HEAD").decode().split()
+    except UsageError:
+        return ""
+    for commit in commits:
+        with suppress(ArtefactError):  # one that deleted it
+            if hashlib.sha256(read_at(commit, path)).hexdigest() == sha256:
+                return commit
+    return ""
+
+
+def earlier(path: Path) -> Path:
+    """Where a copy of the file belongs that the baseline was taken of."""
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A file that the baseline was taken of.
+
+    Attributes:
+        content: its bytes.
+        revision: of git, which holds it; empty where it lies at :func:`earlier`.
+    """
+
+    content: bytes
+    revision: str
+
+
+def earlier_file(sha256: str, path: Path) -> Earlier | None:
+    """The file of a baseline, from git or from beside the file that is there now.
+
+    Args:
+        sha256: of what the baseline was taken of.
+        path: where the file lies that took its place.
+    """
+    with suppress(EdgeqError):
+        content = read_at("HEAD", path)
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return Earlier(content, "HEAD")
+    if commit := _holder(sha256, path):
+        return Earlier(read_at(commit, path), commit[:12])
+    with suppress(OSError):
+        content = earlier(path).read_bytes()
+        if hashlib.sha256(content).hexdigest() == sha256:
+            return Earlier(content, "")
+    return None
 
 
 def _git(folder: Path, *arguments: str, about: str) -> bytes:

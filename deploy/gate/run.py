@@ -20,7 +20,7 @@ from edgeq.deploy.gate.judging import expected, judge
 from edgeq.deploy.gate.measuring import make_artefacts, measure, stages_of
 from edgeq.deploy.gate.reading import rules_changed
 from edgeq.deploy.gate.result import Finding, GateResult, StageValues, outcome_of
-from edgeq.deploy.gate.revision import commit_of, read_at
+from edgeq.deploy.gate.revision import Earlier, commit_of, earlier_file, read_at
 from edgeq.deploy.gate.updating import (
     deltas,
     files_changed,
@@ -38,7 +38,7 @@ from edgeq.machine import fingerprint
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeq.data import DataSource
@@ -85,12 +85,13 @@ def gate(
     if (too_few := undetectable(config, source)) is not None:
         return GateResult("inconclusive", (too_few,), baseline=where, config=_path(config))
     with temporary_folder() as folder:
-        old_files, stale = _old_files(config, baseline, commit, folder)
+        earlier, stale = _earlier_files(config, baseline, commit)
+        old_files = _written(earlier, folder)
         measured = measure(
             config, stages_of(config), source, old_files=old_files, progress=progress
         )
         context = Context(config, measured, baseline)
-        findings = with_causes(judge(context), context, source, old_files, commit)
+        findings = with_causes(judge(context), context, source, (old_files, earlier))
     day = dt.datetime.now(tz=dt.UTC).date()
     findings, remarks = expected([*stale, *findings], config.expected, day)
     now = measured.baseline(config.threads)
@@ -259,27 +260,29 @@ def _check(config: GateConfig) -> None:
                 )
 
 
-def _old_files(
-    config: GateConfig, baseline: Baseline, commit: str, folder: Path
-) -> tuple[dict[str, Path], list[Finding]]:
-    """The baseline's files, from git, and what is stale about the baseline."""
+def _earlier_files(
+    config: GateConfig, baseline: Baseline, commit: str
+) -> tuple[dict[str, Earlier], list[Finding]]:
+    """The baseline's files, as far as they are at hand, and what is stale about the baseline."""
     hashes = {entry.artefact: entry.sha256 for entry in baseline.stages.values()}
-    found: dict[str, Path] = {}
+    found: dict[str, Earlier] = {}
     stale = []
     for path, name in shorten(files_of(config.artefacts)).items():
         wanted = hashes.get(name)
         if wanted is None:
             continue
+        if not commit:
+            if (kept := earlier_file(wanted, path)) is not None:
+                found[name] = kept
+            continue
         content = None
         with suppress(EdgeqError):
-            content = read_at(commit or "HEAD", path)
+            content = read_at(commit, path)
         if content is None:
             continue
         if hashlib.sha256(content).hexdigest() == wanted:
-            found[name] = folder / name
-            found[name].parent.mkdir(parents=True, exist_ok=True)
-            found[name].write_bytes(content)
-        elif commit:
+            found[name] = Earlier(content, commit[:12])
+        else:
             stale.append(
                 Finding(
                     "baseline",
@@ -293,6 +296,16 @@ def _old_files(
                 )
             )
     return found, stale
+
+
+def _written(earlier: Mapping[str, Earlier], folder: Path) -> dict[str, Path]:
+    """The baseline's files in a folder, for who opens them."""
+    written = {}
+    for name, each in earlier.items():
+        written[name] = folder / name
+        written[name].parent.mkdir(parents=True, exist_ok=True)
+        written[name].write_bytes(each.content)
+    return written
 
 
 def _result(

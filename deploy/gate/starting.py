@@ -34,6 +34,7 @@ def found_in(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix in SUFFIXES
         and path.is_file()
+        and not path.stem.endswith(".before")  # a copy to compare with
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not found:

@@ -14,6 +14,8 @@ WIDE, NARROW = 720, 360
 """Widths of a chart in its own units, about pixels: on a desk and in print, on a phone."""
 MANY = 9
 """Columns that paper has room for in common type."""
+STACKED = 3
+"""Columns of words from which a table's rows are stacked on a phone, cell below cell."""
 MOST_OPEN = 2
 """Parts of a section that stand open beside each other."""
 MOST_ROWS = 400
@@ -53,6 +55,7 @@ def table(
         head: instead of the caption, where it is seen already.
     """
     full = [n for n in range(len(columns)) if any(str(row[n] or "") for row in rows)]
+    stacked = sum(n < words for n in full) >= STACKED
     titles = [
         element("th", columns[n], scope="col", class_="text" if n < words else None) for n in full
     ]
@@ -61,12 +64,16 @@ def table(
         cells = [
             element("th", _broken(row[n]), scope="row")
             if n == 0
-            else element("td", _broken(row[n]), class_="text")
-            if n < words
-            else element("td", row[n])
+            else element(
+                "td",
+                _broken(row[n]) if n < words else row[n],
+                class_="text" if n < words else None,
+                data_label=columns[n] if stacked else None,
+            )
             for n in full
         ]
         body.append(element("tr", *cells))
+    kinds = [name for name, has in (("many", len(full) > MANY), ("stacked", stacked)) if has]
     left = len(rows) - len(body)
     more = (
         element("p", f"… and {counted(left, 'more row')}, in the JSON", class_="soft")
@@ -80,7 +87,7 @@ def table(
             element("caption", caption if head is None else head),
             element("thead", element("tr", *titles)),
             element("tbody", *body),
-            class_="many" if len(full) > MANY else None,
+            class_=" ".join(kinds) or None,
         ),
         more,
         class_="scroll",

@@ -8,7 +8,6 @@ from edgeq.deploy.report.documents import mapping, number, records, text, texts,
 from edgeq.deploy.report.sections.making.files import compared
 from edgeq.deploy.report.sections.making.training import EXACTNESS, shown
 from edgeq.deploy.report.sections.making.trials import named, widths
-from edgeq.deploy.report.values import general
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -141,13 +140,14 @@ def _search(document: Document, _found: Verdict) -> Headlines:
         )
     if best:
         figures, layers = mapping(best.get("figures")), widths(mapping(best.get("precisions")))
+        took = number(figures.get("cost"))
+        spent = f"{took:.3g} ms" if cost == "latency" else f"{took:,.0f} {cost}"
         yield (
             1,
             "good",
             (
                 f"Chosen of {counted(len(tried), 'trial')}: {layers}, "
-                f"score {number(figures.get('score')):.2f} at a {cost} of "
-                f"{general(number(figures.get('cost')))}, with {limit}"
+                f"score {number(figures.get('score')):.2f} at {spent}; {limit} was asked for"
             ),
         )
     elif tried:

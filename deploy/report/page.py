@@ -11,7 +11,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeq.deploy.report.blocks import command_line, folded, light, listed
 from edgeq.deploy.report.findings import judge
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from edgeq.deploy.report.documents import Document
     from edgeq.deploy.report.verdict import Step, Verdict
 
-FIRST_LIGHTS = 4
+FIRST_LIGHTS = 5
 """Stages that are seen without opening anything."""
 FIRST_SENTENCES = 2
+_Item = TypeVar("_Item")
 TITLES = {
     "bad": "Something is wrong",
     "look": "Worth a look",
@@ -51,7 +52,7 @@ TITLES = {
     "none": "Figures",
 }
 DRAWN = {
-    *("compare", "survey", "profile", "gate", "why", "lint", "bounds", "demo"),
+    *("compare", "survey", "profile", "gate", "why", "lint", "bounds", "diff", "demo"),
     *("calibrate", "export", "train", "check", "search", "sweep"),
 }
 
@@ -118,6 +119,7 @@ def _sections(
     return [
         Section("gate", "Gate", judgements.gate(newest)),
         Section("why", "Causes", judgements.why(newest)),
+        Section("diff", "Differences", judgements.diff(newest)),
         Section("networks", "Networks", headline.section(newest)),
         Section("trained", "Training", training.section(newest)),
         Section("trials", "Trials", trials.section(newest)),
@@ -155,6 +157,7 @@ def _contents(sections: Sequence[Section]) -> Markup:
 
 
 def _first_screen(title: str, documents: Sequence[Document], verdict: Verdict) -> Markup:
+    first, rest = _parted(verdict.sentences, FIRST_SENTENCES)
     made = moment(max((document.created for document in documents), default=""))
     return element(
         "header",
@@ -163,15 +166,8 @@ def _first_screen(title: str, documents: Sequence[Document], verdict: Verdict) -
             "div",
             light(verdict.state, TITLES[verdict.state]),
             element("h1", verdict.headline),
-            listed(verdict.sentences[:FIRST_SENTENCES], class_="found")
-            if verdict.sentences
-            else NOTHING,
-            folded(
-                f"{counted(len(verdict.sentences) - FIRST_SENTENCES, 'more sentence')}",
-                listed(verdict.sentences[FIRST_SENTENCES:]),
-            )
-            if len(verdict.sentences) > FIRST_SENTENCES
-            else NOTHING,
+            listed(first, class_="found") if first else NOTHING,
+            folded(f"{counted(len(rest), 'more sentence')}", listed(rest)) if rest else NOTHING,
             class_=f"verdict {verdict.state}",
         ),
         element("div", _lights(verdict), _steps(verdict), class_="first"),
@@ -181,19 +177,26 @@ def _first_screen(title: str, documents: Sequence[Document], verdict: Verdict) -
     )
 
 
+def _parted(items: Sequence[_Item], first: int) -> tuple[Sequence[_Item], Sequence[_Item]]:
+    """The first of some items, and those to fold; one alone is not worth it."""
+    shown = len(items) if len(items) <= first + 1 else first
+    return items[:shown], items[shown:]
+
+
 def _lights(verdict: Verdict) -> Markup:
     if not verdict.lights:
         return NOTHING
     stages = sorted(verdict.lights, key=lambda stage: ORDER.index(verdict.worst(stage)))
-    first, rest = stages[:FIRST_LIGHTS], stages[FIRST_LIGHTS:]
+    first, rest = _parted(stages, FIRST_LIGHTS)
+    noun = "stage" if any(" @ " in stage for stage in stages) else "finding"
     counts = {state: sum(verdict.worst(stage) == state for stage in rest) for state in ORDER}
     told = ", ".join(f"{n} {_STATE_WORDS[state]}" for state, n in counts.items() if n)
     return element(
         "section",
-        element("h2", "Stages" if any(" @ " in stage for stage in stages) else "Findings"),
+        element("h2", f"{noun.capitalize()}s"),
         listed((_stage(stage, verdict) for stage in first), class_="lights"),
         folded(
-            f"{counted(len(rest), 'more stage')}: {told}",
+            f"{counted(len(rest), f'more {noun}')}: {told}",
             listed((_stage(stage, verdict) for stage in rest), class_="lights"),
         )
         if rest
@@ -208,13 +211,13 @@ def _stage(stage: str, verdict: Verdict) -> Markup:
     said = verdict.lights[stage]
     worst = verdict.worst(stage)
     words = "; ".join([each.words for each in said if each.state == worst][:2])
-    return join([light(worst), element("span", element("b", stage), " ", words)])
+    return join([light(worst), element("span", element("b", stage), ": ", words)])
 
 
 def _steps(verdict: Verdict) -> Markup:
     if not verdict.steps:
         return NOTHING
-    first, rest = verdict.steps[:FIRST_STEPS], verdict.steps[FIRST_STEPS:]
+    first, rest = _parted(verdict.steps, FIRST_STEPS)
     return element(
         "section",
         element("h2", "Do next"),

@@ -20,10 +20,11 @@ NAME, TEXT = 32, 28  # columns below which a name or a text is not squeezed
 _VERDICTS = ("verdict", "outcome", "severity", "trust", "usable")
 """The headings of columns whose words have a colour where a person looks."""
 _STYLES = {
-    **dict.fromkeys(("pass", "passed", "exact", "ok", "yes"), "green"),
+    **dict.fromkeys(("pass", "passed", "exact", "good", "ok", "yes"), "green"),
     **dict.fromkeys(("fail", "failed", "wrong", "WRONG", "error", "no"), "bold red"),
     **dict.fromkeys(
-        ("inconclusive", "not-run", "not run", "expected-failure", "warning", "if named"), "yellow"
+        ("inconclusive", "not-run", "not run", "expected-failure", "look", "warning", "if named"),
+        "yellow",
     ),
 }
 

@@ -44,7 +44,8 @@ def counted(count: int, noun: str, verb: str = "", *, of: int | None = None) -> 
 
 
 def _plural(noun: str) -> str:
-    return f"{noun}es" if noun.endswith(("ch", "s", "x")) else f"{noun}s"
+    hissing = noun.endswith(("ch", "s", "x")) and not noun.endswith("epoch")
+    return f"{noun}es" if hissing else f"{noun}s"
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:

@@ -188,6 +188,24 @@ def test_stages_and_their_parts_are_told_and_timed_alone(
     ]
 
 
+def test_the_time_left_is_told_once_it_can_be_and_does_not_rise(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moments = iter((0.0, 20.0, 40.0, 60.0, 200.0, 9000.0))
+    monkeypatch.setattr("edgeq.deploy.console.time.monotonic", lambda: next(moments))
+    monkeypatch.setenv("CI", "true")
+    with console.progress("training") as advance:
+        for done in (1, 200, 200, 200, 500):
+            advance(done, 1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 0 %, 1 of 1,000",
+        "training: 20 %, 200 of 1,000, about 3 min left",
+        "training: 20 %, 200 of 1,000, about 2 min left",
+        "training: 20 %, 200 of 1,000",
+        "training: 50 %, 500 of 1,000, about 2 h left",
+    ]
+
+
 def test_a_log_gets_a_line_at_times_instead_of_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,5 +218,5 @@ def test_a_log_gets_a_line_at_times_instead_of_a_bar(
     told = capsys.readouterr().err.splitlines()
     assert told == [
         "calibrating: 20 %, 20 of 100, about 44 s left",
-        "calibrating: 3 %, 3 of 100, about 647 s left",
+        "calibrating: 3 %, 3 of 100, about 11 min left",
     ]

@@ -166,7 +166,9 @@ def prune(
     if not old:
         console.write("no run may go")
     if old and not delete:
-        console.next_step("give the same command with --delete")
+        console.next_again("--delete")
+    else:
+        console.next_step("edgeq", "runs", *(folders or []))
 
 
 def _prunable(runs: "list[Run]", keep: int | None, older_than: float | None) -> "list[Run]":

@@ -268,11 +268,11 @@ def command(
     if not as_json:
         _show(found, source)
     if not found.trials:
-        console.next_step("give the same command with --max-drop 0.5 for the least bytes within it")
+        console.next_again("--max-drop", "0.5")
     elif found.path is not None:
         console.next_step("edgeq", "export", found.path, "--to", "tflite", "-o", "exported")
     else:
-        console.next_step("give the same command with -o FILE for the quantised file")
+        console.next_again("-o", "searched.onnx")
     if options.searches:
         _judge(found)
 

@@ -186,7 +186,12 @@ def _worst(rule: Rule, context: Context, setting: str) -> Iterator[Finding]:
         if then.correct is None or stage.score is not None or not groups:
             why = f"no {noun} of these samples can be judged: they need classes"
             yield finding(
-                rule, setting, stage.name, "not-run", why, next_command="leave the rule out"
+                rule,
+                setting,
+                stage.name,
+                "not-run",
+                why,
+                next_command=f"leave {setting} out of the rule accuracy",
             )
             continue
         now = context.measured.observed.correct(stage)
@@ -250,7 +255,7 @@ def metric(rule: Rule, context: Context) -> Iterator[Finding]:
                 "not-run",
                 f"{where} has no {name!r}; it has {have}",
                 metric=name,
-                next_command="name one of them, or " + WRITE_AGAIN,
+                next_command="give one of those as the name of the rule metric, or " + WRITE_AGAIN,
             )
             continue
         allowed, least = rule.number("max_drop"), rule.number("min")

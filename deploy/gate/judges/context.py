@@ -69,6 +69,9 @@ def finding(
 ) -> Finding:
     """A finding of a setting of a rule; further fields by name."""
     fields = {"metric": rule.name, "limit": rule.number(setting), **more}
+    if outcome == "inconclusive" and more.get("samples_needed"):
+        judged = f"judge about {more['samples_needed']:,} samples"
+        fields.setdefault("next_command", f"{judged}, and write the baseline of them too")
     return Finding(
         f"{rule.name}.{setting}",
         stage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding
@@ -92,7 +93,7 @@ def lint(rule: Rule, context: Context) -> Iterator[Finding]:
             f"{counted(len(bad), 'finding')}" + (f": {first}" if first else ""),
             measured=float(len(bad)),
             limit=0.0,
-            next_command=f"edgeq lint {report.file}" if bad else "",
+            next_command=f"edgeq lint {shlex.quote(str(report.file))}" if bad else "",
         )
 
 

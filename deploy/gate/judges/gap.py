@@ -107,6 +107,12 @@ def _growth(
         interval = (grown - half, grown + half)
     good = within(grown, growth)
     sure = interval is None or interval[0] > growth
+    needed, samples = None, context.measured.observed.comparison.samples
+    if interval is not None and not good and not sure:
+        levels = context.config.levels
+        needed = statistics.figure_samples_needed(
+            grown - growth, interval[1] - grown, samples, alpha=levels.alpha, wanted=levels.power
+        )
     return finding(
         rule,
         "max_growth",
@@ -114,11 +120,12 @@ def _growth(
         "pass" if good else "fail" if sure else "inconclusive",
         f"its gap to {first.name} was {before:.2f} and is {now.amount:.2f} "
         f"{unit_of(stage.score)}; it may grow by {growth:g}"
-        + ("" if good or sure else "; too few samples tell"),
+        + ("" if good or sure else too_few(needed, samples)),
         metric="gap to float",
         measured=now.amount,
         baseline=before,
         limit=before + growth,
+        samples_needed=needed,
         interval=None if interval is None else (before + interval[0], before + interval[1]),
         unit=unit_of(stage.score),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.judges.context import finding
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, Inconclusive
 from edgeq.timing import ratio
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.result import Finding
     from edgeq.timing.ratios import Ratio
+
+_LONGER = "time it for longer: seconds = 10"
 
 
 def latency(rule: Rule, context: Context) -> Iterator[Finding]:
@@ -36,8 +40,8 @@ def latency(rule: Rule, context: Context) -> Iterator[Finding]:
                 next_command="" if same else "commit the files, and add --against origin/main",
             )
             continue
-        found, why = _ratio(context, stage.name, old)
-        yield _judged(rule, "max_ratio", stage.name, found, why, most, "times as long as before")
+        found = _ratio(context, stage.name, old)
+        yield _judged(rule, "max_ratio", stage.name, found, most, "times as long as before")
 
 
 def speed_up(rule: Rule, context: Context) -> Iterator[Finding]:
@@ -48,40 +52,57 @@ def speed_up(rule: Rule, context: Context) -> Iterator[Finding]:
     for stage in context.stages(rule):
         if stage.name == over:
             continue
-        found, why = _ratio(context, over, stage.name)
-        yield _judged(rule, "min", stage.name, found, why, least, f"times as fast as {over}")
+        found = _ratio(context, over, stage.name)
+        judged = _judged(rule, "min", stage.name, found, least, f"times as fast as {over}")
+        yield _blamed(judged, context, over) if judged.outcome == "fail" else judged
 
 
-def _ratio(context: Context, a: str, b: str) -> tuple[Ratio | None, str]:
-    """The time of one over that of another; and why there is none."""
+def _blamed(judged: Finding, context: Context, over: str) -> Finding:
+    """A finding that a stage is too slow, and how to see by which operators."""
+    pairs = [context.measured.pairs[name] for name in (over, judged.stage)]
+    files = dict.fromkeys(str(pair.artefact) for pair in pairs)
+    targets = dict.fromkeys(pair.target for pair in pairs)
+    least = f"--require-speedup={judged.limit:g}" if len(targets) == 1 else "--operators"
+    ask = ["edgeq", "profile", *files, "--target", ",".join(targets), least]
+    return replace(
+        judged,
+        cause="both were timed here in turns: nothing that changed since the baseline is in it",
+        next_command=shlex.join(ask),
+    )
+
+
+def _ratio(context: Context, a: str, b: str) -> Ratio | tuple[str, str]:
+    """The time of one over that of another; else why there is none, and what to do about it."""
     for name in (a, b):
         if name in context.measured.not_timed:
-            return None, context.measured.not_timed[name].what
+            failure = context.measured.not_timed[name]
+            return failure.what, failure.hint
         if name not in context.measured.profiles:
-            return None, f"{name} was not timed"
+            return f"{name} was not timed", "name a stage of this run"
     first, second = (context.measured.profiles[name] for name in (a, b))
     if first.kind != "measured" or second.kind != "measured":
-        return None, f"{a} is {first.kind} and {b} {second.kind}; only measured times are compared"
+        return (
+            f"{a} is {first.kind} and {b} {second.kind}; only measured times are compared",
+            "name stages that are measured",
+        )
     try:
-        return ratio(first.latency, second.latency), ""
+        return ratio(first.latency, second.latency)
     except EdgeqError as error:
-        return None, error.what
+        return error.what, _LONGER if isinstance(error, Inconclusive) else error.hint
 
 
 def _judged(
     rule: Rule,
     setting: str,
     stage: str,
-    found: Ratio | None,
-    why: str,
+    found: Ratio | tuple[str, str],
     limit: float,
     words: str,
 ) -> Finding:
     """Pass where the whole interval is on the right side, fail where it is on the wrong one."""
-    if found is None:
-        return finding(
-            rule, setting, stage, "not-run", why, next_command="time it by edgeq profile"
-        )
+    if isinstance(found, tuple):
+        why, hint = found
+        return finding(rule, setting, stage, "not-run", why, next_command=hint)
     small = setting == "max_ratio"
     wrong = found.low > limit if small else found.high < limit
     right = found.high <= limit if small else found.low >= limit
@@ -95,5 +116,5 @@ def _judged(
         measured=found.value,
         interval=(found.low, found.high),
         unit="x",
-        next_command="" if right else "time it for longer: seconds = 10",
+        next_command="" if right or wrong else _LONGER,
     )

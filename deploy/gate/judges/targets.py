@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, not_run, within
@@ -39,7 +40,7 @@ def limited(rule: Rule, context: Context) -> Iterator[Finding]:
                 rule,
                 stage.name,
                 f"its target tells nothing of {rule.name}",
-                "name the stages that do in the rule's stages",
+                f"name in the stages of {rule.name} those that tell it",
             )
             continue
         yield from _limits(rule, stage.name, now, then, unit)
@@ -101,7 +102,7 @@ def integer_share(rule: Rule, context: Context) -> Iterator[Finding]:
                 stage.name,
                 "not-run",
                 context.measured.no_placement.get(stage.name, "its target does not tell"),
-                next_command="name the stages that tell it in the rule's stages",
+                next_command="name in the stages of integer_share those that tell it",
             )
             continue
         placed = context.measured.placements[stage.name]
@@ -110,6 +111,7 @@ def integer_share(rule: Rule, context: Context) -> Iterator[Finding]:
         then = None if entry is None else entry.values.get("integer_share")
         good = share >= least
         pair = context.measured.pairs[stage.name]
+        ask_audit = f"edgeq audit {shlex.quote(str(pair.artefact))} --target {pair.target}"
         yield finding(
             rule,
             "min",
@@ -121,7 +123,7 @@ def integer_share(rule: Rule, context: Context) -> Iterator[Finding]:
             baseline=None if then is None else 100 * then,
             limit=100 * least,
             unit="%",
-            next_command="" if good else f"edgeq audit {pair.artefact} --target {pair.target}",
+            next_command="" if good else ask_audit,
         )
 
 
@@ -186,7 +188,7 @@ def drift(rule: Rule, context: Context) -> Iterator[Finding]:
                 stage.name,
                 "not-run",
                 "its operators cannot be judged one by one: it shows no tensors",
-                next_command="name the stages that do in the rule's stages",
+                next_command="name in the stages of drift those that show their tensors",
             )
             continue
         good = worst.max_lsb <= most

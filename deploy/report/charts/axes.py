@@ -94,7 +94,8 @@ def tick_name(value: float) -> str:
     if abs(value) >= 1e5 or abs(value) < 1e-3:
         mantissa, power = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(power)}".replace("-", "−")
-    return f"{value:,.4g}".replace("-", "−")
+    whole = abs(value) >= 1e3
+    return (f"{value:,.0f}" if whole else f"{value:.4g}").replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)

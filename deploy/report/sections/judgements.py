@@ -220,6 +220,26 @@ def _lint(report: Mapping[str, Json]) -> Markup:
     )
 
 
+def diff(documents: Sequence[Document]) -> Markup:
+    """What two files hold otherwise."""
+    return join(_diff(document) for document in of_kind(documents, "diff"))
+
+
+def _diff(document: Document) -> Markup:
+    found = document.main
+    layers, grids = (whole(found.get(name)) or 0 for name in ("layers", "grids"))
+    compared = f"{counted(layers, 'layer')} and {counted(grids, 'grid')} were compared"
+    about = f"{text(found.get('first'))} and {text(found.get('second'))}: {compared}"
+    differences = records(found.get("differences"))
+    rows = [[text(each.get(name)) for name in ("where", "kind", "detail")] for each in differences]
+    return several(
+        paragraph(about),
+        table(document.titled("differences"), ("where", "what", "how"), rows, words=3)
+        if rows
+        else NOTHING,
+    )
+
+
 def bounds(documents: Sequence[Document]) -> Markup:
     """What is provable beside what was measured, and the accumulator of each layer."""
     return join(_bounds(document) for document in of_kind(documents, "bounds"))

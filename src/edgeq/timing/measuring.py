@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 BLOCK_SECONDS = 0.02
 STEADY, STEADY_BLOCKS = 0.05, 4  # so many blocks of a warm-up differ by less once it is over
 LONGEST_WARM_UP = 10  # times the shortest
+LONGEST = 4  # times the asked time, where a busy machine leaves too few rounds for a ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def measure(
 
     Args:
         sessions: by name, each prepared.
-        seconds: how long each session is timed, at least.
+        seconds: how long each session is timed, at least; up to four times as long where a ratio
+            of several needs more rounds.
         warmup_seconds: how long each session runs untimed before, at least; up to ten times as
             long, but no longer than it is timed, where its runs have not become steady by then.
         min_runs: how many runs of each session are timed, at least.
@@ -138,7 +140,8 @@ def measure_openings(
             # a block's last run goes beyond it, so that half of this leaves rounds enough
             block_seconds = min(BLOCK_SECONDS, seconds / (2 * MIN_PAIRS))
             block_ns = max([int(block_seconds * 1e9), *warm])
-            least = (share * seconds, math.ceil(share * min_runs))
+            rounds = math.ceil(share * MIN_PAIRS) if len(sessions) > 1 else 0
+            least = (share * seconds, math.ceil(share * min_runs), rounds)
             _take_turns(sessions, taken, least, block_ns, timers, energy)
             elsewhere = sum(
                 sum(one.processor_ns)
@@ -152,12 +155,12 @@ def measure_openings(
 def _take_turns(
     sessions: Mapping[str, Invocable],
     taken: Mapping[str, _Taken],
-    least: tuple[float, int],
+    least: tuple[float, int, int],
     block_ns: int,
     clocks: Clocks,
     energy: EnergyMeter | None,
 ) -> None:
-    """Time blocks in rounds until each session has its time and runs."""
+    """Time blocks in rounds until each session has its time, its runs and rounds for a ratio."""
     order, turns, backwards = list(sessions), np.random.default_rng(), False
     while not all(one.enough(*least) for one in taken.values()):
         # Each order is gone through backwards too: what a session finds in the caches depends on
@@ -254,9 +257,12 @@ class _Taken:
         if runs.processor_ns is not None:
             self.processor_ns.append(runs.processor_ns)
 
-    def enough(self, seconds: float, min_runs: int) -> bool:
-        """Whether it was timed for long enough."""
-        return self.runs >= min_runs and self.took_ns >= seconds * 1e9
+    def enough(self, seconds: float, min_runs: int, rounds: int) -> bool:
+        """Whether it was timed for long enough; for rounds it goes on, though not for ever."""
+        took_s = self.took_ns / 1e9
+        if self.runs < min_runs or took_s < seconds:
+            return False
+        return len(self.blocks) >= rounds or took_s >= LONGEST * seconds
 
     def summary(self, around: Surroundings, *, alone: bool) -> Latency:
         """What all blocks come to."""

@@ -139,6 +139,16 @@ def test_a_session_slower_than_a_block_still_gets_its_runs_and_the_fast_one_its_
     assert found["slow"].why == ""
 
 
+@pytest.mark.parametrize(
+    ("ms", "names", "rounds"), [(200, "ab", 30), (1000, "ab", 12), (200, "a", 15)]
+)
+def test_a_ratio_gets_its_rounds_but_not_for_ever(ms: int, names: str, rounds: int) -> None:
+    clock = Clock()
+    sessions = {name: Fake(clock, ms) for name in names}
+    found = measure(sessions, seconds=3, min_runs=5, clock=clock, processor_clock=clock)
+    assert {len(each.blocks_ms) for each in found.values()} == {rounds}
+
+
 def test_garbage_is_not_collected_within_a_block_and_is_again_afterwards() -> None:
     clock = Clock()
     session = Fake(clock, 1.0)

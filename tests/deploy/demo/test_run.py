@@ -101,23 +101,28 @@ def test_the_verdict_counts_what_the_files_and_answers_are(
 ) -> None:
     quantized = networks.quantized
     report = json.loads((folder / "report.json").read_bytes())["report"]
-    files, runtimes, accuracy, conversion, gate = report["verdict"]
+    total, files, runtimes, accuracy, conversion, gate = report["verdict"]
     answered = "look" if "otherwise" in runtimes else "good"
-    assert report["states"] == ["good", answered, *["good"] * 3]
-    assert "its float twin, converted to the same widths after training" in conversion
-    assert "the gate failed as it should: exactness.same; " in gate
+    assert report["states"] == [answered, "good", answered, *["good"] * 3]
+    assert "its FP32 twin, converted to them after training" in conversion
+    assert "the gate fails as it should, by exactness.same" in gate
+    (found,) = [each for each in report["gate"]["findings"] if each["outcome"] == "fail"]
+    assert found["cause"].startswith("the file is another one: weights in ")
+    assert found["next_command"] == (
+        f"edgeq diff {folder / 'gate' / 'network.before.onnx'} {folder / 'gate' / 'network.onnx'}"
+    )
     assert report["gate"]["outcome"] == "failed"
     assert (folder / "gate" / "edgeq-gate.toml").is_file()
     read_back = f"{quantized} quantised networks were read back from {2 * quantized} files"
     assert f"{read_back}, and none differs" in files
     assert f"{360 * quantized * (len(usable_targets()) - 2):,} test images" in runtimes
-    assert accuracy.startswith("Accuracy on ort-cpu: stable-resnet8 ")
+    assert accuracy.startswith("FP32 against integers: right on ort-cpu, stable-resnet8 ")
     assert all(
-        f"{100 * row['accuracy']['ort-cpu']['correct'] / 360:.1f} % ({row['scheme']})" in accuracy
+        f"{100 * row['accuracy']['ort-cpu']['correct'] / 360:.1f} % in {row['scheme']}" in accuracy
         for row in report["rows"]
     )
     page = (folder / "report.html").read_text()
-    assert page.index(files.removeprefix("Files: ")) < page.index('id="networks"')
+    assert page.index(total.removeprefix("In short: ")) < page.index('id="networks"')
     assert page.index("See the gate fail") < page.index('id="networks"')
     assert bool(len(networks) - networks.quantized) == ("expected</summary>" in page)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.demo.text import footnote, headline
+from edgeq.deploy.demo.text import findings, footnote, headline
 
 if TYPE_CHECKING:
     from edgeq.deploy.demo.content import Report
@@ -24,6 +24,16 @@ def test_a_row_has_what_a_newcomer_looks_for(report: Report) -> None:
     )
     row = next(row for row in table.rows if row[0] == "Stable ResNet56 4W/8A")
     assert row[1:] == ("92.24", "92.22", "0.02399", "0.821", "3,451.2", "921.3")
+
+
+def test_each_finding_has_its_verdict(report: Report) -> None:
+    lines = ("In short: Fine: so far.", "Files: none differs.", "A planted fault: not seen.")
+    table = findings(replace(report, verdict=lines, states=("bad", "good", "bad")))
+    assert table.rows == [
+        ("In short", "wrong", "Fine: so far."),
+        ("Files", "good", "none differs."),
+        ("A planted fault", "wrong", "not seen."),
+    ]
 
 
 def test_float_networks_have_dashes(report: Report) -> None:

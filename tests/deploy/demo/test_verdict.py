@@ -58,12 +58,12 @@ def test_all_is_well() -> None:
             "training, every one of them."
         ),
         (
-            "Accuracy on ort-cpu: stable-x 99.0 % (FP32), 98.5 % (4W/8A); x 98.0 % "
-            "(FP32), 97.5 % (4W/8A)."
+            "FP32 against integers: right on ort-cpu, stable-x 99.0 % in FP32, 98.5 % in 4W/8A; "
+            "x 98.0 % in FP32, 97.5 % in 4W/8A."
         ),
         (
-            "Stability: rounding activations to the fewest bits moves the stable network by an "
-            "error 2.5 times smaller than the plain one's."
+            "Stable against plain: rounding activations to the fewest bits moves the stable "
+            "network by an error 2.5 times smaller than the plain one's."
         ),
     )
 
@@ -86,7 +86,7 @@ def test_all_is_not() -> None:
 
 def test_one_kind_alone_is_compared_with_nothing() -> None:
     lines = verdict([net("x", (4, 4), 600, mse=0.25)], 10)
-    assert lines[2:] == ("Accuracy on ort-cpu: x 60.0 % (4W/4A).",)
+    assert lines[2:] == ("FP32 against integers: right on ort-cpu, x 60.0 % in 4W/4A.",)
 
 
 def test_guessing_is_called_so() -> None:
@@ -97,7 +97,7 @@ def test_guessing_is_called_so() -> None:
 def planted(outcome: FindingOutcome) -> Planted:
     findings = (
         Finding("exactness.same", "net.onnx", "integers", outcome, "1 weight differs"),
-        Finding("size", "net.onnx", "size", "pass", "kept"),
+        Finding("accuracy.max_drop", "net.onnx @ ort-cpu", "accuracy", "pass", "kept"),
     )
     return Planted("conv.weight", GateResult("failed" if outcome == "fail" else "passed", findings))
 
@@ -106,26 +106,34 @@ def test_the_contrasts_have_a_line_and_a_light_each() -> None:
     nets = [net("stable-x", None, 990), net("stable-x", (4, 4), 985, mse=0.1)]
     contrast = Contrast(nets[1], share_right(900, 1000), planted("fail"))
     lines = list(told(nets, 10, contrast))
-    assert [state for _, state in lines] == ["good"] * 5
-    assert lines[3][0].startswith("Conversion: stable-x 4W/4A, trained at its widths and exported")
-    assert "98.5 % right on ort-cpu-ref" in lines[3][0]
-    assert lines[3][0].endswith("converted to the same widths after training, 90.0 %.")
+    assert [state for _, state in lines] == ["good"] * 6
+    assert lines[0][0] == (
+        "In short: The files hold what was trained, bit for bit; every runtime answers as the "
+        "networks did in training; the gate finds a planted fault."
+    )
     assert lines[4][0] == (
-        "Gate: one integer of conv.weight was changed on purpose, and the gate failed as it "
-        "should: exactness.same; 1 other rule was kept."
+        "Exact against converted: stable-x 4W/4A, trained in its widths and exported as it is, is "
+        "98.5 % right on ort-cpu-ref; its FP32 twin, converted to them after training, 90.0 %."
+    )
+    assert lines[5][0] == (
+        "A planted fault: one integer of conv.weight was moved by one step, and the gate fails as "
+        "it should, by exactness.same; accuracy alone would have let it pass."
     )
 
 
 def test_a_gate_that_sees_nothing_and_files_that_differ_are_wrong() -> None:
     nets = [net("x", None, 990), net("x", (4, 4), 985, mse=0.1, different=1)]
     lines = list(told(nets, 10, Contrast(nets[1], None, planted("pass"))))
-    assert [state for _, state in lines] == ["bad", "good", "good", "bad"]
-    assert lines[-1][0].endswith("was changed, and the gate did not see it.")
-    assert len(list(told(nets, 10, None))) == 3
+    assert [state for _, state in lines] == ["bad", "bad", "good", "good", "bad"]
+    assert lines[0][0].startswith("In short: Some files do not hold what was trained; every")
+    assert lines[0][0].endswith("the gate does not find a planted fault.")
+    assert lines[-1][0].endswith("was moved by one step, and the gate did not see it.")
+    assert len(list(told(nets, 10, None))) == 4
 
 
 def test_changed_answers_are_worth_a_look_and_a_near_conversion_says_so() -> None:
     nets = [net("x", None, 990), net("x", (4, 4), 985, mse=0.1, changed=3)]
     lines = list(told(nets, 10, Contrast(nets[1], share_right(983, 1000), planted("fail"))))
-    assert [state for _, state in lines] == ["good", "look", "good", "good", "good"]
-    assert lines[3][0].endswith("98.3 %; their 95 % intervals overlap.")
+    assert [state for _, state in lines] == ["look", "good", "look", "good", "good", "good"]
+    assert "; 3 of 2,000 answers of runtimes are others; " in lines[0][0]
+    assert lines[4][0].endswith("98.3 %; their 95 % intervals overlap.")

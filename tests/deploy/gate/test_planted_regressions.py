@@ -6,6 +6,8 @@ Results are in docs/results/gate-regressions.md.
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -143,6 +145,14 @@ def other_outputs(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kind, "run_all", run_all)
 
 
+def commit(folder: Path) -> None:
+    """Commit all that lies in a folder."""
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "all"]):
+        environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
+        subprocess.run(["git", *words], cwd=folder, check=True, env=environment)
+
+
 def test_nothing_planted_passes(bench: Bench) -> None:
     result = bench.gate()
     assert result.outcome == "passed", result
@@ -165,7 +175,9 @@ def test_a_fault_in_the_file(bench: Bench, kind: str, words: tuple[str, ...]) ->
     result = bench.gate()
     failed(result, "exactness.same", *words)
     (told,) = [each for each in result.findings if each.rule == "exactness.same"]
-    assert told.next_command.startswith("edgeq diff BEFORE ")  # git has no earlier file
+    before = bench.file.with_name("net.before.onnx")
+    assert told.next_command == f"edgeq diff {before} {bench.file}"
+    assert f"git does not hold the baseline's: put it at {before}" in told.cause
 
 
 def test_a_dialect(bench: Bench) -> None:
@@ -257,11 +269,7 @@ def test_another_version_of_a_runtime(bench: Bench, monkeypatch: pytest.MonkeyPa
 
 def test_a_stale_baseline(bench: Bench) -> None:
     bench.plant("bias of a channel +40")
-    folder = bench.config.folder
-    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "without the baseline"]):
-        environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull}
-        subprocess.run(["git", *words], cwd=folder, check=True, env=environment)
+    commit(bench.config.folder)
     result = bench.gate(against="HEAD")
     (told,) = [each for each in result.findings if each.rule == "baseline"]
     assert told.outcome == "inconclusive"
@@ -322,3 +330,23 @@ def test_what_is_told_of_a_damaged_baseline_is_short(bench: Bench) -> None:
         with pytest.raises(ArtefactError, match="no usable baseline") as refused:
             bench.gate()
         assert len(refused.value.what) < 1000
+
+
+def test_a_file_that_was_committed_after_its_baseline_is_compared_with_the_commit_before(
+    bench: Bench,
+) -> None:
+    commit(bench.file.parent)
+    bench.plant("bias of a channel +40")
+    commit(bench.file.parent)
+    (told,) = [each for each in bench.gate().findings if each.rule == "exactness.same"]
+    assert told.cause.startswith("the file is another one: bias in b/Conv: +40 in channel")
+    before = bench.file.with_name("net.before.onnx")
+    shown, _, asked = told.next_command.partition(" && ")
+    assert re.fullmatch(
+        rf"git -C {bench.file.parent} show [0-9a-f]{{12}}:./net.onnx > {before}", shown
+    )
+    assert asked == f"edgeq diff {before} {bench.file}"
+    subprocess.run(shown, shell=True, check=True)  # noqa: S602  # our own command
+    shutil.rmtree(bench.file.parent / ".git")
+    (told,) = [each for each in bench.gate().findings if each.rule == "exactness.same"]
+    assert told.next_command == asked, "the copy tells the same without git"

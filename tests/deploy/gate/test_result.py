@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from edgeq.deploy.commands.gate import in_short
 from edgeq.deploy.gate.result import Delta, Finding, FindingOutcome, GateResult, outcome_of
 from edgeq.errors import GateFailed, Inconclusive, TargetError
 
@@ -68,3 +69,21 @@ def test_a_result_is_json_and_counts_itself() -> None:
 def test_a_delta_of_what_is_gone_has_no_change() -> None:
     assert Delta("a @ b", "accuracy", 0.5, 0.25).change == -0.25
     assert Delta("a @ b", "accuracy", 0.5, None).change is None
+
+
+def test_a_long_table_shows_what_did_not_pass_and_a_line_for_each_rule_that_did() -> None:
+    stages = [f"{name}.onnx @ ort-cpu" for name in "abc"]
+    findings = [Finding("accuracy.max_drop", each, "accuracy", "pass", "kept") for each in stages]
+    findings += [Finding("exactness.same", "a.onnx", "exactness", "pass", "kept")]
+    findings += [Finding("size.max", stages[1], "size", "fail", "grown", 2e3, 1e3, unit="bytes")]
+    rows = [row[:-1] for row in GateResult("failed", tuple(findings)).table().rows]
+    assert in_short(findings, rows) == [
+        ("size.max", stages[1], "fail", "", "2.0 kB", "1.0 kB"),
+        ("accuracy.max_drop", "3 stages", "pass", "", "", ""),
+        ("exactness.same", "a.onnx", "pass", "", "", ""),
+    ]
+
+
+def test_what_a_division_left_over_is_no_figure() -> None:
+    one = Finding("gap.max_growth", "a", "gap", "pass", "kept", limit=-4.4e-16, unit="points")
+    assert GateResult("passed", (one,)).table().rows[0][5] == "0 points"

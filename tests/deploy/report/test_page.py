@@ -95,8 +95,9 @@ def test_every_part_is_there_and_in_the_contents() -> None:
     links = [link["href"] for link in page.named("a")][1:]
     assert links == [
         f"#{key}"
-        for key in ("gate", "why", "trained", "trials", "files", "accuracy", "layers", "drift",
-                    "network", "flipped", "tradeoff", "latency", "bounds", "lint", "more", "repeat")
+        for key in ("gate", "why", "diff", "trained", "trials", "files", "accuracy", "layers",
+                    "drift", "network", "flipped", "tradeoff", "latency", "bounds", "lint", "more",
+                    "repeat")
     ]  # fmt: skip
     assert {f"#{part.get('id')}" for part in page.named("section")} >= set(links)
     assert "a title" in page.text

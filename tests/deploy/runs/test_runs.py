@@ -158,6 +158,7 @@ def test_runs_are_pruned_only_when_told(
     assert run(["runs", "prune", str(tmp_path), "--keep", "1"]) == 0
     out = capsys.readouterr().out
     assert [name in out for name in ("r1", "r2", "r3", "other")] == [True, True, False, False]
+    assert out.splitlines()[-1] == f"next: edgeq runs prune {tmp_path} --keep 1 --delete"
     assert len(find_runs([tmp_path])) == 4
     (tmp_path / "r2" / "notes.txt").write_text("mine")
     told = refusal("runs", "prune", tmp_path, "--keep", 1, "--delete")

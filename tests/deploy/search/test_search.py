@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from dataclasses import replace
 from types import MappingProxyType
@@ -266,7 +267,8 @@ def test_the_command_shows_sensitivities_and_says_what_is_next(
     shown = capsys.readouterr()
     assert "w4a8 loss" in shown.out
     assert all(layer in shown.out for layer in FOUR_LAYERS)
-    assert shown.out.splitlines()[-1].startswith("next: give the same command with --max-drop")
+    asked = shlex.join(["edgeq", "search", str(network), *SMALL, "--precisions", "w4a8,w8a8"])
+    assert shown.out.splitlines()[-1] == f"next: {asked} --max-drop 0.5"
     assert "float: top-1 accuracy" in shown.err
 
 

@@ -338,6 +338,7 @@ def measured() -> list[Document]:
         made(
             "diff",
             "diff",
-            {"equal": False, "diff": {"differences": [{"where": "conv", "what": "3 weights"}]}},
+            {"equal": False, "diff": {"differences": [{"where": "conv", "kind": "weights"}]}},
         ),
+        made("audit", "audit", {"audit": {"operators": [{"name": "conv", "runs": "int8"}]}}),
     ]

@@ -137,7 +137,7 @@ def _sensitivities(content: Mapping[str, Json]) -> Markup:
             text(layer.get("kind")),
             count(whole(layer.get("weights"))),
             count(whole(layer.get("macs"))),
-            *(f"{each:+.2f}" if math.isfinite(each) else "" for each in lost),
+            *(_lost(each) for each in lost),
         )
         rows.append((max(known, default=-math.inf), cells))
     if not found:
@@ -149,6 +149,13 @@ def _sensitivities(content: Mapping[str, Json]) -> Markup:
         [cells for _, cells in rows],
         words=2,
     )
+
+
+def _lost(points: float) -> str:
+    """What a layer costs, with its sign; nothing is neither."""
+    if not math.isfinite(points):
+        return ""
+    return f"{points:+.2f}" if round(points, 2) else "0.00"
 
 
 def _sweep(document: Document) -> Markup:

@@ -444,5 +444,5 @@ def test_the_page_names_the_file_and_what_to_do() -> None:
     stage = Stage("net.onnx", "ort-cpu", 1, None, None, (), {})
     compared = Comparison("noise", 1, "a", (stage,), (), (), saturating=(found,))
     page = render([Document("compare", "one", {"comparison": record(compared)})], "t")
-    assert "<b>net.onnx @ ort-cpu</b> no answers to compare; pairs &lt;saturate&gt;" in page
+    assert "<b>net.onnx @ ort-cpu</b>: no answers to compare; pairs &lt;saturate&gt;" in page
     assert page.count("<span>edgeq</span> <span>export</span> <span>net.onnx</span>") == 1

@@ -5,7 +5,15 @@ from __future__ import annotations
 from tests.support.report.documents import PICTURE, comparison, every_kind, made, profile
 
 from edgeq.deploy.report.findings import judge
-from edgeq.deploy.report.sections import accuracy, drift, flips, generic, headline, tradeoff
+from edgeq.deploy.report.sections import (
+    accuracy,
+    drift,
+    flips,
+    generic,
+    headline,
+    judgements,
+    tradeoff,
+)
 
 
 def test_the_front_is_what_nothing_else_beats() -> None:
@@ -99,3 +107,23 @@ def test_stages_that_changed_the_same_answers_share_their_pictures() -> None:
     assert drawn.count("<h3>") == 2
     assert "2 answers changed alike by a @ x, a @ y" in drawn
     assert "2 answers changed by a @ z" in drawn
+
+
+def test_a_diff_names_what_differs_in_words() -> None:
+    found = {
+        "first": "a.onnx",
+        "second": "b.onnx",
+        "layers": 8,
+        "grids": 20,
+        "differences": [
+            {"where": "b/Conv", "kind": "weights", "detail": "1 of 9 integers differs"}
+        ],
+    }
+    drawn = judgements.diff([made("diff", "", {"equal": False, "diff": found})])
+    for shown in ("a.onnx and b.onnx: 8 layers and 20 grids were compared", ">weights<", ">how<"):
+        assert shown in drawn
+    assert 'data-label="how"' in drawn
+    alike = judgements.diff(
+        [made("diff", "", {"equal": True, "diff": {**found, "differences": []}})]
+    )
+    assert "<table" not in alike
