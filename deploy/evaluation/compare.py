@@ -16,6 +16,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.chain import cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
+from edgeq.deploy.evaluation.open_sizes import OpenSizes
 from edgeq.deploy.evaluation.outputs.answers import (
     Gathered,
     agreement,
@@ -164,7 +165,13 @@ def compare(
                 # what judges tensors has a thread of its own: seen on two cores, runtimes and judge
                 # that take turns with two threads each are slower than with one for everything
                 beside = inside and threads > 1
-                opened = open_all(left.pairs, stack, threads=threads - beside, tensors=inside)
+                opened = open_all(
+                    left.pairs,
+                    stack,
+                    threads=threads - beside,
+                    tensors=inside,
+                    sizes=OpenSizes(part, source, stack),
+                )
                 if watcher is not None:
                     watcher.begin(opened, stack)
                 judge = Judge(task or AskedTask(), source, part, len(opened), resamples)

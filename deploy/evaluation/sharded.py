@@ -19,6 +19,7 @@ import numpy as np
 import edgeq
 from edgeq.data.checks import check
 from edgeq.deploy.evaluation.failures import StagesFailed, told
+from edgeq.deploy.evaluation.open_sizes import OpenSizes
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.stage_runner import (
     BATCH,
@@ -127,7 +128,13 @@ def measure(
     path, done = shard.file(folder, SUFFIX), 0
     with ExitStack() as stack, failures_told():
         file = stack.enter_context(whole_file(path))
-        opened = open_all(job.pairs, stack, threads=job.threads, tensors=job.tensors)
+        opened = open_all(
+            job.pairs,
+            stack,
+            threads=job.threads,
+            tensors=job.tensors,
+            sizes=OpenSizes(part, job.source, stack),
+        )
         digest = hashlib.sha256()
         _write(file, digest, about)
         for _, seen in run_all(opened, part, job.source, tensor_samples=inside):

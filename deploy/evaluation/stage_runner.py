@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.chain import Pair
+    from edgeq.deploy.evaluation.open_sizes import OpenSizes
     from edgeq.target import Answers, Batch, Session, Shown
 
 BATCH = 8  # samples whose inner tensors are held at once, for every stage
@@ -75,9 +76,21 @@ class StageOutput:
 
 
 def open_all(
-    pairs: Sequence[Pair], stack: ExitStack, *, threads: int, tensors: bool
+    pairs: Sequence[Pair],
+    stack: ExitStack,
+    *,
+    threads: int,
+    tensors: bool,
+    sizes: OpenSizes | None = None,
 ) -> list[Opened]:
     """Load every artefact; the sessions are closed with ``stack``.
+
+    Args:
+        pairs: what runs where.
+        stack: closes the sessions.
+        threads: the most threads a runtime may use.
+        tensors: whether tensors inside are to be read, where a target can show them.
+        sizes: gives files that leave sizes open those of the samples; None where none are known.
 
     Raises:
         StagesFailed: some could not be opened; holds all of those.
@@ -88,8 +101,9 @@ def open_all(
         with failing.noted(pair):
             target = require_targets([pair.target])[pair.target]
             readable = tensors and target.capabilities.intermediates
+            path = pair.artefact if sizes is None else sizes.fixed(pair.artefact)
             session = stack.enter_context(
-                target.open(pair.artefact, threads=threads, intermediates=readable)
+                target.open(path, threads=threads, intermediates=readable)
             )
             opened.append(Opened(pair, session, readable))
     failing.stop()
