@@ -139,7 +139,10 @@ def command(
     weight_bits: Annotated[
         int | None,
         typer.Option(
-            "--weight-bits", metavar="N", help="Bits of inner layers' weights, 2 to 8 (8)."
+            "--weight-bits",
+            metavar="N",
+            help="Bits of inner layers' weights, 2 to 8 (8). Below 8, where no observer or method "
+            "is named, GPTQ and bias correction win back what rounding costs.",
         ),
     ] = None,
     act_bits: Annotated[
@@ -275,6 +278,10 @@ def command(
         layers=tuple(map(parse_rule, layers)) if layers else None,
         methods=tuple(method) if method else None,
     )
+    if not (recipe or shard or statistics or observer or weight_method or method):
+        asked, told = asked.suited_to_width()
+        if told:
+            console.note(told)
     known = find(device) if device else None
     if known is not None:
         config = suited(asked.config, known, per_channel=per_channel, pair_safe=pair_safe)

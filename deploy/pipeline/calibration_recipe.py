@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 NOTE = "calibration_recipe"
 """Where a calibrated file notes its recipe, as JSON."""
 SAMPLES = 500
+FEW_BITS: Mapping[str, Any] = {
+    "observer": "mse",
+    "weight_method": "mse",
+    "methods": ("gptq", "bias-correction"),
+    "method_samples": 128,
+}
+"""What wins back most of what rounding weights to fewer than 8 bits costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,19 @@ class CalibrationRecipe:
             self.config, **{name: value for name, value in said.items() if value is not None}
         )
         return CalibrationRecipe(config, self.samples if samples is None else samples)
+
+    def suited_to_width(self) -> tuple[CalibrationRecipe, str]:
+        """The recipe for weights of few bits, and what to tell; as it is where they have 8."""
+        bits = self.config.weight_bits
+        if bits >= 8:
+            return self, ""
+        chosen = CalibrationRecipe(replace(self.config, **FEW_BITS), self.samples)
+        methods = " ".join(f"--method {name}" for name in chosen.config.methods)
+        return chosen, (
+            f"weights of {bits} bits: --observer {chosen.config.observer} --weight-method "
+            f"{chosen.config.weight_method} {methods}, as nothing else is asked for; "
+            "--weight-method symmetric rounds to nearest instead"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON; an observer of one's own by its name."""

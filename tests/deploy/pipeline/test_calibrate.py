@@ -253,6 +253,22 @@ def test_a_calibrated_file_is_a_recipe(
     assert run([*common, str(tmp_path / "x.onnx"), "--recipe", str(network)]) == 2
 
 
+def test_few_bits_are_rounded_well_unless_something_else_is_asked(
+    network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["calibrate", str(network), "--data", "digits", "--samples", "32", "--held-back", "0"]
+    for name, flags, methods in (
+        ("few", ["--weight-bits", "4"], ("gptq", "bias-correction")),
+        ("nearest", ["--weight-bits", "4", "--weight-method", "symmetric"], ()),
+        ("eight", ["--act-bits", "4"], ()),
+    ):
+        made = tmp_path / f"{name}.onnx"
+        assert run([*common, *flags, "-o", str(made)]) == 0
+        told = capsys.readouterr().err
+        assert ("--weight-method symmetric rounds to nearest instead" in told) == bool(methods)
+        assert CalibrationRecipe.read(made).config.methods == methods
+
+
 def test_one_broken_image_is_named_and_left_out_only_if_asked(
     network: Path, tmp_path: Path
 ) -> None:
