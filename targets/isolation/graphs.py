@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _ENGINE = "edgeq.targets.isolation.graphs_engine"
 _PLACE = "this machine for the graph of the file (ONNX Runtime)"
+_LEAST_LENT = 2**20  # bytes of an answer that is read where it lies, and not copied
+_MOST_LENT = 8  # such answers at a time
 _SECONDS_PER_SAMPLE = 10.0  # of a run, beyond what one may take in any case
 
 
@@ -71,6 +73,7 @@ class _Process:
     def __init__(self, limits: Limits) -> None:
         self.limits, self._owner = limits, os.getpid()
         self._lanes: deque[_Lane] = deque()
+        self._lent, self._closed = set[_Lane](), False
         self._forgotten: deque[int] = deque()
         self._ending, self._told = threading.Lock(), list[EdgeqError]()
         self._control, theirs = socket.socketpair()
@@ -113,12 +116,25 @@ class _Process:
         except BrokenFrame as error:
             garbage = f"answers with garbage: {error}"
             self._end(lambda: self._worker.fail(garbage, "report it as a bug of edgeq"))
-        self._lanes.append(lane)
+        if len(self._lent) < _MOST_LENT and sum(one.nbytes for one in made) >= _LEAST_LENT:
+            self._lent.add(lane)
+            weakref.finalize(made[0].base, self._free, lane).atexit = False
+        else:
+            made = [np.array(one) for one in made]
+            self._free(lane)
         if answer.get("ok") is not True:
             if answer.get("problem") == "failed":
                 raise RuntimeFailed(str(answer.get("what")))
             self._end(lambda: self._worker.complain(answer))
         return answer, made
+
+    def _free(self, lane: _Lane) -> None:
+        """Let others use a lane, now that nobody reads what came over it any more."""
+        self._lent.discard(lane)
+        if self._closed:
+            lane.close()
+        else:
+            self._lanes.append(lane)
 
     def forget(self, graph: int) -> None:
         """Let go of a graph with the next request."""
@@ -127,6 +143,7 @@ class _Process:
     def close(self) -> None:
         """End it, unless it belongs to another process."""
         if self._owner == os.getpid():
+            self._closed = True
             self._worker.close()
             self._control.close()
             while self._lanes:
@@ -160,14 +177,14 @@ class _Lane:
     def ask(
         self, header: Mapping[str, Any], arrays: Sequence[NDArray[Any]], seconds: float
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for its answer, whose arrays hold until the next one."""
         send(self._line, {**header, "given": self._given.put(arrays)})
         waiting = select.poll()
         waiting.register(self._line, select.POLLIN)
         if not waiting.poll(1000 * seconds):
             raise TimeoutError
         answer = receive(self._line)
-        return answer, [np.array(one) for one in self._made.get(answer.get("made", []))]
+        return answer, self._made.get(answer.get("made", []))
 
     def close(self) -> None:
         """Let go of it."""

@@ -71,6 +71,8 @@ class Region:
     def get(self, listed: Any) -> list[NDArray[Any]]:
         """The arrays that the other side put there; they hold until it puts the next ones.
 
+        They are views of one array, which is gone when the last of them is.
+
         Raises:
             BrokenFrame: they cannot lie there.
         """
@@ -85,9 +87,11 @@ class Region:
             if kind.name not in DTYPES or any(type(n) is not int or n < 0 for n in numbers):
                 raise BrokenFrame(f"it lists the arrays {str(listed)[:100]}, which cannot be")
         end = max((start + kind.itemsize * prod(shape) for kind, shape, start in found), default=0)
-        mapped = self._mapped(end, grow=False)
+        if any(start % kind.itemsize for kind, _, start in found):
+            raise BrokenFrame(f"it lists the arrays {str(listed)[:100]}, which cannot be")
+        whole = np.frombuffer(self._mapped(end, grow=False), np.uint8)
         return [
-            np.frombuffer(mapped, kind, prod(shape), start).reshape(shape)
+            whole[start : start + kind.itemsize * prod(shape)].view(kind).reshape(shape)
             for kind, shape, start in found
         ]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 from tests.support.models import onnx_models
 
 from edgeq.deploy.cli import run
@@ -157,6 +158,25 @@ def test_several_threads_and_graphs_are_answered_side_by_side() -> None:
                 assert np.array_equal(answer, own.run((), fed)[0])
 
 
+def test_large_answers_stay_what_they_were_as_long_as_somebody_has_them() -> None:
+    """They are read where the process wrote them, and later ones are written elsewhere."""
+    shape: list[str | int | None] = ["N", 2**18]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    made = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with apart():
+        graph = open_graph(model.SerializeToString(), Opening(), ours=False)
+        kept = [
+            graph.run(("y",), {"x": np.full((1, 2**18), number, np.float32)})[0][:, ::2]
+            for number in range(graphs._MOST_LENT + 4)
+        ]
+        for number in range(20):
+            passing = graph.run(("y",), {"x": np.full((2, 2**18), number, np.float32)})
+            assert (passing[0] == -number).all()
+    assert [float(each.min()) for each in kept] == [-number for number in range(len(kept))]
+    assert [float(each.max()) for each in kept] == [-number for number in range(len(kept))]
+
+
 def test_what_the_runtime_refuses_is_in_its_words() -> None:
     model = onnx_models.float_model()
     with apart():
@@ -196,6 +216,7 @@ def test_arrays_of_every_kind_come_back_as_they_were() -> None:
         [["float32", [2**31, 2**31, 2**31], 0]],
         [["float32", [-1], 0]],
         [["float32", [1], -4]],
+        [["float32", [1], 2]],
         [["float32", [1.5], 0]],
         [["float32", "12", 0]],
         [["object", [1], 0]],
