@@ -111,7 +111,7 @@ class _Process:
             answer, made = lane.ask({**header, "forget": forgotten}, arrays, seconds)
         except TimeoutError:
             self._end(lambda: self._worker.hung(seconds))
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             self._end(self._worker.gone)
         except BrokenFrame as error:
             garbage = f"answers with garbage: {error}"

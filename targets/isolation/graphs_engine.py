@@ -73,7 +73,7 @@ def _answer(asked: dict[str, Any], given: Region, made: Region) -> dict[str, Any
         fed = dict(zip(asked["names"], arrays, strict=True))
         answers = _GRAPHS[asked["graph"]].run(asked["wanted"], fed)
         return {"ok": True, "made": made.put([np.ascontiguousarray(one) for one in answers])}
-    except (RuntimeFailed, BrokenFrame) as error:
+    except (RuntimeFailed, BrokenFrame, OSError) as error:
         return {"ok": False, "problem": "failed", "what": str(error)}
     except MemoryError as error:
         return {"ok": False, "problem": "memory", "what": str(error) or "no more can be had"}

@@ -78,17 +78,8 @@ class Region:
         """
         if listed == []:
             return []
-        try:
-            found = [(np.dtype(kind), shape, start) for kind, shape, start in listed]
-        except (TypeError, ValueError) as error:
-            raise BrokenFrame(f"it lists the arrays {str(listed)[:100]}") from error
-        for kind, shape, start in found:
-            numbers = (start, *shape) if isinstance(shape, list) else (None,)
-            if kind.name not in DTYPES or any(type(n) is not int or n < 0 for n in numbers):
-                raise BrokenFrame(f"it lists the arrays {str(listed)[:100]}, which cannot be")
+        found = _listed(listed)
         end = max((start + kind.itemsize * prod(shape) for kind, shape, start in found), default=0)
-        if any(start % kind.itemsize for kind, _, start in found):
-            raise BrokenFrame(f"it lists the arrays {str(listed)[:100]}, which cannot be")
         whole = np.frombuffer(self._mapped(end, grow=False), np.uint8)
         return [
             whole[start : start + kind.itemsize * prod(shape)].view(kind).reshape(shape)
@@ -110,6 +101,25 @@ class Region:
                 os.ftruncate(self.descriptor, there)
             self._map = mmap.mmap(self.descriptor, there)
         return self._map
+
+
+def _listed(listed: Any) -> list[tuple[np.dtype[Any], list[int], int]]:
+    """The type, the shape and the place of each array that the other side lists."""
+    try:
+        if all(
+            kind in DTYPES and isinstance(shape, list) and all(map(_is_size, (start, *shape)))
+            for kind, shape, start in listed
+        ):
+            found = [(np.dtype(kind), shape, start) for kind, shape, start in listed]
+            if all(start % kind.itemsize == 0 for kind, _, start in found):
+                return found
+    except (TypeError, ValueError):
+        pass
+    raise BrokenFrame(f"it lists the arrays {str(listed)[:100]}, which cannot be")
+
+
+def _is_size(number: Any) -> bool:
+    return type(number) is int and number >= 0
 
 
 def send(line: socket.socket, header: Mapping[str, Any]) -> None:

@@ -62,10 +62,13 @@ class Kind:
     Attributes:
         words: its command line, in a folder of its own.
         files: what it leaves, whose bytes are compared; those in ``old`` are there before.
+        apart: whether files of other tools are opened in a process of their own, which costs a
+            start of Python.
     """
 
     words: tuple[str, ...]
     files: tuple[str, ...]
+    apart: bool = False
 
 
 KINDS = {
@@ -82,6 +85,14 @@ KINDS = {
             *("-o", "old/q.onnx", "--overwrite"),
         ),
         ("old/q.onnx",),
+    ),
+    "calibrate apart": Kind(
+        (
+            *("calibrate", "float.onnx", "--data", "base.npz", "--samples", "16"),
+            *("-o", "old/q.onnx", "--overwrite"),
+        ),
+        ("old/q.onnx",),
+        apart=True,
     ),
     "export": Kind(
         (
@@ -180,7 +191,6 @@ def import_all() -> None:
     torch.set_num_threads(1)
     for module, name in ((base, "SAVE_SECONDS"), (resume, "EVERY_S")):
         setattr(module, name, 0.0)  # the more is written, the more can be disturbed
-    os.environ["EDGEQ_IN_PROCESS"] = "1"  # a start of Python for each session
     assert all((onnxruntime, tiny_training, cli, gate_run))
 
 
@@ -265,6 +275,7 @@ def forked(kind: Kind, place: Path, prepare: Callable[[], None] = lambda: None) 
         os.setsid()
         os.chdir(place)
         os.environ |= {MARK: str(place), "TMPDIR": str(place / "tmp")}
+        os.environ["EDGEQ_IN_PROCESS"] = "0" if kind.apart else "1"
         tempfile.tempdir = None
         with (place / "said.txt").open("w") as file:
             sys.stdout = sys.stderr = file

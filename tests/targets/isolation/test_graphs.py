@@ -221,10 +221,13 @@ def test_arrays_of_every_kind_come_back_as_they_were() -> None:
         [["float32", "12", 0]],
         [["object", [1], 0]],
         [["no such type", [1], 0]],
+        [["9" * 5000, [1], 0]],
+        [[[], [1], 0]],
+        [["float32", {}, 0]],
         [[]],
         7,
     ],
-    ids=str,
+    ids=lambda listed: str(listed)[:30],
 )
 def test_arrays_that_cannot_lie_there_are_refused(listed: Any) -> None:
     region = Region.new()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.checks.hostile import binary, document
 
 from edgeq.targets.workers import wire
 
@@ -128,3 +129,22 @@ def test_too_much_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_PAYLOAD", 10)
     with pytest.raises(wire.BrokenFrame, match="too large to send"):
         wire.pack({}, [np.zeros(11, np.int8)])
+
+
+def test_a_damaged_frame_is_read_or_refused() -> None:
+    """Also one whose header says something else, whole."""
+    whole = packed({"do": "run", "outputs": [0]}, [np.arange(12, dtype=np.float32)])
+    (size,) = struct.unpack_from("<I", whole, 12)
+    header, payload, refused = whole[24 : 24 + size], whole[24 + size :], 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        if seed % 2:
+            other = document(header, rng)
+            content = whole[:12] + struct.pack("<I", len(other)) + whole[16:24] + other + payload
+        else:
+            content = binary(whole, rng)
+        try:
+            reread(content)
+        except (wire.BrokenFrame, EOFError):
+            refused += 1
+    assert 200 < refused < 400
