@@ -234,10 +234,17 @@ def next_step(*words: object) -> None:
         answer.next_command = told
 
 
-def next_again(*words: object) -> None:
-    """Say that the same command is to be given next, with more words."""
+def next_again(*words: object, before: str = "") -> None:
+    """Say that the same command is to be given next.
+
+    Args:
+        words: added to it.
+        before: what is to be done first; empty for nothing.
+    """
     answer = _ANSWER.get()
-    next_step("edgeq", *(answer.arguments if answer is not None else ()), *words)
+    given = answer.arguments if answer is not None else ()
+    told = shlex.join(["edgeq", *given, *map(str, words)])
+    next_step(f"{before}: {told}" if before else told)
 
 
 def failure_told(in_short: str) -> None:

@@ -50,6 +50,7 @@ def _list_tasks(asked: bool) -> None:
     console.write_table("Task options", ("--task", "--task-option", "what it is"), options)
     decoders = [(f"decoder={name}", DECODERS.load(name).summary) for name in DECODERS.names()]
     console.write_table("Decoders", ("--task-option", "what it reads"), decoders)
+    console.next_step("edgeq", "compare", "FILE", "--data", "NAME", "--task", tasks[0][0])
     raise typer.Exit
 
 

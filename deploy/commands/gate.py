@@ -325,6 +325,7 @@ def _from_flags(
 def _show_detectable(asked: "GateConfig", *, as_json: bool) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.gate.run import detectable, source_of
+    from edgeq.deploy.gate.words import worded
 
     samples, drop = detectable(asked, source_of(asked))
     power, changing = asked.levels.power, asked.levels.changing
@@ -337,6 +338,7 @@ def _show_detectable(asked: "GateConfig", *, as_json: bool) -> None:
             f"{counted(samples, 'sample', 'show')} {what} in {100 * power:g} of 100 gates, where "
             f"{100 * changing:g} % of the samples change both ways beside it"
         )
+    console.next_step(worded("edgeq gate", asked))
 
 
 def _after(result: "GateResult", asked: "GateConfig") -> str:

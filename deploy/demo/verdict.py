@@ -91,7 +91,7 @@ def told(
         "some files do not hold what was trained"
         if different
         else "the files hold what was trained, bit for bit",
-        f"{changed:,} of {_answered(nets):,} answers of runtimes are others"
+        f"{changed:,} of {_answered(nets):,} answers of runtimes differ"
         if changed
         else "every runtime answers as the networks did in training",
     ]

@@ -60,7 +60,6 @@ def _other_data(context: Context) -> Iterator[Finding]:
             "samples",
             "inconclusive",
             what,
-            cause=what,
             next_command=f"{hint}, {_ACCEPT}",
         )
 

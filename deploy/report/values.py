@@ -31,6 +31,9 @@ def short(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"…{name[1 - MAX_NAME :]}"
 
 
+_MOST_WRITTEN_OUT = 1e9
+
+
 def metric(value: float | None, specification: str) -> str:
     """A metric by its own format specification."""
     return (
@@ -53,8 +56,9 @@ def further_cells(metrics: Mapping[str, float], table: Table) -> tuple[str, ...]
 
 
 def general(value: float | None) -> str:
-    """Four significant digits, for errors whose size is not known beforehand."""
-    return metric(value, ".4g")
+    """Four significant digits, for figures whose size is not known beforehand; bytes stay whole."""
+    many = value is not None and 1e4 <= abs(value) < _MOST_WRITTEN_OUT
+    return metric(value, ",.0f" if many else ".4g")
 
 
 def share(accuracy: Accuracy | None) -> float | None:

@@ -113,7 +113,7 @@ def command(
     if not as_json:
         _show(sweep, found, folder)
     if not found.failures:
-        console.next_step("with more parameters or seeds in the file, give the same command again")
+        console.next_again(before="add parameters or seeds to the file, then")
     if found.failures:
         listed = [f"\n  {_named(parameters)}: {error}" for parameters, error in found.failures]
         more = len(listed) - _SHOWN

@@ -40,6 +40,7 @@ BLOCK_SECONDS = 0.02
 STEADY, STEADY_BLOCKS = 0.05, 4  # so many blocks of a warm-up differ by less once it is over
 LONGEST_WARM_UP = 10  # times the shortest
 LONGEST = 4  # times the asked time, where a busy machine leaves too few rounds for a ratio
+LONG_ENOUGH_S = 1.0  # before which it does not give up on them, however little was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ class _Taken:
         took_s = self.took_ns / 1e9
         if self.runs < min_runs or took_s < seconds:
             return False
-        return len(self.blocks) >= rounds or took_s >= LONGEST * seconds
+        return len(self.blocks) >= rounds or took_s >= max(LONGEST * seconds, LONG_ENOUGH_S)
 
     def summary(self, around: Surroundings, *, alone: bool) -> Latency:
         """What all blocks come to."""

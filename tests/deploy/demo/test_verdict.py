@@ -135,5 +135,5 @@ def test_changed_answers_are_worth_a_look_and_a_near_conversion_says_so() -> Non
     nets = [net("x", None, 990), net("x", (4, 4), 985, mse=0.1, changed=3)]
     lines = list(told(nets, 10, Contrast(nets[1], share_right(983, 1000), planted("fail"))))
     assert [state for _, state in lines] == ["look", "good", "look", "good", "good", "good"]
-    assert "; 3 of 2,000 answers of runtimes are others; " in lines[0][0]
+    assert "; 3 of 2,000 answers of runtimes differ; " in lines[0][0]
     assert lines[4][0].endswith("98.3 %; their 95 % intervals overlap.")

@@ -178,7 +178,9 @@ def test_the_least_drop_is_told_on_request(
     assert found["samples"] == 40
     assert 10 < found["min_detectable_drop_points"] < 30
     assert run(["gate", "--min-detectable-drop"]) == 0
-    assert "40 samples show a drop of " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "40 samples show a drop of " in shown
+    assert shown.splitlines()[-1] == "next: edgeq gate"
 
 
 def test_init_writes_what_a_gate_then_passes(

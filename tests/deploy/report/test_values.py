@@ -42,6 +42,8 @@ def test_milliseconds_keep_three_digits_without_an_exponent(value: float, writte
 def test_other_units() -> None:
     assert values.percent(0.91631) == "91.63"
     assert values.general(0.0000084641) == "8.464e-06"
+    told = [values.general(value) for value in (7946, 54264, -123456.7, 1e12)]
+    assert told == ["7946", "54,264", "-123,457", "1e+12"]
     assert values.decibels(12.64) == "12.6"
 
 
