@@ -19,7 +19,7 @@ from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.deploy.pipeline.noise import refuse_noise
 from edgeq.errors import ArtefactError, OutputError, UsageError
-from edgeq.files import write_bytes
+from edgeq.files import in_use, write_bytes
 from edgeq.formats.artefact import detect, resolve
 from edgeq.formats.preprocessing_note import note, set_aside_note
 from edgeq.network.loading import LOADERS
@@ -207,18 +207,43 @@ def calibrate(
         ArtefactError: the network is broken, quantised already, cannot be quantised, or does not
             fit the data.
         UsageError: no training samples.
-        OutputError: ``output`` exists, cannot be written, or is the source.
+        OutputError: ``output`` exists, cannot be written, is the source, or another process
+            calibrates into it.
     """
+    if output.resolve() == resolve(job.path).resolve():
+        raise OutputError(
+            f"{output} is what is being calibrated", hint="choose another place with -o/--output"
+        )
+    with in_use(output.parent, "calibrating", output.name):
+        return _calibrated(
+            job,
+            output,
+            overwrite=overwrite,
+            statistics=statistics,
+            progress=progress,
+            tell=tell,
+            explain=explain,
+            stage=stage,
+        )
+
+
+def _calibrated(
+    job: Job,
+    output: Path,
+    *,
+    overwrite: bool,
+    statistics: Statistics | None,
+    progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
+    explain: bool,
+    stage: Callable[[str], None],
+) -> Calibrated:
     from edgeq.calibration.quantize import quantize_onnx
     from edgeq.calibration.statistics.resume import Progress
     from edgeq.exporters.onnx.dialects import to_dialect
     from edgeq.formats.dialect import CANONICAL
     from edgeq.formats.onnx_io import serialize
 
-    if output.resolve() == resolve(job.path).resolve():
-        raise OutputError(
-            f"{output} is what is being calibrated", hint="choose another place with -o/--output"
-        )
     job.check_samples()
     if job.skip_broken and (lost := job.broken()):
         tell(lost)

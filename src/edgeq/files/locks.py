@@ -51,20 +51,21 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
-def in_use(folder: Path, what: str) -> Iterator[None]:
-    """While it holds, no other process gets into it with the same folder.
+def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
+    """While it holds, no other process gets into it with the same folder, or the same file there.
 
     Args:
         folder: made where it is not there.
         what: the work, for messages: ``"training"``.
+        file: the name of the file that is to be written there; empty for the whole folder.
 
     Raises:
         OutputError: another process works there, or the folder cannot be written.
     """
-    path = folder / NAME
+    path = folder / (f".{file}.lock" if file else NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _entered(path, what)
+        descriptor = _entered(path, what, folder / file)
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror}",
@@ -77,7 +78,7 @@ def in_use(folder: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _entered(path: Path, what: str) -> int:
+def _entered(path: Path, what: str, place: Path) -> int:
     """The lock's file, open, with this process noted in it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -88,7 +89,7 @@ def _entered(path: Path, what: str) -> int:
         os.close(descriptor)
         if taken:
             raise OutputError(
-                f"{path.parent} is in use: {who or 'another process works there'}",
+                f"{place} is in use: {who or 'another process works there'}",
                 hint="wait until it is done, end it, or choose another place with -o/--output",
             )
     os.ftruncate(descriptor, 0)

@@ -238,6 +238,23 @@ def test_a_full_disk_is_told_and_loses_nothing(
     assert made.read_bytes() == written(asked, tmp_path)
 
 
+def test_two_calibrations_into_one_file_do_not_meet(
+    job: Callable[..., Job], tmp_path: Path
+) -> None:
+    made, tried = tmp_path / "made.onnx", list[str]()
+
+    def another(_line: str) -> None:
+        calibrate(job(weight_bits=4), tmp_path / "other.onnx", overwrite=True)
+        with pytest.raises(OutputError, match=r"made.onnx is in use: process \d+ .* calibrating"):
+            calibrate(job(weight_bits=4), made, overwrite=True)
+        tried.append(_line)
+
+    calibrate(job(), made, tell=another)
+    assert tried
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made.onnx", "other.onnx"]
+    assert made.read_bytes() == written(job(), tmp_path)
+
+
 def test_a_calibrated_file_is_a_recipe(
     network: Path, job: Callable[..., Job], tmp_path: Path
 ) -> None:
