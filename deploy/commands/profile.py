@@ -196,7 +196,9 @@ def command(
         show_saturation(row.saturating for row in found.profiles)
     if found.profiles:
         slowest = max(found.profiles, key=lambda row: row.latency.p50_ms)
-        console.next_step("edgeq", "audit", artefacts[0], "--target", slowest.target)
+        name = Path(slowest.artefact).name
+        file = next((each for each in artefacts if each.name == name), artefacts[0])
+        console.next_step("edgeq", "audit", file, "--target", slowest.target)
     if csv is not None:
         write_text(csv, as_csv(found.profiles, found.speed_ups), overwrite=True)
     if benchmark is not None:
