@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeq.brief import brief
 from edgeq.errors import ArtefactError, EdgeqError, UsageError, first_line
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Earlier:
 
     content: bytes
     revision: str
+
+    __repr__ = brief
 
 
 def earlier_file(sha256: str, path: Path) -> Earlier | None:
