@@ -291,7 +291,7 @@ def check(recipe: Recipe, kernels: str) -> None:
 CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=CALM)
+@settings(max_examples=50, deadline=None, suppress_health_check=CALM)
 @given(recipes(8), st.sampled_from(sorted(KERNELS)))
 def test_every_number_arrives_and_every_operator_is_within_one_lsb(
     recipe: Recipe, kernels: str

@@ -47,7 +47,7 @@ def check(recipe: Recipe, folder: Path) -> None:
         pytest.fail(f"{found}:\n\n{recipe.script('reference')}\n", pytrace=False)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=CALM)
+@settings(max_examples=30, deadline=None, suppress_health_check=CALM)
 @given(recipe=recipes(8))
 def test_no_integer_of_random_graphs_differs(recipe: Recipe, folder: Path) -> None:
     check(recipe, folder)
@@ -62,16 +62,18 @@ def test_nor_of_thousands_of_large_ones(recipe: Recipe, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "scheme", [Scheme(8, 8), Scheme(4, 8), Scheme(4, 4)], ids=lambda scheme: scheme.name
-)
-@pytest.mark.parametrize(
-    "name",
+    ("name", "scheme"),
     [
-        "resnet8",
-        "stable-resnet8",
-        "stable-resnet20",
-        pytest.param("resnet56", marks=pytest.mark.slow),
+        ("resnet8", Scheme(4, 4)),
+        ("stable-resnet8", Scheme(8, 8)),
+        ("stable-resnet20", Scheme(4, 8)),
+        *(
+            pytest.param(name, scheme, marks=pytest.mark.slow)
+            for name in ("resnet20", "stable-resnet20-certified", "resnet56")
+            for scheme in (Scheme(8, 8), Scheme(4, 8), Scheme(4, 4))
+        ),
     ],
+    ids=lambda value: value.name if isinstance(value, Scheme) else value,
 )
 def test_no_integer_of_a_network_differs(name: str, scheme: Scheme, folder: Path) -> None:
     path = folder / "network.onnx"
