@@ -101,6 +101,27 @@ def fold_onnx(model: ir.Model) -> ir.Model:
     return folded
 
 
+def integer_form(model: ir.Model) -> ir.Model:
+    """The float model in the operators that are quantised, no method applied and no mask filled.
+
+    Args:
+        model: any float model; left as it is.
+
+    Raises:
+        ArtefactError: as :func:`fold_onnx`.
+    """
+    try:
+        found = fold_onnx(model)
+    except ArtefactError:
+        alone = for_one_sample(model)
+        if alone is None:
+            raise
+        found = fold_onnx(alone)
+    _integer_form(Draft(found.graph))
+    passes.RemoveUnusedNodesPass()(found)
+    return found
+
+
 def _fold(draft: Draft) -> None:
     unroll(draft)
     plain_moves(draft)

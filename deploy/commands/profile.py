@@ -134,6 +134,7 @@ def command(
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.device_advice import before_profile
     from edgeq.deploy.evaluation.chain import chain
+    from edgeq.deploy.evaluation.compare import shorten
     from edgeq.deploy.evaluation.profile import profile_each
     from edgeq.deploy.evaluation.profiling.alone import ThroughputGrid
     from edgeq.deploy.evaluation.profiling.files import as_benchmark, as_csv, as_trace
@@ -196,8 +197,8 @@ def command(
         show_saturation(row.saturating for row in found.profiles)
     if found.profiles:
         slowest = max(found.profiles, key=lambda row: row.latency.p50_ms)
-        name = Path(slowest.artefact).name
-        file = next((each for each in artefacts if each.name == name), artefacts[0])
+        called = shorten(artefacts)
+        file = next((each for each in artefacts if called[each] == slowest.artefact), artefacts[0])
         console.next_step("edgeq", "audit", file, "--target", slowest.target)
     if csv is not None:
         write_text(csv, as_csv(found.profiles, found.speed_ups), overwrite=True)

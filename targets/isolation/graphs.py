@@ -39,6 +39,7 @@ _PLACE = "this machine for the graph of the file (ONNX Runtime)"
 _LEAST_LENT = 2**20  # bytes of an answer that is read where it lies, and not copied
 _MOST_LENT = 8  # such answers at a time
 _SECONDS_PER_SAMPLE = 10.0  # of a run, beyond what one may take in any case
+_MOST_SECONDS = 3600.0  # of a run; not every first axis is one of samples
 
 
 class Apart:
@@ -208,6 +209,7 @@ class _Graph:
     def run(self, wanted: Sequence[str], fed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Some outputs; see :meth:`edgeq.formats.onnx_session.Graph.run`."""
         samples = max((len(array) for array in fed.values() if array.ndim), default=1)
-        seconds = self._process.limits.run_seconds + _SECONDS_PER_SAMPLE * samples
+        least = self._process.limits.run_seconds
+        seconds = max(least, min(least + _SECONDS_PER_SAMPLE * samples, _MOST_SECONDS))
         header = {"do": "run", "graph": self._number, "wanted": [*wanted], "names": [*fed]}
         return self._process.ask(header, [*fed.values()], seconds)[1]

@@ -72,7 +72,7 @@ def _answer(asked: dict[str, Any], given: Region, made: Region) -> dict[str, Any
             return {"ok": True, "graph": number, "entries": graph.entries}
         fed = dict(zip(asked["names"], arrays, strict=True))
         answers = _GRAPHS[asked["graph"]].run(asked["wanted"], fed)
-        return {"ok": True, "made": made.put([np.ascontiguousarray(one) for one in answers])}
+        return {"ok": True, "made": made.put([np.asarray(one, order="C") for one in answers])}
     except (RuntimeFailed, BrokenFrame, OSError) as error:
         return {"ok": False, "problem": "failed", "what": str(error)}
     except MemoryError as error:

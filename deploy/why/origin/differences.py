@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgeq.deploy.why.origin.unrounded import layers_as_network, levels_of, netw
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
+from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read
 from edgeq.linting import onnx_view
@@ -100,14 +101,39 @@ def origin_of(real: Path, file: Path, known: Collection[str]) -> Origin:
     Raises:
         ArtefactError: a file is broken, or has operators that cannot be brought to one form.
     """
-    network = network_of(read(real))
-    if detect(file) == "onnx":
-        quantized = as_qdq(read(file))
-        other = network_of(unrounded(quantized))
-        view = onnx_view.view(quantized, file.name)
-        return _Comparison(network, other, view, known, quantized).run()
-    view = view_of(file)
-    return _Comparison(network, layers_as_network(view), view, known).run()
+    quantized = as_qdq(read(file)) if detect(file) == "onnx" else None
+    if quantized is not None:
+        other, view = network_of(unrounded(quantized)), onnx_view.view(quantized, file.name)
+    else:
+        view = view_of(file)
+        other = layers_as_network(view)
+    found = _Comparison(network_of(read(real)), other, view, known, quantized).run()
+    return _rewritten(real, found, other, known, quantized) if found.differences else found
+
+
+def _rewritten(
+    real: Path,
+    plain: Origin,
+    other: FloatNetwork,
+    known: Collection[str],
+    quantized: ir.Model | None,
+) -> Origin:
+    """The file beside the form that edgeq quantises, where less differs from that.
+
+    A normalisation or attention is many operators there. Values are those on which both forms
+    agree: under one name, the other form may hold what comes behind.
+    """
+    from edgeq.calibration.quantize import integer_form
+
+    try:
+        network = network_of(integer_form(read(real)))
+    except EdgeqError:  # it is no network that edgeq quantises
+        return plain
+    found = _Comparison(network, other, plain.view, known, quantized).run()
+    if len(found.differences) >= len(plain.differences):
+        return plain
+    agreed = {name: its for name, its in found.values.items() if plain.values.get(name) == its}
+    return replace(found, values=agreed)
 
 
 class _Comparison:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Lock = Literal["ours", "taken", "none"]
 NAME = ".edgeq.lock"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # what a link leads to is nobody's lock
 
 
 def lock(descriptor: int) -> Lock:
@@ -68,7 +69,7 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
         descriptor = _entered(path, what, folder / file)
     except OSError as error:
         raise OutputError(
-            f"{folder} cannot be written: {error.strerror}",
+            f"{path if folder.is_dir() else folder} cannot be written: {error.strerror}",
             hint="choose another place with -o/--output",
         ) from error
     try:
@@ -81,7 +82,7 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
 def _entered(path: Path, what: str, place: Path) -> int:
     """The lock's file, open, with this process noted in it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         taken = lock(descriptor) == "taken"
         if not taken and is_at(descriptor, path):
             break

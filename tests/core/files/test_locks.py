@@ -99,3 +99,17 @@ def test_no_place_for_temporary_files_is_told(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(OutputError, match=r"(?s)no temporary files .*TMPDIR"), temporary_folder():
         pass
+
+
+def test_a_link_is_no_lock_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.txt"
+    theirs.write_text("precious")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / ".made.onnx.lock").symlink_to(theirs)
+    with (
+        pytest.raises(OutputError, match=r"\.made\.onnx\.lock cannot be written"),
+        in_use(folder, "calibrating", "made.onnx"),
+    ):
+        pass
+    assert theirs.read_text() == "precious"

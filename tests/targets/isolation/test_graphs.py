@@ -261,3 +261,27 @@ def test_a_process_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(TargetError, match="before it began"):
         opener(onnx.ModelProto().SerializeToString(), Opening())
     opener.close()
+
+
+def test_any_shape_goes_there_and_back() -> None:
+    """A number alone, nothing at all, and a first axis that is none of samples."""
+    nodes = [
+        helper.make_node("Identity", ["x"], ["y"]),
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "m"])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "most")
+    ]
+    graph = helper.make_graph(nodes, "g", [x], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    content = model.SerializeToString()
+    with apart():
+        there = open_graph(content, Opening(), ours=False)
+        for shape in ((2, 3), (300_000, 2), (1, 1)):
+            fed = {"x": np.random.default_rng(0).normal(size=shape).astype(np.float32)}
+            for one, other in zip(
+                there.run((), fed), Here(content, Opening()).run((), fed), strict=True
+            ):
+                assert one.shape == other.shape
+                assert np.array_equal(one, other)
