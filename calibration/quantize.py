@@ -102,21 +102,8 @@ def fold_onnx(model: ir.Model) -> ir.Model:
 
 
 def integer_form(model: ir.Model) -> ir.Model:
-    """The float model in the operators that are quantised, no method applied and no mask filled.
-
-    Args:
-        model: any float model; left as it is.
-
-    Raises:
-        ArtefactError: as :func:`fold_onnx`.
-    """
-    try:
-        found = fold_onnx(model)
-    except ArtefactError:
-        alone = for_one_sample(model)
-        if alone is None:
-            raise
-        found = fold_onnx(alone)
+    """The float model in the operators that are quantised; raises as :func:`fold_onnx`."""
+    found = fold_onnx(model)
     _integer_form(Draft(found.graph))
     passes.RemoveUnusedNodesPass()(found)
     return found

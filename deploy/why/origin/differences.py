@@ -14,7 +14,7 @@ from edgeq.deploy.why.origin.unrounded import layers_as_network, levels_of, netw
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
-from edgeq.errors import EdgeqError
+from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read
 from edgeq.linting import onnx_view
@@ -123,10 +123,8 @@ def _rewritten(
     A normalisation or attention is many operators there. Values are those on which both forms
     agree: under one name, the other form may hold what comes behind.
     """
-    from edgeq.calibration.quantize import integer_form
-
     try:
-        network = network_of(integer_form(read(real)))
+        network = network_of(_as_quantized(read(real)))
     except EdgeqError:  # it is no network that edgeq quantises
         return plain
     found = _Comparison(network, other, plain.view, known, quantized).run()
@@ -134,6 +132,20 @@ def _rewritten(
         return plain
     agreed = {name: its for name, its in found.values.items() if plain.values.get(name) == its}
     return replace(found, values=agreed)
+
+
+def _as_quantized(model: ir.Model) -> ir.Model:
+    """A float model in the operators that edgeq quantises, for one sample where it must be."""
+    from edgeq.calibration.feeds.samples import for_one_sample
+    from edgeq.calibration.quantize import integer_form
+
+    try:
+        return integer_form(model)
+    except ArtefactError:
+        alone = for_one_sample(model)
+        if alone is None:
+            raise
+        return integer_form(alone)
 
 
 class _Comparison:
