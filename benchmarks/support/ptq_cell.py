@@ -60,7 +60,8 @@ def answers(model: ir.Model, test: NDArray[np.float32]) -> NDArray[np.int64]:
     """The class of each image, each operator computed as ONNX says."""
     session = session_of(model, exact=True)
     entry, shape = session.entries[0], model.graph.inputs[0].shape
-    size = shape[0] if shape is not None and isinstance(shape[0], int) else 100
+    first = None if shape is None else shape[0]
+    size = first if isinstance(first, int) else 100
     parts = [
         np.asarray(session.run((), {entry: np.ascontiguousarray(test[i : i + size])})[0])
         for i in range(0, len(test), size)

@@ -30,4 +30,4 @@ class _Ending(Here):
         return super().run(wanted, fed)
 
 
-vars(graphs_engine)["Here"] = _Ending
+setattr(graphs_engine, "Here", _Ending)
