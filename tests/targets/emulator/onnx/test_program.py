@@ -61,7 +61,7 @@ def test_nor_of_thousands_of_large_ones(recipe: Recipe, folder: Path) -> None:
     check(recipe, folder)
 
 
-@pytest.mark.parametrize(
+NETWORKS = pytest.mark.parametrize(
     ("name", "scheme"),
     [
         ("resnet8", Scheme(4, 4)),
@@ -75,6 +75,9 @@ def test_nor_of_thousands_of_large_ones(recipe: Recipe, folder: Path) -> None:
     ],
     ids=lambda value: value.name if isinstance(value, Scheme) else value,
 )
+
+
+@NETWORKS
 def test_no_integer_of_a_network_differs(name: str, scheme: Scheme, folder: Path) -> None:
     path = folder / "network.onnx"
     path.write_bytes(serialize(lower(network(name, scheme), (3, 32, 32))))

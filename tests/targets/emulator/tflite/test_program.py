@@ -17,6 +17,7 @@ from tests.exporters.tflite.test_random_graphs import CALM, SIZE, Recipe, recipe
 from tests.exporters.tflite.test_sixteen_bits import CASES
 from tests.support.models.tflite_models import ModelBuilder
 from tests.support.runtimes.emulation import differing
+from tests.targets.emulator.onnx.test_program import NETWORKS
 
 from edgeq.errors import ArtefactError, TargetError
 from edgeq.exporter import ExportOptions
@@ -25,10 +26,11 @@ from edgeq.exporters.torch.lower import lower
 from edgeq.formats.tflite_schema import schema
 from edgeq.targets.emulator import emulator
 from edgeq.targets.tflite import reference
-from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from tests.support.models.qdq_models import Graph as AnyGraph
+
+    from edgeq.training.recipes.scheme import Scheme
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +75,7 @@ def test_nor_of_thousands_of_large_ones(recipe: Recipe, folder: Path) -> None:
     check(recipe, folder)
 
 
-@pytest.mark.parametrize(
-    ("name", "scheme"),
-    [
-        ("resnet8", Scheme(4, 4)),
-        ("stable-resnet8", Scheme(8, 8)),
-        ("stable-resnet20", Scheme(4, 8)),
-        *(
-            pytest.param(name, scheme, marks=pytest.mark.slow)
-            for name in ("resnet20", "stable-resnet20-certified", "resnet56")
-            for scheme in (Scheme(8, 8), Scheme(4, 8), Scheme(4, 4))
-        ),
-    ],
-    ids=lambda value: value.name if isinstance(value, Scheme) else value,
-)
+@NETWORKS
 def test_no_integer_of_a_network_differs(name: str, scheme: Scheme, folder: Path) -> None:
     path = folder / "network.tflite"
     content = exporter.export(
