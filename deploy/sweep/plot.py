@@ -25,6 +25,8 @@ _GREY = "#808080"
 _WIDTH, _HEIGHT = 460, 300  # of one panel, with its margins
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 34, 48
 _LINE = 16  # of the legend
+_DASHES = ("", "6 3", "2 3")
+_LABELS = 12  # below a panel; more numbers overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,10 @@ class Panel:
         x: the name of the horizontal axis.
         y: that of the vertical one.
         series: name to its points, in the order in which they are joined. The same name has the
-            same colour in all panels.
+            same colour in all panels, and lines are dashed where colours come again.
         log: whether the vertical axis is logarithmic; points at 0 or below are left out.
-        labels: what stands below the horizontal axis, by place; the points' numbers by default.
+        labels: what stands below the horizontal axis, by place. By default the points' numbers, and
+            round ones where those would overlap.
         reference: a dashed line at some height, with its name.
     """
 
@@ -54,7 +57,7 @@ class Panel:
 def write_plot(path: Path, panels: Sequence[Panel], columns: int = 2) -> None:
     """Write panels side by side, with one legend below them."""
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    looks = {name: _look(number) for number, name in enumerate(names)}
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     width, height = columns * _WIDTH, rows * _HEIGHT
@@ -69,18 +72,26 @@ def write_plot(path: Path, panels: Sequence[Panel], columns: int = 2) -> None:
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
         lines.append(f'<g transform="translate({column * _WIDTH},{row * _HEIGHT})">')
-        lines += _panel(panel, colours)
+        lines += _panel(panel, looks)
         lines.append("</g>")
-    for number, (name, colour) in enumerate(colours.items()):
+    for number, (name, (_, line)) in enumerate(looks.items()):
         row, column = divmod(number, each_row)
         x, y = _LEFT + 230 * column, height + _LINE * (row + 1) - 4
-        lines.append(f'<path d="M{x - 26},{y - 4}h20" stroke="{colour}" stroke-width="2.5"/>')
+        lines.append(f'<path d="M{x - 26},{y - 4}h20" {line} stroke-width="2.5"/>')
         lines.append(f'<text x="{x}" y="{y}">{_text(name)}</text>')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*lines, "</svg>", ""]), encoding="utf-8")
 
 
-def _panel(panel: Panel, colours: Mapping[str, str]) -> Iterator[str]:
+def _look(number: int) -> tuple[str, str]:
+    """The colour of a series, and its line as attributes."""
+    again, place = divmod(number, len(COLOURS))
+    dashes = _DASHES[again % len(_DASHES)]
+    line = f'stroke="{COLOURS[place]}"' + (f' stroke-dasharray="{dashes}"' if dashes else "")
+    return COLOURS[place], line
+
+
+def _panel(panel: Panel, looks: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     shown = {
         name: [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not panel.log)]
         for name, points in panel.series.items()
@@ -115,7 +126,7 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> Iterator[str]:
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{level:.4g}</text>'
         )
     bottom = _HEIGHT - _BOTTOM
-    for tick, label in (panel.labels or {x: f"{x:g}" for x in sorted(set(xs))}).items():
+    for tick, label in (panel.labels or _numbers(sorted(set(xs)))).items():
         yield (
             f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">'
             f"{_text(label)}</text>"
@@ -134,10 +145,16 @@ def _panel(panel: Panel, colours: Mapping[str, str]) -> Iterator[str]:
         )
     for name, points in shown.items():
         where = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        colour = colours[name]
-        yield f'<polyline points="{where}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        colour, line = looks[name]
+        yield f'<polyline points="{where}" fill="none" {line} stroke-width="2"/>'
         for x, y in points:
             yield f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.5" fill="{colour}"/>'
+
+
+def _numbers(xs: Sequence[float]) -> dict[float, str]:
+    """What stands below the horizontal axis: the points' own numbers where there is room."""
+    inside = [x for x in _rounds(xs[0], xs[-1]) if xs[0] <= x <= xs[-1]]
+    return {x: f"{x:g}" for x in (xs if len(xs) <= _LABELS else inside)}
 
 
 def _rounds(low: float, high: float) -> list[float]:
