@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from edgeq.errors import EdgeqError
+from edgeq.errors import EdgeqError, TargetError
 from edgeq.formats.onnx_session import RuntimeFailed
 from edgeq.targets.isolation.shared import Region, receive, send
 from edgeq.targets.workers.launchers import Here
@@ -104,8 +104,13 @@ class _Process:
 
         Raises:
             RuntimeFailed: the runtime says that it cannot.
-            TargetError: the process ended, hung or ran out of memory.
+            TargetError: the process ended, hung or ran out of memory, or is another process's.
         """
+        if self._owner != os.getpid():
+            raise TargetError(
+                "a graph that was opened before a fork is run behind it",
+                hint="open it in the process that runs it",
+            )
         forgotten = [self._forgotten.popleft() for _ in range(len(self._forgotten))]
         try:
             lane = self._lanes.pop() if self._lanes else _Lane(self._control)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,23 @@ def test_several_threads_and_graphs_are_answered_side_by_side() -> None:
             for fed, (answer, *rest) in zip(given, found, strict=True):
                 assert rest == []
                 assert np.array_equal(answer, own.run((), fed)[0])
+
+
+def test_a_forked_process_shares_no_graph() -> None:
+    given = {"input": onnx_models.images(1)}
+    with apart():
+        content = onnx_models.float_model(batch="N").SerializeToString()
+        graph = open_graph(content, _NOT_OPTIMIZED, ours=False)
+
+        def in_the_other() -> None:
+            with pytest.raises(TargetError, match="before a fork"):
+                graph.run((), given)
+
+        other = multiprocessing.get_context("fork").Process(target=in_the_other)
+        other.start()
+        other.join()
+        assert other.exitcode == 0
+        assert graph.run((), given)[0].shape[0] == 1
 
 
 def test_large_answers_stay_what_they_were_as_long_as_somebody_has_them() -> None:
