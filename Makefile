@@ -60,10 +60,9 @@ environments: $(CORE) ## make the environments of the runtimes that have one of 
 check: $(CORE) $(EDGE) $(TEST) $(CHECK) $(DOCS) ## lint, format, types, the rules of who may import whom, and the site with its links
 	@echo "ruff check" && $(BIN)/ruff check --quiet --output-format concise .
 	@echo "ruff format" && $(BIN)/ruff format --quiet --check --diff .
-	@echo "mypy and pyright, side by side" && \
-		{ $(BIN)/pyright --warnings & pyright=$$!; $(BIN)/mypy --no-error-summary; mypy=$$?; wait $$pyright && exit $$mypy; }
-	@echo "import-linter" && $(BIN)/lint-imports --no-logo
-	@echo "mkdocs" && $(SITE)
+	@echo "mypy, and beside it pyright, import-linter and mkdocs" && \
+		{ { $(BIN)/pyright --warnings && $(BIN)/lint-imports --no-logo && $(SITE); } & others=$$!; \
+		$(BIN)/mypy --no-error-summary; mypy=$$?; wait $$others && exit $$mypy; }
 
 build: $(CORE) $(RELEASE) ## sdist and wheel, into dist/
 	@$(BIN)/python release/building.py
