@@ -77,7 +77,7 @@ def _measure(
             quantize_onnx(
                 network.model,
                 [network.calibration],
-                CalibrationConfig(weight_bits=weights, act_bits=activations),
+                CalibrationConfig(weight_bits=weights, act_bits=activations, methods=()),
             )
         )
     )

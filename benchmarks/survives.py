@@ -248,8 +248,8 @@ def _attempt(
 
 
 def _after_training(case: Case, weight_bits: int, act_bits: int) -> NDArray[np.float32]:
-    """By ``edgeq calibrate``'s defaults."""
-    config = CalibrationConfig(weight_bits=weight_bits, act_bits=act_bits)
+    """By ``edgeq calibrate``, rounding to nearest on min-max ranges."""
+    config = CalibrationConfig(weight_bits=weight_bits, act_bits=act_bits, methods=())
     model = quantize_onnx(case.exported, [case.calibration], config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

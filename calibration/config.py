@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeq.calibration.checked_plugins import CheckedMethod, CheckedObserver
 from edgeq.calibration.method_options import configured
@@ -15,17 +15,39 @@ from edgeq.errors import UsageError
 from edgeq.network.checks import check_width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edgeq.calibration.methods import Method
     from edgeq.calibration.observers import RangeObserver
     from edgeq.calibration.weight_methods import WeightQuantizer
     from edgeq.network.layer_rules import LayerRule
 
+_BY_WIDTH: Any = None  # what a field is before the width of the weights has chosen it
+_WHOLE_BYTES: Mapping[str, Any] = {
+    "observer": "minmax",
+    "weight_method": "symmetric",
+    "methods": (),
+    "method_samples": 512,
+}
+_FEW_BITS: Mapping[str, Any] = {
+    "observer": "mse",
+    "weight_method": "mse",
+    "methods": ("gptq", "bias-correction"),
+    "method_samples": 128,
+}
+CHOOSING = ("observer", "weight_method", "methods")
+"""The fields of which none is said where the width of the weights chooses them."""
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationConfig:
     """The choices of a calibration.
+
+    With weights of fewer than 8 bits, rounding to nearest costs accuracy. Where none of
+    ``observer``, ``weight_method`` and ``methods`` is said, they are then ``mse``, ``mse`` and
+    ``gptq`` with ``bias-correction``, on 128 samples, which win most of it back. Else they are
+    ``minmax``, ``symmetric`` and none, and methods keep 512 samples. ``methods=()`` says that there
+    are none. A config that was made has all of them: :func:`dataclasses.replace` keeps them.
 
     Attributes:
         observer: how ranges are found: a name of ``edgeq.observers``, with settings behind a colon
@@ -49,20 +71,24 @@ class CalibrationConfig:
         UnknownName: nothing is registered under a name.
     """
 
-    observer: str | Callable[[], RangeObserver] = "minmax"
-    weight_method: str = "symmetric"
+    observer: str | Callable[[], RangeObserver] = _BY_WIDTH
+    weight_method: str = _BY_WIDTH
     weight_bits: int = 8
     act_bits: int = 8
     boundary_bits: int = 8
     per_channel: bool = True
     pair_safe: bool = True
     layers: tuple[LayerRule, ...] = ()
-    methods: tuple[str, ...] = ()
-    method_samples: int = 512
+    methods: tuple[str, ...] = _BY_WIDTH
+    method_samples: int = _BY_WIDTH
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "act_bits", "boundary_bits"):
             check_width(name, getattr(self, name), 2, wide=name != "weight_bits")
+        few = self.weight_bits < 8 and all(getattr(self, name) is None for name in CHOOSING)
+        for name, value in (_FEW_BITS if few else _WHOLE_BYTES).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for rule in self.layers:
             _check_rule(rule)
         self.observer_factory()

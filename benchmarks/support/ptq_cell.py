@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MSE = {"observer": "mse", "weight_method": "mse"}
 RECIPES: dict[str, dict[str, Any]] = {
-    "min-max": {},
+    "min-max": {"methods": ()},
     "moving-average": {"observer": "moving-average"},
     "minmax-percentile": {"observer": "minmax-percentile"},
     "percentile": {"observer": "percentile"},
@@ -38,7 +38,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mse": _MSE,
     "affine": {"weight_method": "affine"},
     "floor": {"weight_method": "floor"},
-    "per-tensor": {"per_channel": False},
+    "per-tensor": {"per_channel": False, "methods": ()},
     "per-tensor, equalize": {"per_channel": False, "methods": ("equalize:relu6=relu",)},
     "per-tensor, equalize, absorb-bias": {
         "per_channel": False,

@@ -248,7 +248,6 @@ def command(
 
     It measures ranges on samples of the training split, and writes canonical QDQ ONNX.
     """
-    from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.device_advice import choices, suited
@@ -263,25 +262,21 @@ def command(
 
     part = None if shard is None else Shard.parse(shard)
     _check_places(output, statistics, part is not None, overwrite=overwrite)
-    base = (
-        CalibrationRecipe(CalibrationConfig()) if recipe is None else CalibrationRecipe.read(recipe)
-    )
-    asked = base.changed(
-        samples,
-        observer=observer,
-        weight_method=weight_method,
-        weight_bits=weight_bits,
-        act_bits=act_bits,
-        boundary_bits=boundary_bits,
-        per_channel=per_channel,
-        pair_safe=pair_safe,
-        layers=tuple(map(parse_rule, layers)) if layers else None,
-        methods=tuple(method) if method else None,
-    )
-    if not (recipe or shard or statistics or observer or weight_method or method):
-        asked, told = asked.suited_to_width()
-        if told:
-            console.note(told)
+    said = {
+        "samples": samples,
+        "observer": observer,
+        "weight_method": weight_method,
+        "weight_bits": weight_bits,
+        "act_bits": act_bits,
+        "boundary_bits": boundary_bits,
+        "per_channel": per_channel,
+        "pair_safe": pair_safe,
+        "layers": tuple(map(parse_rule, layers)) if layers else None,
+        "methods": tuple(method) if method else None,
+    }
+    asked = CalibrationRecipe.said(recipe, **said)
+    if told := asked.few_bits():
+        console.note(told)
     known = find(device) if device else None
     if known is not None:
         config = suited(asked.config, known, per_channel=per_channel, pair_safe=pair_safe)

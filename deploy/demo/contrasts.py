@@ -50,7 +50,7 @@ def converted(
         source: the data.
         output: where the converted file goes.
     """
-    config = CalibrationConfig(weight_bits=widths[0], act_bits=widths[1])
+    config = CalibrationConfig(weight_bits=widths[0], act_bits=widths[1], methods=())
     calibrate(Job(checkpoint, source, config, samples=256), output, overwrite=True)
     found = compare([Pair(output, TARGET)], source, tensors=False).comparison
     return found.stages[0].accuracy

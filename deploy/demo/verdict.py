@@ -114,7 +114,7 @@ def _conversion(exact: Trained, converted: Accuracy) -> str:
     overlap = mine is not None and mine.low <= converted.high and converted.low <= mine.high
     return (
         f"Exact against converted: {exact.recipe.name}, trained in its widths and exported as it "
-        f"is, is {reached}its FP32 twin, converted to them after training, "
+        f"is, is {reached}its FP32 twin, rounded to them after training, "
         f"{100 * converted.fraction:.1f} %{'; their 95 % intervals overlap' if overlap else ''}."
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.config import CHOOSING, CalibrationConfig
 from edgeq.errors import ArtefactError, UsageError
 from edgeq.formats.artefact import detect
 from edgeq.network.checks import as_tuples, check_count, check_flag, check_text, read_toml
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 NOTE = "calibration_recipe"
 """Where a calibrated file notes its recipe, as JSON."""
 SAMPLES = 500
-FEW_BITS: Mapping[str, Any] = {
-    "observer": "mse",
-    "weight_method": "mse",
-    "methods": ("gptq", "bias-correction"),
-    "method_samples": 128,
-}
-"""What wins back most of what rounding weights to fewer than 8 bits costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +28,45 @@ class CalibrationRecipe:
     Attributes:
         config: how ranges are found and weights become integers.
         samples: how many samples are used, at most.
+        by_width: whether the width of the weights chose how, as nothing else was asked for.
     """
 
     config: CalibrationConfig
     samples: int = SAMPLES
+    by_width: bool = field(default=False, compare=False)
 
     @classmethod
-    def read(cls, path: Path) -> CalibrationRecipe:
-        """A recipe from a TOML file, or from the file that a calibration wrote.
+    def said(cls, path: Path | None, **said: Any) -> CalibrationRecipe:
+        """What a person says, perhaps beside a recipe; None says nothing.
+
+        Args:
+            path: a TOML file, or the file that a calibration wrote; None for no recipe.
+            said: fields, which take precedence.
 
         Raises:
             ArtefactError: the file is missing, broken, or notes no recipe.
             UsageError: a field is unknown, of another type, or out of range.
         """
-        if path.suffix == ".toml":
-            return cls.from_dict(read_toml(path))
-        if detect(path) != "onnx":
-            raise ArtefactError(
-                f"{path} is no recipe", hint="name a TOML file, or an ONNX file of edgeq calibrate"
-            )
-        from edgeq.formats.onnx_io import read
-
-        noted = read(path).metadata_props.get(NOTE)
-        if noted is None:
-            raise ArtefactError(
-                f"{path} does not say how it was calibrated",
-                hint="name a TOML file, or an ONNX file of edgeq calibrate",
-            )
-        return cls.from_dict(json.loads(noted))
+        content = {} if path is None else _content(path)
+        return cls.from_dict(content, **said)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> CalibrationRecipe:
+    def read(cls, path: Path) -> CalibrationRecipe:
+        """A recipe from a file; see :meth:`said`."""
+        return cls.said(path)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], **said: Any) -> CalibrationRecipe:
         """The inverse of :meth:`to_dict`; what is left out is as by default.
+
+        Args:
+            content: the fields.
+            said: what a person says beside them; see :meth:`said`.
 
         Raises:
             UsageError: a field is unknown, of another type, or out of range.
         """
-        known = [*(field.name for field in fields(CalibrationConfig)), "samples"]
+        known = [*(each.name for each in fields(CalibrationConfig)), "samples"]
         content = _with_scheme(content)
         if unknown := sorted(set(content) - set(known)):
             raise UsageError(
@@ -95,25 +90,20 @@ class CalibrationRecipe:
         for method in values.get("methods", []):
             check_text("methods", method)
         values["layers"] = [LayerRule.from_dict(rule) for rule in values.get("layers", [])]
-        return cls(CalibrationConfig(**as_tuples(values)), samples)
+        asked = as_tuples(values) | {name: each for name, each in said.items() if each is not None}
+        samples = asked.pop("samples", samples)
+        config = CalibrationConfig(**asked)
+        return cls(config, samples, config.weight_bits < 8 and not asked.keys() & set(CHOOSING))
 
-    def changed(self, samples: int | None, **said: Any) -> CalibrationRecipe:
-        """The recipe with what a person says beside it; None says nothing."""
-        config = replace(
-            self.config, **{name: value for name, value in said.items() if value is not None}
-        )
-        return CalibrationRecipe(config, self.samples if samples is None else samples)
-
-    def suited_to_width(self) -> tuple[CalibrationRecipe, str]:
-        """The recipe for weights of few bits, and what to tell; as it is where they have 8."""
-        bits = self.config.weight_bits
-        if bits >= 8:
-            return self, ""
-        chosen = CalibrationRecipe(replace(self.config, **FEW_BITS), self.samples)
-        methods = " ".join(f"--method {name}" for name in chosen.config.methods)
-        return chosen, (
-            f"weights of {bits} bits: --observer {chosen.config.observer} --weight-method "
-            f"{chosen.config.weight_method} {methods}, as nothing else is asked for; "
+    def few_bits(self) -> str:
+        """What the width of the weights chose, in words; empty where it chose nothing."""
+        if not self.by_width:
+            return ""
+        made, bits = self.config, self.config.weight_bits
+        methods = " ".join(f"--method {name}" for name in made.methods)
+        return (
+            f"weights of {bits} bits: --observer {made.found_by} --weight-method "
+            f"{made.weight_method} {methods}, as nothing else is asked for; "
             "--weight-method symmetric rounds to nearest instead"
         )
 
@@ -132,6 +122,26 @@ class CalibrationRecipe:
             "\n".join([*([head] if head else []), *map(_line, table, table.values()), ""])
             for head, table in tables
         )
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    """The fields of a recipe in a file; raises as :meth:`CalibrationRecipe.said`."""
+    if path.suffix == ".toml":
+        return read_toml(path)
+    if detect(path) != "onnx":
+        raise ArtefactError(
+            f"{path} is no recipe", hint="name a TOML file, or an ONNX file of edgeq calibrate"
+        )
+    from edgeq.formats.onnx_io import read
+
+    noted = read(path).metadata_props.get(NOTE)
+    if noted is None:
+        raise ArtefactError(
+            f"{path} does not say how it was calibrated",
+            hint="name a TOML file, or an ONNX file of edgeq calibrate",
+        )
+    content: Mapping[str, Any] = json.loads(noted)
+    return content
 
 
 def _with_scheme(content: Mapping[str, Any]) -> dict[str, Any]:

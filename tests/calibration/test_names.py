@@ -70,7 +70,9 @@ BITS = (8, 4)
 def calibrated(source: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     return ir.to_proto(
         quantize_onnx(
-            ir.from_proto(source), [images()], CalibrationConfig(weight_bits=bits, act_bits=bits)
+            ir.from_proto(source),
+            [images()],
+            CalibrationConfig(weight_bits=bits, act_bits=bits, methods=()),
         )
     )
 

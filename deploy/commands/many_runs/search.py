@@ -203,7 +203,6 @@ def command(
     sensitive layers back. The exit status is 1 if nothing is within the limit, and if the file
     loses more than --max-drop on the test samples.
     """
-    from edgeq.calibration.config import CalibrationConfig
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import only, with_model
     from edgeq.deploy.device_advice import choices, suited
@@ -215,13 +214,12 @@ def command(
     from edgeq.targets.devices import find
 
     known = find(device) if device else None
-    base = (
-        CalibrationRecipe(CalibrationConfig()) if recipe is None else CalibrationRecipe.read(recipe)
-    )
-    asked = base.changed(
-        samples,
+    asked = CalibrationRecipe.said(
+        recipe,
+        samples=samples,
         observer=observer,
         weight_method=weight_method,
+        weight_bits=8,  # a search chooses widths itself
         per_channel=per_channel,
         pair_safe=pair_safe,
         methods=tuple(method) if method else None,

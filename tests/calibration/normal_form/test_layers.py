@@ -106,7 +106,7 @@ def test_what_a_rewrite_computes_with_has_eight_bits_whatever_the_layers_have(bi
     made = quantize_onnx(
         between(nodes),
         [np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(single)],
-        CalibrationConfig(weight_bits=bits),
+        CalibrationConfig(weight_bits=bits, methods=()),
     )
     stored = made.graph.initializers["t.weight_quantized"].const_value
     assert stored is not None

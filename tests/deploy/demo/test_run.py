@@ -104,7 +104,7 @@ def test_the_verdict_counts_what_the_files_and_answers_are(
     total, files, runtimes, accuracy, conversion, gate = report["verdict"]
     answered = "look" if "otherwise" in runtimes else "good"
     assert report["states"] == [answered, "good", answered, *["good"] * 3]
-    assert "its FP32 twin, converted to them after training" in conversion
+    assert "its FP32 twin, rounded to them after training" in conversion
     assert "the gate fails as it should, by exactness.same" in gate
     (found,) = [each for each in report["gate"]["findings"] if each["outcome"] == "fail"]
     assert found["cause"].startswith("the file is another one: weights in ")

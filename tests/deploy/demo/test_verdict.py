@@ -113,7 +113,7 @@ def test_the_contrasts_have_a_line_and_a_light_each() -> None:
     )
     assert lines[4][0] == (
         "Exact against converted: stable-x 4W/4A, trained in its widths and exported as it is, is "
-        "98.5 % right on ort-cpu-ref; its FP32 twin, converted to them after training, 90.0 %."
+        "98.5 % right on ort-cpu-ref; its FP32 twin, rounded to them after training, 90.0 %."
     )
     assert lines[5][0] == (
         "A planted fault: one integer of conv.weight was moved by one step, and the gate fails as "

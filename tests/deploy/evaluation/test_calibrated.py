@@ -60,7 +60,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcome(network: Path, folder: Path, held_back: int = 100, **config: Any) -> Outcome:
-    job = Job(network, load("digits", None), CalibrationConfig(**config), 200)
+    job = Job(network, load("digits", None), CalibrationConfig(**{"methods": ()} | config), 200)
     path = folder / "made.onnx"
     return judged(job, path, calibrate(job, path), held_back)
 
@@ -125,7 +125,7 @@ def test_the_command_says_all_of_it(
 
 
 def test_trials_are_draws_with_seeds(network: Path, tmp_path: Path) -> None:
-    job = Job(network, load("digits", None), CalibrationConfig(weight_bits=4), 16)
+    job = Job(network, load("digits", None), CalibrationConfig(weight_bits=4, methods=()), 16)
     found = trials_of(job, 3, 60)
     assert found == trials_of(job, 3, 60)
     assert (found.figure, found.samples, len(found.values)) == ("accuracy", 60, 3)

@@ -95,7 +95,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(network: Path) -> Callable[..., Job]:
     def made(**config: Any) -> Job:
-        return Job(network, load("digits", None), CalibrationConfig(**config), SAMPLES)
+        return Job(network, load("digits", None), CalibrationConfig(**{"methods": ()} | config), SAMPLES)
 
     return made
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,12 +39,32 @@ def test_a_recipe_that_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_flags_take_precedence() -> None:
-    changed = RECIPE.changed(None, observer="minmax", weight_bits=None, per_channel=True)
+    content = json.loads(json.dumps(RECIPE.to_dict()))
+    said = {"observer": "minmax", "weight_bits": None, "per_channel": True}
+    changed = CalibrationRecipe.from_dict(content, **said)
     assert changed.config.observer == "minmax"
     assert changed.config.weight_bits == 4
     assert changed.config.per_channel
     assert changed.samples == 64
-    assert RECIPE.changed(7).samples == 7
+    assert CalibrationRecipe.from_dict(content, samples=7).samples == 7
+
+
+def test_the_width_of_weights_chooses_where_nothing_else_is_said(tmp_path: Path) -> None:
+    few = CalibrationConfig("mse", "mse", 4, methods=("gptq", "bias-correction"))
+    few = replace(few, method_samples=128)
+    assert CalibrationConfig(weight_bits=4) == few
+    path = tmp_path / "recipe.toml"
+    path.write_text("weight_bits = 4\n")
+    for found in (CalibrationRecipe.read(path), CalibrationRecipe.said(None, weight_bits=4)):
+        assert found.config == few
+        assert "--method gptq --method bias-correction" in found.few_bits()
+    for said in ({"observer": "minmax"}, {"methods": ()}, {"weight_method": "symmetric"}):
+        found = CalibrationRecipe.said(path, **said)
+        assert found.config == CalibrationConfig("minmax", "symmetric", 4, methods=())
+        assert found.config.method_samples == 512
+        assert not found.few_bits()
+    assert CalibrationConfig().methods == ()
+    assert not CalibrationRecipe.said(path, weight_bits=8).few_bits()
 
 
 @pytest.mark.parametrize(
