@@ -95,7 +95,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(network: Path) -> Callable[..., Job]:
     def made(**config: Any) -> Job:
-        return Job(network, load("digits", None), CalibrationConfig(**{"methods": ()} | config), SAMPLES)
+        asked = CalibrationConfig(**{"methods": ()} | config)
+        return Job(network, load("digits", None), asked, SAMPLES)
 
     return made
 
