@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import edgeq
-from edgeq.data import load, normalize
+from edgeq.data import First, load, normalize
 from edgeq.deploy import console
 from edgeq.deploy.bounds.drift.tables import answers_table, held_table
 from edgeq.files import temporary_folder
@@ -118,7 +118,7 @@ def main() -> None:
         edgeq.calibrate(_trained(), "mnist", onnx, samples=256)
         edgeq.export(onnx, path=tflite)
         for path, runtimes in ((onnx, ONNX), (tflite, TFLITE)):
-            found = edgeq.bounds(path, "mnist", targets=runtimes, limit=asked.limit)
+            found = edgeq.bounds(path, "mnist", targets=runtimes, limit=First(asked.limit))
             _show(answers_table(found.certificates))
             _show(held_table(found.certificates))
         given = Path(os.environ["EDGEQ_DATA"])

@@ -22,7 +22,7 @@ import numpy as np
 
 import edgeq
 from benchmarks.support.command import run
-from edgeq.data import batches, load
+from edgeq.data import First, batches, load
 from edgeq.deploy.pipeline.export import export
 from edgeq.exporter import ExportOptions
 from edgeq.files import write_json
@@ -145,7 +145,9 @@ def _row(
     flipped = mine.argmax(1) != logits.argmax(1)
     off = np.abs(mine - logits) / step
     paths = list(dict.fromkeys([files["onnx"], files[kind]]))
-    depth = edgeq.compare(paths, source, targets=[REFERENCE, named[3]], limit=60, growth=True)
+    depth = edgeq.compare(
+        paths, source, targets=[REFERENCE, named[3]], limit=First(60), growth=True
+    )
     blocks = next(each for each in depth.growth if each.stage.endswith(f"@ {named[3]}")).blocks
     shares = [1 - each.lsb.get(0, 0) / each.elements for each in blocks if each.lsb]
     return Row(

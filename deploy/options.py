@@ -9,6 +9,19 @@ import typer
 
 from edgeq.deploy import names
 
+
+def _limit(text: str) -> int:
+    """A number of samples, as :func:`edgeq.data.splitting.read_limit` reads it."""
+    from edgeq.data.splitting import read_limit
+
+    try:
+        return read_limit(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is neither a number of samples, such as 200, nor first:200"
+        ) from error
+
+
 Artefacts = Annotated[
     list[Path],
     typer.Argument(
@@ -52,7 +65,22 @@ Split = Annotated[
     str, typer.Option("--split", metavar="train|validation|test", help="Which part of the data.")
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", help="Use the first N samples only.")
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        parser=_limit,
+        help="Use N samples only, spread evenly over the data; first:N for the first N.",
+    ),
+]
+Few = Annotated[
+    int,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        parser=_limit,
+        help="How many samples are used, spread evenly over the data; first:N for the first N.",
+    ),
 ]
 Task = Annotated[
     str | None,

@@ -40,7 +40,7 @@ def show_verification(found: Verification) -> None:
     )
 
 
-def show_remarks(remarks: Sequence[str]) -> None:
+def show_remarks(remarks: Iterable[str]) -> None:
     """What a reader of the table above has to know, on standard error."""
     from edgeq.deploy import console
 

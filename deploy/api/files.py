@@ -276,7 +276,7 @@ def bounds(
         drift: whether to bound answers for every input, too.
         targets: runtimes whose answers are held against the bound.
         split: which part of the data.
-        limit: how many samples of it, from the first; None for all.
+        limit: how many samples of it, spread evenly; None for all.
         threads: the most threads a runtime may use.
         origin: the float ONNX file that it was made from, to bound what rounding its weights
             changed.

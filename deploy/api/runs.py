@@ -64,7 +64,7 @@ def compare(
         data: a data set, or the name of one.
         targets: the names of the runtimes; all that are usable here where none is named.
         split: which part of the data.
-        limit: how many samples of it, from the first; None for all.
+        limit: how many samples of it, spread evenly; None for all.
         task: what the answers are judged by: a name of ``edgeq.tasks``, or ``module:function``;
             None for the task of the data.
         task_options: of the task.
@@ -121,7 +121,7 @@ def why(
         data: a data set, or the name of one.
         targets: the names of the runtimes; all that are usable here where none is named.
         split: which part of the data.
-        limit: how many samples of it, from the first; None for all.
+        limit: how many samples of it, spread evenly; None for all.
         task: as of :func:`compare`.
         task_options: of the task.
         threads: the most threads a runtime may use.
@@ -228,7 +228,7 @@ def audit(
         target: the runtime's name.
         data: on which to count the sums that saturate; None to tell only which can.
         split: which part of the data.
-        limit: how many samples of it, from the first.
+        limit: how many samples of it, spread evenly.
         threads: the most threads the runtime may use.
 
     Raises:
@@ -262,7 +262,7 @@ def emulate(
         hardware: the name of a hardware profile, or the path of one.
         data: samples to run; None to estimate costs only.
         split: which part of them.
-        limit: how many, from the first; None for all.
+        limit: how many, spread evenly; None for all.
         task: what the answers are judged by; the task of the data where it is None.
         task_options: its options.
         threads: the most threads to compute with.
@@ -305,7 +305,7 @@ def survey(
         targets: the names of the runtimes; all that are usable here where none is named.
         reference: the target that the others are compared with.
         split: which part of the data.
-        limit: how many samples of it, from the first; None for all.
+        limit: how many samples of it, spread evenly; None for all.
         threads: the most threads a runtime may use.
         seconds: how long each is timed, at least; None for not at all.
         task: as of :func:`compare`.
@@ -375,7 +375,7 @@ def gate(
         accept_worse: let ``update`` accept what became worse.
         accept_guessing: let ``update`` accept an accuracy that guessing reaches too.
         split: which part of the data.
-        limit: how many samples of it, from the first; None for all.
+        limit: how many samples of it, spread evenly; None for all.
         task: as of :func:`compare`.
         task_options: of the task.
         threads: the most threads a runtime may use.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeq.deploy.options import AsJson, DataDir, Split, Threads
+from edgeq.deploy.options import AsJson, DataDir, Few, Split, Threads
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.tabular import counted
 
@@ -43,9 +43,7 @@ def command(
     data_dir: DataDir = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     split: Split = "test",
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", help="Count on the first N samples.")
-    ] = 64,
+    limit: Few = 64,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -56,17 +54,21 @@ def command(
     Layers whose pairs of products can saturate on an x86 processor without VNNI are named with the
     largest sum of a pair.
     """
+    from edgeq.data.splitting import limited
     from edgeq.deploy import console
     from edgeq.deploy.evaluation.audit import audit, read_share, require_share
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
     from edgeq.deploy.evaluation.stage_runner import select
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.tables import show_remarks
 
     least = read_share(min_integer_macs) if min_integer_macs is not None else None
     samples = None
     if data is not None:
         source = load_data(data, data_dir, preprocess, [artefact])
-        samples = Samples(source, select(source, split, limit))
+        source = limited(source, split, limit)
+        samples = Samples(source, select(source, split))
+        show_remarks(filter(None, (source.remark,)))
     found = audit(artefact, target, threads=threads, samples=samples)
     console.write_json("audit", {"audit": found}, printed=as_json)
     if not as_json:

@@ -67,17 +67,21 @@ def command(
     what rounding the weights of an ONNX file can change of any answer, by the norms of the layers.
     It exits with status 1 if a target is beyond its bound.
     """
+    from edgeq.data.splitting import limited
     from edgeq.deploy import console
     from edgeq.deploy.bounds.drift.tables import answers_table, held_table, tensors_table
     from edgeq.deploy.bounds.run import bounds, require_held
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
     from edgeq.deploy.evaluation.stage_runner import select
     from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.tables import show_remarks
 
     samples = None
     if data is not None:
         source = load_data(data, data_dir, preprocess, [file])
-        samples = Samples(source, select(source, split, limit))
+        source = limited(source, split, limit)
+        samples = Samples(source, select(source, split))
+        show_remarks(filter(None, (source.remark,)))
     found = bounds(
         file, drift=drift, samples=samples, targets=target or (), threads=threads, origin=origin
     )

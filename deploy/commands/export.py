@@ -10,6 +10,7 @@ from edgeq.deploy.options import (
     AsJson,
     CutOutputs,
     DataDir,
+    Few,
     Output,
     Overwrite,
     Split,
@@ -136,9 +137,7 @@ def command(
     data_dir: DataDir = None,
     preprocess: AskedPreprocessing = NOTHING_ASKED,
     split: Split = "test",
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", help="Verify on the first N samples.")
-    ] = 64,
+    limit: Few = 64,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.open_sizes import OpenSizes
@@ -134,7 +135,7 @@ def compare(
         stages: what to compare, in the order of the chain.
         source: the data.
         split: which part of it.
-        limit: how many samples, from the first; None for all.
+        limit: how many samples, spread evenly; None for all.
         reference: what the others are compared with; the first stage where it is None.
         threads: the most threads a runtime may use.
         tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples,
@@ -153,8 +154,9 @@ def compare(
             failed.
     """
     pairs = ordered(stages, reference)
-    names, part = shorten([pair.artefact for pair in pairs]), select(source, split, limit)
-    job = ComparisonJob(pairs, source, split, limit, threads, tensors)
+    names, source = shorten([pair.artefact for pair in pairs]), limited(source, split, limit)
+    part = select(source, split)
+    job = ComparisonJob(pairs, source, split, None, threads, tensors)
     left = Left(pairs, names, needed=reference)
     while True:
         try:

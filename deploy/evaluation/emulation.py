@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from edgeq.data.batching import fed, samples_in
+from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, remarks
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
 from edgeq.deploy.evaluation.plausibility import tried
@@ -152,7 +153,7 @@ def emulate(
         hardware: a profile's name, the path of a profile, or either behind ``emulator:``.
         source: samples to run; None to estimate costs only.
         split: which part of them.
-        limit: how many, from the first; None for all.
+        limit: how many, spread evenly; None for all.
         threads: the most threads to compute with.
         task: what the answers are judged by; None for the task of the data.
         progress: called with the samples done and the samples in all.
@@ -171,7 +172,8 @@ def emulate(
         answers = None
         if source is not None:
             with TARGETS.load(EMULATOR).open(path, threads=threads) as exact:
-                part = select(source, split, limit)
+                source = limited(source, split, limit)
+                part = select(source, split)
                 judge = Judge(task or AskedTask(), source, part, 2)
                 answers = _compare(path, session, exact, part, source, judge, progress)
         profile, layers = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data import batches
+from edgeq.data.splitting import spread
 from edgeq.deploy.evaluation.chain import judging_stage, load_target
 from edgeq.deploy.evaluation.outputs.answers import AS_VALUES, Answering, answering
 from edgeq.deploy.guessing import NOTHING_BETTER, like_guessing
@@ -125,7 +126,7 @@ def _has_classes(source: DataSource, part: Split) -> bool:
 
 
 def _few(part: Split) -> Split:
-    return part.take(np.linspace(0, len(part) - 1, min(len(part), SAMPLES)).astype(np.int64))
+    return part.take(spread(min(len(part), SAMPLES), len(part)))
 
 
 def _tried(
@@ -163,9 +164,12 @@ def _renamed(
     count = len(classes)
     if len(labels) < _OF_A_CLASS * count:
         return ""
+    # what one answer to all of them reaches: an order of the classes is found among several
+    alike = float(np.bincount(labels, minlength=count).max() / len(labels))
+    worst = max(scored.high, alike)
     for shift in (1, -1):
         found = accuracy(answers + shift == labels)
-        if found.low > scored.high and found.fraction > _MOSTLY:
+        if found.low > worst and found.fraction > _MOSTLY:
             way = "less" if shift == 1 else "more"
             return (
                 f"{100 * found.fraction:.2f} % are right where the network counts one {way} than "
@@ -181,7 +185,7 @@ def _renamed(
             means[answer] = label
             taken.add(label)
     found = accuracy(np.array([means[int(answer)] for answer in answers]) == labels)
-    if found.low <= scored.high or found.fraction <= _MOSTLY:
+    if found.low <= worst or found.fraction <= _MOSTLY:
         return ""
     order = ", ".join(classes[means[answer]] for answer in range(min(count, _SHOWN)))
     return (

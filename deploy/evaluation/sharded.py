@@ -18,6 +18,7 @@ import numpy as np
 
 import edgeq
 from edgeq.data.checks import check
+from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.failures import StagesFailed, told
 from edgeq.deploy.evaluation.open_sizes import OpenSizes
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
@@ -25,7 +26,6 @@ from edgeq.deploy.evaluation.stage_runner import (
     BATCH,
     TENSOR_SAMPLES,
     StageOutput,
-    first_of,
     open_all,
     run_all,
 )
@@ -62,7 +62,7 @@ class ComparisonJob:
         pairs: the stages, the reference first.
         source: the data.
         split: which part of it.
-        limit: how many samples, from the first; None for all.
+        limit: how many samples, spread evenly; None for all.
         threads: the most threads a runtime may use.
         tensors: whether tensors inside are read too.
     """
@@ -80,7 +80,7 @@ class ComparisonJob:
         Raises:
             UsageError: there are fewer batches than shards, or no samples.
         """
-        whole = first_of(self.source, self.split, self.limit)
+        whole: Split = getattr(limited(self.source, self.split, self.limit), self.split)
         first, last = shard.batches(-(-len(whole) // BATCH), BATCH)
         return whole.take(np.arange(first * BATCH, min(last * BATCH, len(whole)))), first * BATCH
 

@@ -14,11 +14,12 @@ from edgeq.brief import brief
 from edgeq.data.ahead import ahead
 from edgeq.data.batching import fed, samples_in
 from edgeq.data.checks import check
+from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
 from edgeq.deploy.evaluation.outputs.matching import Match, match
 from edgeq.deploy.evaluation.outputs.output_axes import Output, in_order, order_like
-from edgeq.errors import ArtefactError, UnknownName, UsageError
+from edgeq.errors import ArtefactError
 from edgeq.target import ShowingSession
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ BATCH = 8  # samples whose inner tensors are held at once, for every stage
 TENSOR_SAMPLES = 200
 """Inner tensors are compared on the first so many samples: there are millions of values in each."""
 BatchT = TypeVar("BatchT")
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,32 +221,17 @@ def _as_first(one: StageOutput, matches: Sequence[Match], main: str) -> StageOut
     return replace(one, output=matched[main], matched=matched)
 
 
-def select(source: DataSource, split: str, limit: int | None) -> Split:
-    """The first samples of a part of the data, each of which was looked at.
+def select(source: DataSource, split: str, limit: int | None = None) -> Split:
+    """The samples of a part of the data, or some of them, each of which was looked at.
 
     Raises:
         UnknownName: there is no such split.
         UsageError: it is empty, the limit is below 1, or see :func:`edgeq.data.checks.check`.
         ArtefactError: see there.
     """
-    chosen = first_of(source, split, limit)
+    chosen: Split = getattr(limited(source, split, limit), split)
     check(chosen, source.preprocessing)
     return chosen
-
-
-def first_of(source: DataSource, split: str, limit: int | None) -> Split:
-    """The first samples of a part of the data; raises as :func:`select`, but for the samples."""
-    if split not in SPLITS:
-        raise UnknownName("split", split, SPLITS)
-    part: Split = getattr(source, split)
-    if limit is not None and limit < 1:
-        raise UsageError(f"a limit of {limit} leaves no samples", hint="give 1 or more")
-    if len(part) == 0:
-        raise UsageError(
-            f"the {split} split of {source.name} is empty",
-            hint=f"choose another of {', '.join(SPLITS)}",
-        )
-    return part if limit is None or limit >= len(part) else part.take(np.arange(limit))
 
 
 def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOutput]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.data.batching import fed
+from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import Pair, asked_for, files_of, require_targets, usable_targets
 from edgeq.deploy.evaluation.failures import told
 from edgeq.deploy.evaluation.outputs.answers import agreement, remarks
@@ -191,7 +192,7 @@ def survey(
         reference: the target that the others are compared with; it is run too where it is not among
             them.
         split: which part of the data.
-        limit: how many samples, from the first; None for all.
+        limit: how many samples, spread evenly; None for all.
         threads: the most threads a runtime may use.
         seconds: how long each session is timed, at least; None for not at all.
         task: what the answers are judged by; None for the task of the data.
@@ -215,7 +216,8 @@ def survey(
     }
     table = require_targets([reference]) | (usable if targets else usable_targets(on_request=True))
     problems = {name: each.problem for name, each in asked.items() if each.problem is not None}
-    part = select(source, split, limit)
+    source = limited(source, split, limit)
+    part = select(source, split)
     rows: list[SurveyRow] = []
     scored: list[tuple[str, Answering, Accuracy | None]] = []
     with temporary_folder() as folder:

@@ -120,7 +120,7 @@ class Verifier:
     Attributes:
         source: the data.
         split: which part of it.
-        limit: how many samples, from the first.
+        limit: how many samples, spread evenly.
         progress: called with the samples done and the samples in all.
         found: what was verified, by format.
     """
@@ -167,7 +167,7 @@ def verify(
         exported: the file made from it, with ``stored`` telling where the model's tensors stand.
         source: the data.
         split: which part of it.
-        limit: how many samples, from the first.
+        limit: how many samples, spread evenly.
         progress: called with the samples done and the samples in all.
 
     Raises:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeq.data.splitting import fewer
 from edgeq.deploy.diff.run import diff
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.gate.baseline import context_changes, context_now
@@ -203,7 +204,7 @@ class _Search:
                     list(self._context.measured.pairs.values()),
                     self._source,
                     split=config.split,
-                    limit=min(config.samples or WHY_SAMPLES, WHY_SAMPLES),
+                    limit=fewer(config.samples, WHY_SAMPLES),
                     threads=config.threads,
                     task=AskedTask(config.task, config.task_options),
                 ).why

@@ -113,7 +113,7 @@ class GateConfig:
             empty for none.
         data_dir: the folder of data sets.
         split: the part of the data.
-        samples: how many of it, from the first; None for all.
+        samples: how many of it, spread evenly; None for all.
         preprocessing: how samples are fed.
         targets: the runtimes; empty for all that work here.
         stages: the stages by name; empty for each artefact on each target that opens it.

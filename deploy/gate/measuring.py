@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.data.splitting import fewer
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.deploy.evaluation.chain import Pair, chain, files_of
 from edgeq.deploy.evaluation.compare import compare, shorten
@@ -310,7 +311,7 @@ def _operators(
     """How far each operator of the stages that drift is asked of is off, given equal inputs."""
     if not any(rule.number("max_lsb_per_operator") is not None for rule in config.rules):
         return None
-    limit = min(config.samples or WHY_SAMPLES, WHY_SAMPLES)
+    limit = fewer(config.samples, WHY_SAMPLES)
     return why(
         pairs, source, split=config.split, limit=limit, threads=config.threads, task=task
     ).why

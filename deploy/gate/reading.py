@@ -6,9 +6,11 @@ import datetime as dt
 import difflib
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from edgeq.data.splitting import First, read_limit
 from edgeq.deploy.gate.config import BASELINE, Expected, GateConfig, Levels, Rule
 from edgeq.deploy.gate.rules import RULES
 from edgeq.deploy.preprocessing import NAMES, AskedPreprocessing
@@ -29,6 +31,7 @@ _KINDS: Mapping[str, str] = {
     "number": "a number from 0 on",
     "share": "a number from 0 to 1",
     "count": "a whole number from 0 on",
+    "samples": 'a whole number, or a text such as "first:200"',
     "flag": "true or false",
     "text": "a text in quotes",
     "words": 'a list of texts, such as ["a", "b"]',
@@ -43,7 +46,7 @@ _TOP: Mapping[str, str] = {
     "data": "text",
     "data_dir": "text",
     "split": "text",
-    "samples": "count",
+    "samples": "samples",
     "preprocessing": "preprocessing",
     "targets": "words",
     "stages": "words",
@@ -170,8 +173,12 @@ class _Reader:
         folder = path.parent
         data_dir = told.get("data_dir")
         samples = told.get("samples")
-        if samples == 0:
-            raise self.wrong(("samples",), "samples = 0 leaves nothing to judge", "give 1 or more")
+        if samples is not None and read_limit(samples) < 1:
+            raise self.wrong(
+                ("samples",),
+                f"samples = {_toml(samples)} leaves nothing to judge",
+                "give 1 or more",
+            )
         return GateConfig(
             artefacts=tuple(folder / each for each in told["artefacts"]),
             data=_data(told["data"], folder),
@@ -183,7 +190,7 @@ class _Reader:
             model=told.get("model", ""),
             data_dir=None if data_dir is None else folder / data_dir,
             split=told.get("split", "test"),
-            samples=None if samples is None else int(samples),
+            samples=None if samples is None else read_limit(samples),
             preprocessing=self.preprocessing(told.get("preprocessing"), folder),
             targets=told.get("targets", ()),
             stages=told.get("stages", ()),
@@ -312,6 +319,7 @@ class _Reader:
             "words": isinstance(value, list) and all(isinstance(each, str) for each in value),
             "table": isinstance(value, dict),
             "date": isinstance(value, dt.date) and not isinstance(value, dt.datetime),
+            "samples": _is_limit(value),
         }[kind]
         if not right:
             raise self.wrong(
@@ -341,6 +349,14 @@ class _Reader:
         return self.wrong(
             where, f"no {noun} is called {name!r}", f"{hint}Known: {', '.join(names)}"
         )
+
+
+def _is_limit(value: Any) -> bool:
+    """Whether it is a number of samples, or a text of the first so many."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return isinstance(read_limit(value), First)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _data(text: str, folder: Path) -> str:

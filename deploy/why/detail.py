@@ -113,7 +113,7 @@ def detail_of(
         against: what is taken as true.
         source: the data.
         split: which part of it.
-        limit: how many samples, from the first; None for all.
+        limit: how many samples, spread evenly; None for all.
         threads: the most threads a runtime may use.
 
     Raises:

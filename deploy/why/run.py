@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from edgeq.data.batching import fed, samples_in
+from edgeq.data.splitting import limited
 from edgeq.deploy.diff.run import diff
 from edgeq.deploy.evaluation.chain import load_target, replay_target
 from edgeq.deploy.evaluation.compare import Observed, compare, shorten
@@ -86,7 +87,7 @@ def why(
             the reference of its format.
         source: the data.
         split: which part of it.
-        limit: how many samples, from the first; None for all.
+        limit: how many samples, spread evenly; None for all.
         threads: the most threads a runtime may use.
         task: what the answers are judged by; None for the task of the data.
         progress: called with the samples done and the samples in all.
@@ -96,14 +97,14 @@ def why(
         ArtefactError: no artefact is whole or fits the data.
         TargetError: the runtime of every stage is absent or failed.
     """
-    rounded, part = is_quantized(stages), select(source, split, limit)
+    rounded, source = is_quantized(stages), limited(source, split, limit)
+    part = select(source, split)
     pairs = with_reference(stages, rounded)
     watcher = _Watcher(source, part, threads, rounded)
     observed = compare(
         pairs,
         source,
         split=split,
-        limit=limit,
         threads=threads,
         tensors=False,
         task=task,

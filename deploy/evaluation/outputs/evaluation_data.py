@@ -111,7 +111,10 @@ class EvaluationData:
                 "sort the files as they were sorted then",
             )
         if self.ids_sha256 != then.ids_sha256:
-            return "the baseline is about other samples of the same data set", "use the same files"
+            hint = (
+                "use the same files; where a limit took the first ones then, --limit first:N does"
+            )
+            return "the baseline is about other samples of the same data set", hint
         if self.classes != then.classes:
             return (
                 f"the baseline is about {then.classes} classes, and this run about {self.classes}",

@@ -9,6 +9,7 @@ from edgeq.data.graph import GraphData
 from edgeq.data.preprocessing import Preprocessing
 from edgeq.data.samples import Samples
 from edgeq.data.source import Augmentation, DataSource, Split
+from edgeq.data.splitting import First
 
 __all__ = [
     "DATASETS",
@@ -18,6 +19,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "DatasetInfo",
+    "First",
     "GraphData",
     "GraphDataset",
     "Preprocessing",

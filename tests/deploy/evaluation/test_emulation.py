@@ -11,6 +11,7 @@ import torch
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.data import load, normalize
+from edgeq.data.splitting import First
 from edgeq.deploy.cli import run
 from edgeq.deploy.evaluation.emulation import emulate
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from edgeq.data import DataSource
 
-SAMPLES = 24
+SAMPLES = First(24)
 NARROW = """
 summary = "ten bits"
 

@@ -80,6 +80,15 @@ def test_classes_in_another_order_are_found(tmp_path: Path, order: Any) -> None:
         assert "in the network's order, digit-3, digit-1, digit-4" in told
 
 
+def test_samples_of_one_class_tell_no_order(tmp_path: Path) -> None:
+    digits = edgeq.load_data("digits", preprocess="raw")
+    nines = digits.test.take(np.flatnonzero(digits.test.class_labels == 9))
+    renamed = replace(nines, labels=np.zeros(len(nines), np.int64))
+    told = doubts(nearest_mean(tmp_path / "net.onnx", 0), replace(digits, test=renamed))
+    assert "order," not in told
+    assert "off by one" not in told
+
+
 def test_the_commands_say_what_scored_better(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,8 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("exactness", "exactnes", "line 13: no rule is called 'exactnes'", "exactness?"),
         ("100", '"100"', "line 3: samples = '100' is not a whole number", "give a whole"),
         ("100", "0", "line 3: samples = 0 leaves nothing", "1 or more"),
+        ("100", '"first:0"', "line 3: samples = 'first:0' leaves nothing", "1 or more"),
+        ("100", '"last:9"', "line 3: samples = 'last:9' is not a whole number", '"first:200"'),
         ("100", "true", "line 3: samples = true is not a whole number", "give"),
         ("max_drop = 1", "max_drop = -1", "line 12: max_drop = -1 is not a number from 0", "give"),
         ("max_drop = 1", "max_drop = nan", "line 12: max_drop = nan is not a number", "give"),
