@@ -82,6 +82,7 @@ docs: $(CORE) $(DOCS) ## write again what is generated from the code, and build 
 	@$(BIN)/python docs/generate_methods_reference.py
 	@$(BIN)/python docs/generate_lint_reference.py
 	@$(BIN)/python docs/generate_devices_reference.py
+	@$(BIN)/python docs/generate_gate_reference.py
 	@$(BIN)/python docs/generate_schemas.py
 	@$(SITE)
 

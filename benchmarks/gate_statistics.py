@@ -9,12 +9,16 @@ what the gate states, `found` the share of the simulated gates.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.deploy.gate import statistics
+from edgeq.deploy.gate.config import Levels
+from edgeq.deploy.gate.judges.fall import Fall, Side, fall_between
 from edgeq.metrics.resampling import bootstrap_weights
+from edgeq.results import Score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
 
     Row = tuple[str, int, str, float]
     Counts = NDArray[np.int64]
+    Reals = NDArray[np.float64]
 
 ROW = "| {} | {:,} | {} | {:.4f} |"
+LEVELS = Levels()
 SIZES = (50, 200, 360, 1_000, 10_000)
 CHANGING = (0.0, 0.005, 0.02, 0.1)
 
@@ -41,7 +47,7 @@ def main() -> None:
         ("changed: false alarms", changed(random, gates)),
         ("power", power(random, gates)),
         ("intervals of a drop: coverage", drops(random, gates)),
-        ("bootstrap intervals of another figure: coverage", figures(random, gates)),
+        ("other figures, by a paired bootstrap", figures(random, gates)),
     ):
         print(f"\n## {title}\n\n| setting | samples | promised | found |\n|---|--:|--:|--:|")
         for row in rows:
@@ -139,23 +145,108 @@ def drops(random: np.random.Generator, gates: int) -> Iterator[Row]:
             yield told, samples, "0.95", float(held.mean())
 
 
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Samples of which a figure is taken before and now.
+
+    Attributes:
+        score: what the figure is like.
+        before: what is kept of each sample, (samples, ...).
+        now: likewise.
+        figure: of what is kept, (gate, ...), and of weights, (gate, resamples), their figures.
+    """
+
+    score: Score
+    before: Reals
+    now: Reals
+    figure: Callable[[Reals, Reals], Reals]
+
+    def fall(self, chosen: Counts | slice, weights: Reals) -> Fall:
+        """Of some samples."""
+        plain = np.ones((len(weights), 1))
+        before, now = (
+            Side(
+                float(self.figure(kept[chosen], plain)[0]), drawn=self.figure(kept[chosen], weights)
+            )
+            for kept in (self.before, self.now)
+        )
+        return fall_between(self.score, before, now, len(weights))
+
+
+def mean(kept: Reals, weights: Reals) -> Reals:
+    """Of a figure that is a mean over samples: MAE, pixel accuracy, a loss."""
+    return np.asarray(kept @ weights / weights.sum(axis=0))
+
+
+def root(kept: Reals, weights: Reals) -> Reals:
+    """RMSE, of squared errors."""
+    return np.sqrt(mean(kept, weights))
+
+
+def iou(kept: Reals, weights: Reals) -> Reals:
+    """mIoU, of pixels that are right, of the class, and said to be: (samples, 3, classes)."""
+    right, true, said = np.einsum("sqc,sr->qcr", kept, weights)
+    union = true + said - right
+    return np.asarray((right / np.maximum(union, 1.0)).mean(axis=0))
+
+
+def auc(kept: Reals, weights: Reals) -> Reals:
+    """ROC-AUC, of scores and labels, (samples, 2), no two scores equal."""
+    order = np.argsort(kept[:, 0])
+    positive, drawn = kept[order, 1:], weights[order]
+    below = np.cumsum(drawn * (1 - positive), axis=0)
+    pairs = (drawn * positive).sum(axis=0) * below[-1]
+    return np.asarray((drawn * positive * below).sum(axis=0) / pairs)
+
+
+def populations(random: np.random.Generator) -> Iterator[tuple[str, Population]]:
+    """Falls of several figures, some with few samples that change much."""
+    many, share = 100_000, Score("share", 0.0, 0)
+    plain = Score("error", 0.0, 0, higher_is_better=False, percent=False)
+    normal, rare = random.standard_normal((2, many)), random.exponential(1.0, (2, many))
+    before = 0.5 + 0.1 * normal[0]
+    for name, changes in (
+        ("normal changes", 0.05 * normal[1]),
+        ("exponential losses", 0.05 * rare[1]),
+        ("exponential gains", 0.1 - 0.05 * rare[1]),
+    ):
+        yield f"mean, {name}", Population(share, before, before - changes - 0.01, mean)
+    error = np.abs(normal[0])
+    yield "MAE, in per cent", Population(plain, error, error + 0.03 + 0.1 * normal[1], mean)
+    moved = normal[0] + 0.2 * normal[1] + 0.1
+    yield "RMSE, in per cent", Population(plain, normal[0] ** 2, moved**2, root)
+    labels = (random.random(many) < 0.3).astype(float)
+    scores = normal[0] + labels
+    then, later = (np.stack([x, labels], axis=1) for x in (scores, scores + 0.3 * normal[1]))
+    yield "ROC-AUC", Population(share, then, later, auc)
+    pixels = 64 * random.dirichlet((5.0, 2.0, 0.5), many)
+    kept = []
+    for worse in (0.0, 0.02):
+        found = pixels * np.clip(0.8 - worse + 0.1 * (normal[0] + worse * rare[1])[:, None], 0, 1)
+        rest = (pixels - found).sum(axis=1, keepdims=True)
+        kept.append(np.stack([found, pixels, found + rest * pixels / 64], axis=1))
+    yield "mIoU of three classes", Population(share, kept[0], kept[1], iou)
+
+
 def figures(random: np.random.Generator, gates: int) -> Iterator[Row]:
-    """The true change of a mean lies in the bootstrap's interval, normal and skewed errors."""
-    for samples in (100, 360, 1_000):
-        weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(np.float64)
-        shares = weights / weights.sum(axis=0)
-        for name, draw, change in (
-            ("normal", lambda shape: random.standard_normal(shape), 0.0),
-            ("exponential", lambda shape: random.exponential(1.0, shape), 1.0),
-        ):
-            held = 0
-            for _ in range(gates // 100):
-                differences = draw((100, samples))
-                replicates = differences @ shares
-                for mean, one in zip(differences.mean(axis=1), replicates, strict=True):
-                    low, high = statistics.bootstrap_interval(float(mean), np.zeros(len(one)), one)
-                    held += low <= change <= high
-            yield f"{name} errors, mean", samples, "0.95", held / (gates // 100 * 100)
+    """The true fall of a figure is called worse than itself, or nearer than itself; or is held."""
+    every = np.ones((100_000, 1))
+    for name, population in populations(random):
+        truth = population.fall(slice(None), every).amount
+        for samples in (50, 360, 1_000):
+            weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(np.float64)
+            counts = np.zeros(3)
+            for _ in range(gates):
+                chosen = random.integers(0, len(every), samples)
+                fall = population.fall(chosen, weights)
+                low, high = fall.interval or (truth, truth)
+                worse = fall.worse_than(truth, LEVELS) is True
+                alike = fall.equivalent_within(abs(truth), LEVELS) is True
+                counts += worse, alike, low <= truth <= high
+            found = counts / gates
+            yield f"{name}: called worse", samples, "<= 0.05", float(found[0])
+            yield f"{name}: called equivalent", samples, "<= 0.05", float(found[1])
+            yield f"{name}: held by the interval", samples, "0.95", float(found[2])
 
 
 if __name__ == "__main__":

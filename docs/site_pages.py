@@ -24,8 +24,8 @@ ROOT_PAGES = {
 def on_config(config: MkDocsConfig) -> None:
     """The navigation: what each index names, in its order."""
     reference = [{"Command line": listed("reference/cli")}, {"Python API": listed("reference/api")}]
-    names = ("methods", "operators", "lint", "devices", "targets", "exit-codes", "glossary")
-    more = [f"reference/{name}.md" for name in names]
+    names = ("methods", "operators", "lint", "gate-rules", "devices", "targets")
+    more = [f"reference/{name}.md" for name in (*names, "exit-codes", "glossary")]
     project: list[Any] = [
         *("architecture.md", "stability.md", "security.md", "contributing.md", "releasing.md"),
         "changelog.md",

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
-    from edgeq.results import Drift, Failure, PairSaturation
+    from edgeq.results import Drift, Failure, PairSaturation, Score
     from edgeq.target import Batch
 
 MAX_FLIPPED = 100
@@ -73,7 +73,8 @@ class Observed:
         artefacts: stage name to the SHA-256 of its file.
         measure: what is measured of each stage, with the options of the task.
         outputs: stage name to a checksum of its first output for each sample, uint32, (samples,).
-        resampled: stage name to its score on each resample, (resamples,), where there are any.
+        figures: stage name to each figure of its tasks, by name.
+        resampled: stage name to each of those on each resample, (resamples,), where there are any.
     """
 
     comparison: Comparison
@@ -84,7 +85,8 @@ class Observed:
     artefacts: Mapping[str, str]
     measure: str = TOP1
     outputs: Mapping[str, NDArray[np.uint32]] = field(default_factory=dict)
-    resampled: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    resampled: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -121,6 +123,7 @@ def compare(
     threads: int = 1,
     tensors: bool = True,
     task: AskedTask | None = None,
+    also: Sequence[AskedTask] = (),
     resamples: int = 0,
     watcher: Watcher | None = None,
     statistics: Path | None = None,
@@ -141,7 +144,8 @@ def compare(
         tensors: whether to compare the tensors inside too, on the first ``TENSOR_SAMPLES`` samples,
             matched by name and shape.
         task: what the answers are judged by; None for the task of the data.
-        resamples: how many times the samples are drawn again for the spread of a task's score.
+        also: further tasks, whose figures are taken beside that.
+        resamples: how many times the samples are drawn again for the spread of a task's figures.
         watcher: is shown the tensors inside, of all samples.
         statistics: the folder of what was measured in shards
             (:mod:`edgeq.deploy.evaluation.sharded`); None runs the stages now.
@@ -176,7 +180,7 @@ def compare(
                 )
                 if watcher is not None:
                     watcher.begin(opened, stack)
-                judge = Judge(task or AskedTask(), source, part, len(opened), resamples)
+                judge = Judge(task or AskedTask(), source, part, len(opened), resamples, also)
                 run = _Run(opened, names, source, judge, inside=tensors)
                 read = len(part) if watcher else TENSOR_SAMPLES if tensors else 0
                 computed: Iterable[tuple[Batch | None, list[StageOutput]]] = (
@@ -389,7 +393,8 @@ class _Run:
             hashes,
             measure,
             dict(zip(names, checksums, strict=True)),
-            dict(zip(names, self.judge.resampled(), strict=False)),
+            dict(zip(names, self.judge.figures(), strict=True)),
+            dict(zip(names, self.judge.resampled(), strict=True)),
         )
 
     def _tried(self, place: int, part: Split) -> str:

@@ -53,6 +53,7 @@ class Entry:
         answers: int32, (samples,): the class that each sample was given; None for no classes.
         outputs: uint32, (samples,): a checksum of each sample's output.
         resampled: the score on each resample, (resamples,); empty without a task.
+        further: likewise every further figure of a task, by name.
         values: every other figure, by name.
         facts: what the session said about itself.
         placement: operator to where and in what it ran; empty where nobody asked.
@@ -65,6 +66,7 @@ class Entry:
     answers: NDArray[np.int32] | None = None
     outputs: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     resampled: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    further: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     placement: Mapping[str, str] = field(default_factory=dict)
@@ -212,9 +214,11 @@ def _written(entry: Entry) -> dict[str, Any]:
     if entry.answers is not None:
         figures["answers"] = _packed(entry.answers.astype("<i4"))
     if len(entry.resampled):
-        figures["resampled"] = [
-            float(value) if math.isfinite(value) else None for value in entry.resampled
-        ]
+        figures["resampled"] = _numbers(entry.resampled)
+    if entry.further:
+        figures["further_resampled"] = {
+            name: _numbers(drawn) for name, drawn in entry.further.items()
+        }
     return {
         "artefact": entry.artefact,
         "sha256": entry.sha256,
@@ -224,6 +228,15 @@ def _written(entry: Entry) -> dict[str, Any]:
         "facts": dict(entry.facts),
         "placement": dict(entry.placement),
     }
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """For JSON, which has no NaN."""
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _read_numbers(content: Any) -> NDArray[np.float64]:
+    return np.array([math.nan if each is None else float(each) for each in content])
 
 
 def _packed(values: NDArray[Any]) -> str:
@@ -285,18 +298,22 @@ def _entry(content: Any, samples: int) -> Entry:
     outputs = _unpacked(content["outputs"], "<u4", samples)
     values = {_text(name): float(value) for name, value in content["values"].items()}
     facts, placement = _texts(content["facts"]), _texts(content["placement"])
+    further = {
+        _text(name): _read_numbers(drawn)
+        for name, drawn in content.get("further_resampled", {}).items()
+    }
     if "score" in content:
         score = float(content["score"])
         if not math.isfinite(score):
             raise ValueError("a stage's score is no number")
-        drawn = [math.nan if each is None else float(each) for each in content.get("resampled", ())]
         return Entry(
             None,
             artefact,
             sha256,
             score=score,
             outputs=outputs,
-            resampled=np.array(drawn),
+            resampled=_read_numbers(content.get("resampled", ())),
+            further=further,
             values=values,
             facts=facts,
             placement=placement,
@@ -312,6 +329,7 @@ def _entry(content: Any, samples: int) -> Entry:
         sha256,
         answers=_unpacked(content["answers"], "<i4", samples),
         outputs=outputs,
+        further=further,
         values=values,
         facts=facts,
         placement=placement,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.gate.statistics import ALPHA, POWER, RESAMPLES
 from edgeq.deploy.preprocessing import NOTHING_ASKED
 
@@ -52,6 +53,15 @@ class Rule:
         """A setting of several texts."""
         value = self.settings.get(name)
         return value if isinstance(value, tuple) else ()
+
+    @property
+    def task(self) -> AskedTask:
+        """The task that it names beside that of the run; one without a name for none.
+
+        Raises:
+            UsageError: an option of it is no ``KEY=VALUE``.
+        """
+        return AskedTask.parse(self.text("task"), self.words("task_options"))
 
     def covers(self, stage: str) -> bool:
         """Whether it is about a stage."""

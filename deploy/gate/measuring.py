@@ -15,7 +15,7 @@ from edgeq.data.splitting import fewer
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.deploy.evaluation.chain import Pair, chain, files_of
 from edgeq.deploy.evaluation.compare import compare, shorten
-from edgeq.deploy.evaluation.outputs.scoring import AskedTask
+from edgeq.deploy.evaluation.outputs.scoring import ACCURACY, AskedTask
 from edgeq.deploy.evaluation.profile import profile_each
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.gate.baseline import Baseline, Entry, context_now, require_measured
@@ -97,6 +97,7 @@ class Measured:
 
     def _entry(self, stage: Stage) -> Entry:
         seen, scored = self.observed, stage.score is not None
+        drawn = dict(seen.resampled.get(stage.name, {}))
         return Entry(
             None if scored else seen.correct(stage),
             stage.artefact,
@@ -104,7 +105,10 @@ class Measured:
             score=stage.score.value if stage.score is not None else None,
             answers=None if scored else seen.answers[stage.name].astype(np.int32),
             outputs=seen.outputs[stage.name],
-            resampled=seen.resampled.get(stage.name, np.empty(0)),
+            resampled=np.empty(0)
+            if stage.score is None
+            else drawn.pop(stage.score.name, np.empty(0)),
+            further=drawn,
             values={
                 name: value
                 for name, value in self.values[stage.name].items()
@@ -209,6 +213,7 @@ def measure(
         EdgeqError: see :func:`edgeq.deploy.evaluation.compare.compare`.
     """
     task = AskedTask(config.task, config.task_options)
+    also = [rule.task for rule in config.rules if rule.task.name]
     observed = compare(
         pairs,
         source,
@@ -217,6 +222,7 @@ def measure(
         threads=config.threads,
         tensors=False,
         task=task,
+        also=list({each.label: each for each in also}.values()),
         resamples=config.levels.resamples,
         progress=progress,
     )
@@ -257,11 +263,11 @@ def _values(observed: Observed) -> dict[str, dict[str, float]]:
     drift = {hop.stage: hop.output for hop in observed.comparison.from_reference}
     for stage in observed.comparison.stages:
         values = found[stage.name] = {"size_bytes": float(stage.size_bytes)}
-        if stage.score is not None:
-            values[stage.score.name] = stage.score.value
-            values |= stage.score.further
-        elif stage.accuracy is not None:
-            values["accuracy"] = stage.accuracy.fraction
+        if stage.score is None and stage.accuracy is not None:
+            values[ACCURACY] = stage.accuracy.fraction
+        for name, score in observed.figures.get(stage.name, {}).items():
+            if np.isfinite(score.value):
+                values[name] = score.value
         if stage.agreement is not None:
             values["agreement"] = stage.agreement
         if stage.name in drift and np.isfinite(drift[stage.name].sqnr_db):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgeq.data.splitting import First, read_limit
 from edgeq.deploy.gate.config import BASELINE, Expected, GateConfig, Levels, Rule
-from edgeq.deploy.gate.rules import RULES
+from edgeq.deploy.gate.rules import EXPECTED, KEYS, KINDS, LIMITS, RULES, STAGES, STATISTICS
 from edgeq.deploy.preprocessing import NAMES, AskedPreprocessing
-from edgeq.errors import ArtefactError
+from edgeq.errors import ArtefactError, UsageError
 from edgeq.files import parse_toml, read_bytes
 
 if TYPE_CHECKING:
@@ -22,51 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.deploy.gate.config import Value
-    from edgeq.deploy.gate.rules import Kind
+    from edgeq.deploy.gate.rules import KeyKind, Setting
 
 MAX_BYTES = 1 << 20
 _HEAD = re.compile(r"\s*\[{1,2}\s*([^\[\]]+?)\s*\]{1,2}\s*(#.*)?")
 _KEY = re.compile(r"""\s*("[^"]*"|'[^']*'|[\w.-]+)\s*=""")
-_KINDS: Mapping[str, str] = {
-    "number": "a number from 0 on",
-    "share": "a number from 0 to 1",
-    "count": "a whole number from 0 on",
-    "samples": 'a whole number, or a text such as "first:200"',
-    "flag": "true or false",
-    "text": "a text in quotes",
-    "words": 'a list of texts, such as ["a", "b"]',
-    "table": "a table, such as { max_drop = 0.5 }",
-    "date": "a date, such as 2027-01-31",
-}
-_TOP: Mapping[str, str] = {
-    "artefacts": "words",
-    "command": "text",
-    "model": "text",
-    "baseline": "text",
-    "data": "text",
-    "data_dir": "text",
-    "split": "text",
-    "samples": "samples",
-    "preprocessing": "preprocessing",
-    "targets": "words",
-    "stages": "words",
-    "float": "text",
-    "threads": "count",
-    "seconds": "number",
-    "task": "text",
-    "task_options": "table",
-    "statistics": "table",
-    "rules": "table",
-    "expect": "tables",
-}
-_STATISTICS: Mapping[str, str] = {
-    "alpha": "share",
-    "power": "share",
-    "resamples": "count",
-    "min_detectable_drop": "number",
-    "changing": "share",
-}
-_EXPECTED: Mapping[str, str] = {"rule": "text", "stage": "text", "reason": "text", "until": "date"}
 
 
 def read_config(path: Path) -> GateConfig:
@@ -114,15 +74,24 @@ def rules_changed(config: GateConfig, earlier: bytes) -> Iterator[str]:
     except (ValueError, ArtefactError):
         yield f"the rules of then cannot be read, so nobody can tell how {config.path} changed"
         return
-    old, new = (
-        {(rule.name, name): value for rule in each.rules for name, value in rule.settings.items()}
-        for each in (then, config)
-    )
-    for rule, name in {**old, **new}:
-        was, now = old.get((rule, name)), new.get((rule, name))
+    old, new = (dict(_settings(each.rules)) for each in (then, config))
+    for setting in {**old, **new}:
+        was, now = old.get(setting), new.get(setting)
         if was != now:
             before, after = ("absent" if each is None else _toml(each) for each in (was, now))
-            yield f"the rule {rule}.{name} was {before}, and is {after}"
+            yield f"the rule {setting} was {before}, and is {after}"
+
+
+def _settings(rules: Iterable[Rule]) -> Iterator[tuple[str, Value]]:
+    """Each setting by rule and name; of further rules of one name with their number."""
+    seen: dict[str, int] = {}
+    for rule in rules:
+        seen[rule.name] = count = seen.get(rule.name, 0) + 1
+        called = rule.name if count == 1 else f"{rule.name} {count}"
+        for name, value in rule.settings.items():
+            yield f"{called}.{name}", value
+        if rule.stages:
+            yield f"{called}.stages", rule.stages
 
 
 def lines_of(text: str) -> dict[tuple[str, ...], int]:
@@ -164,7 +133,7 @@ class _Reader:
 
     def config(self, content: Mapping[str, Any], path: Path) -> GateConfig:
         """All of it."""
-        told = self.table(content, (), _TOP, "key")
+        told = self.table(content, (), KEYS, "key")
         for name in ("artefacts", "data", "rules"):
             if not told.get(name):
                 raise ArtefactError(
@@ -208,11 +177,24 @@ class _Reader:
         for name in content:
             if name not in RULES:
                 raise self.unknown("rule", name, ("rules", name), RULES)
-        return tuple(self.rule(name, content[name]) for name in RULES if name in content)
+        return tuple(
+            rule for name in RULES if name in content for rule in self.each(name, content[name])
+        )
 
-    def rule(self, name: str, content: Any) -> Rule:
+    def each(self, name: str, content: Any) -> Iterator[Rule]:
+        """A rule, or several of one name."""
+        where = ("rules", name)
+        if not isinstance(content, list | tuple):
+            yield self.rule(name, content, where)
+            return
+        if not content:
+            raise self.wrong(where, f"{name} = [] holds no rule", f"leave {name} out")
+        for number, one in enumerate(content):
+            yield self.rule(name, one, (*where, str(number)))
+
+    def rule(self, name: str, content: Any, where: tuple[str, ...]) -> Rule:
         """One of them."""
-        kind, where = RULES[name], ("rules", name)
+        kind = RULES[name]
         line = self.line(where)
         if kind.short is not None and content == kind.short[0]:
             _, setting, value = kind.short
@@ -225,17 +207,42 @@ class _Reader:
                 f"{name} = {_toml(content)} is no rule",
                 f"write {said}a table, such as {name} = {{ {first} = ... }}",
             )
-        known = {**{key: each.kind for key, each in kind.settings.items()}, "stages": "words"}
+        known = {**kind.settings, "stages": STAGES}
         told = self.table(content, where, known, f"setting of {name}")
         stages = told.pop("stages", ())
         if not told:
             raise self.wrong(where, f"{name} says nothing", f"set {', '.join(kind.settings)}")
         settings: dict[str, Value] = told
-        return Rule(name, settings, stages, line)
+        rule = Rule(name, settings, stages, line)
+        if name == "metric":
+            self.metric(rule, where)
+        return rule
+
+    def metric(self, rule: Rule, where: tuple[str, ...]) -> None:
+        """Return where a figure is named that can be judged on samples drawn again."""
+        called = rule.text("name")
+        if called in LIMITS:
+            other = LIMITS[called]
+            raise self.wrong(
+                where,
+                f"{called} is no mean over samples that could be drawn again",
+                f"judge it by {other} = {{ {next(iter(RULES[other].settings))} = ... }}",
+            )
+        if not called and not rule.text("task"):
+            raise self.wrong(where, "the rule metric names no metric", 'add name = "F1" to it')
+        try:
+            _ = rule.task
+        except UsageError as error:
+            hint = 'write task_options = ["KEY=VALUE"]'
+            raise self.wrong(where, error.what, hint) from error
+        if all(rule.number(name) is None for name in ("max_drop", "equivalent_within", "min")):
+            raise self.wrong(
+                where, "the rule metric has no limit", "add max_drop, equivalent_within or min"
+            )
 
     def levels(self, content: Mapping[str, Any]) -> Levels:
         """How sure the gate has to be."""
-        told = self.table(content, ("statistics",), _STATISTICS, "key of [statistics]")
+        told = self.table(content, ("statistics",), STATISTICS, "key of [statistics]")
         for name in ("alpha", "power"):
             if name in told and not 0 < told[name] < 1:
                 raise self.wrong(
@@ -249,7 +256,7 @@ class _Reader:
         where = ("expect", str(number))
         if not isinstance(content, dict):
             raise self.wrong(where, "expect is no table", "write [[expect]] above its lines")
-        told = self.table(content, where, _EXPECTED, "key of [[expect]]")
+        told = self.table(content, where, EXPECTED, "key of [[expect]]")
         for name in ("rule", "reason", "until"):
             if not told.get(name):
                 raise self.wrong(
@@ -294,7 +301,7 @@ class _Reader:
         self,
         content: Mapping[str, Any],
         where: tuple[str, ...],
-        known: Mapping[str, str],
+        known: Mapping[str, Setting],
         noun: str,
     ) -> dict[str, Any]:
         """The keys of a table, all known and of the right kind; lists as tuples."""
@@ -302,10 +309,11 @@ class _Reader:
             if name not in known:
                 raise self.unknown(noun, name, (*where, name), known)
         return {
-            name: self.value(value, (*where, name), known[name]) for name, value in content.items()
+            name: self.value(value, (*where, name), known[name].kind)
+            for name, value in content.items()
         }
 
-    def value(self, value: Any, where: tuple[str, ...], kind: str | Kind) -> Any:
+    def value(self, value: Any, where: tuple[str, ...], kind: KeyKind) -> Any:
         """One value, of the right kind."""
         if kind in ("preprocessing", "tables"):
             return value
@@ -323,7 +331,7 @@ class _Reader:
         }[kind]
         if not right:
             raise self.wrong(
-                where, f"{where[-1]} = {_toml(value)} is not {_KINDS[kind]}", f"give {_KINDS[kind]}"
+                where, f"{where[-1]} = {_toml(value)} is not {KINDS[kind]}", f"give {KINDS[kind]}"
             )
         return tuple(value) if isinstance(value, list) else value
 
@@ -366,4 +374,6 @@ def _data(text: str, folder: Path) -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return repr(list(value))
     return str(value).lower() if isinstance(value, bool) else repr(value)

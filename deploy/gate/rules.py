@@ -1,4 +1,4 @@
-"""The rules that a gate knows, and what can be set in each."""
+"""What can be set in a file of rules: its keys, the rules, and what each of them takes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["number", "share", "count", "flag", "text", "words"]
-"""What a setting holds: a number from 0 on, one from 0 to 1, a whole number, yes or no, a text, or
-several."""
+"""What a setting of a rule holds; see :data:`KINDS`."""
+KeyKind = Kind | Literal["samples", "table", "tables", "date", "preprocessing"]
+"""What a key of the file holds."""
+KINDS: Mapping[KeyKind, str] = {
+    "number": "a number from 0 on",
+    "share": "a number from 0 to 1",
+    "count": "a whole number from 0 on",
+    "samples": 'a whole number, or a text such as "first:200"',
+    "flag": "true or false",
+    "text": "a text in quotes",
+    "words": 'a list of texts, such as ["a", "b"]',
+    "table": "a table, such as { max_drop = 0.5 }",
+    "tables": "tables, such as [[expect]]",
+    "date": "a date, such as 2027-01-31",
+    "preprocessing": "dataset, imagenet or raw, a TOML file, or a table",
+}
+"""Each in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of a rule.
+    """A key of the file, or a setting of a rule.
 
     Attributes:
         kind: what it holds.
         help: what it says, for people.
     """
 
-    kind: Kind
+    kind: KeyKind
     help: str
 
 
@@ -47,6 +62,8 @@ _LIMITED = {
     "max": Setting("number", "the most that is allowed"),
     "max_growth": Setting("share", "by how much it may grow over the baseline's, a fraction"),
 }
+STAGES = Setting("words", "patterns of the stages that it is about (all)")
+"""What every rule takes beside its own settings."""
 RULES: Mapping[str, RuleKind] = {
     "accuracy": RuleKind(
         "top-1 accuracy, or the figure of the task, against the baseline",
@@ -61,11 +78,16 @@ RULES: Mapping[str, RuleKind] = {
         },
     ),
     "metric": RuleKind(
-        "another figure of the task, by its name in `edgeq compare --json`",
+        "another figure of the run's task, or one of another task, against the baseline",
         {
-            "name": Setting("text", "such as F1"),
-            "max_drop": Setting("number", f"by how much it may fall: {_MARGIN}"),
-            "min": Setting("number", "the least figure"),
+            "name": Setting("text", "as `edgeq compare --json` tells it; else the task's first"),
+            "task": Setting("text", "a task or `module:function`; else that of the run"),
+            "task_options": Setting("words", 'of that task: `["positive=cat"]`'),
+            "max_drop": Setting("number", f"fail where it is shown to fall by more: {_MARGIN}"),
+            "equivalent_within": Setting(
+                "number", f"pass only what is shown to be so near: {_MARGIN}"
+            ),
+            "min": Setting("number", "the least figure, a fraction where it is a share"),
         },
     ),
     "gap": RuleKind(
@@ -135,3 +157,51 @@ RULES: Mapping[str, RuleKind] = {
     ),
 }
 """By name, in the order in which they are judged."""
+LIMITS: Mapping[str, str] = {
+    "size_bytes": "size",
+    "arena_bytes": "arena",
+    "sram_bytes": "sram",
+    "cycles": "cycles",
+    "integer_share": "integer_share",
+    "agreement": "agreement",
+    "sqnr_db": "drift",
+    "latency_p50_ms": "latency",
+}
+"""Figures that no samples are drawn again for, and the rule that judges each."""
+KEYS: Mapping[str, Setting] = {
+    "artefacts": Setting("words", "the files to judge, ONNX, TFLite or checkpoints"),
+    "command": Setting("text", "what makes them, run in the folder of the file of rules first"),
+    "model": Setting("text", "`module:function`, the code of checkpoints of networks of your own"),
+    "baseline": Setting("text", "the committed file of figures (`edgeq-baseline.json`)"),
+    "data": Setting("text", "a data set, a file or folder, or `module:function`"),
+    "data_dir": Setting("text", "the folder of data sets"),
+    "split": Setting("text", "the part of the data (`test`)"),
+    "samples": Setting("samples", "how many of it, spread over it, or the first (all)"),
+    "preprocessing": Setting("preprocessing", "how samples are fed (what the files note)"),
+    "targets": Setting("words", "the runtimes (all that work here)"),
+    "stages": Setting("words", "`artefact @ target`, one each (each file on each target)"),
+    "float": Setting("text", "the stage that `gap` and `speed_up` count from (the first)"),
+    "threads": Setting("count", "the most threads a runtime may use (1)"),
+    "seconds": Setting("number", "how long each file is timed for `latency` and `speed_up` (3)"),
+    "task": Setting("text", "a task or `module:function` (that of the data)"),
+    "task_options": Setting("table", "of the task"),
+    "statistics": Setting("table", "how sure the gate has to be, see below"),
+    "rules": Setting("table", "a rule a line, see below"),
+    "expect": Setting("tables", "failures that are let pass for a time, see below"),
+}
+"""The keys of a file of rules."""
+STATISTICS: Mapping[str, Setting] = {
+    "alpha": Setting("share", "how often nothing but luck may fail a rule (0.05)"),
+    "power": Setting("share", "how often a drop that is there has to be found (0.8)"),
+    "resamples": Setting("count", "of the bootstrap of figures other than top-1 accuracy (200)"),
+    "min_detectable_drop": Setting("number", "points that the samples have to be able to show"),
+    "changing": Setting("share", "of the samples, how many change both ways beside it (0.01)"),
+}
+"""The keys of ``[statistics]``."""
+EXPECTED: Mapping[str, Setting] = {
+    "rule": Setting("text", "the rule, or a setting of it: `drift`, `accuracy.max_drop`"),
+    "stage": Setting("text", "a pattern of its stages (all)"),
+    "reason": Setting("text", "why it is let pass"),
+    "until": Setting("date", "the last day of it"),
+}
+"""The keys of each ``[[expect]]``."""

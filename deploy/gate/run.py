@@ -251,8 +251,6 @@ def _check(config: GateConfig) -> None:
     for rule in config.rules:
         if rule.name == "lint":
             require_known(rule.words("fail_on"))
-        if rule.name == "metric" and not rule.text("name"):
-            raise UsageError("the rule metric names no metric", hint='add name = "F1" to it')
         for value in rule.settings.values():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(

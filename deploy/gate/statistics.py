@@ -10,7 +10,9 @@ the other way round; the drop is the share of losses less that of gains.
 - Equivalent within a margin: two one-sided tests (TOST), each the same score test.
 - Changed beyond a share: the exact binomial test.
 - Any other figure: a paired bootstrap. Its replicates weigh sample i of resample r equally in every
-  run, so that those of a run and of its baseline can be subtracted one by one.
+  run, so that those of a run and of its baseline can be subtracted one by one. Worse is a change
+  whose interval at ``alpha`` is above what is allowed, equivalent one whose interval is within the
+  margin. That is TOST at ``alpha`` / 2: half the level is kept for errors that are not normal.
 
 All p-values are two-sided, except TOST's and the binomial's: a fall of nothing but luck is called
 worse in at most ``alpha`` / 2 of all gates, and a rise better in as many.
@@ -326,29 +328,73 @@ def min_detectable_drop(
     return high
 
 
-def bootstrap_interval(
-    change: float, before: Reals, now: Reals, confidence: float = 0.95
-) -> tuple[float, float]:
-    """The interval of a change, by the spread of the replicates' differences.
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How sure a change is, by the change of each resample.
 
-    Args:
-        change: now less before, of all samples.
-        before: the figure of each resample then, (resamples,); the resamples as of
-            :func:`edgeq.metrics.resampling.bootstrap_weights`.
-        now: of the same resamples.
-        confidence: of the interval.
+    The ends of its intervals are a Student quantile of standard errors away, with the freedom that
+    both the samples and the resamples leave. Where few samples change much, the others do not show
+    how far the truth may be on that side: the end there is moved outwards by the first term of
+    Hall, Inverting an Edgeworth expansion, 1983. The other end stays, so that the correction never
+    makes a gate surer.
 
-    Returns:
-        Its ends; infinite where too few replicates have a figure.
+    Attributes:
+        change: on all samples.
+        error: its standard error; infinite where too few resamples have a figure.
+        skew: the skewness of the changes of the resamples.
+        freedom: degrees of freedom of the error.
     """
-    differences = now - before
-    differences = differences[np.isfinite(differences)]
-    if len(differences) < 2:
-        return -math.inf, math.inf
-    half = student_quantile(0.5 + confidence / 2, len(differences) - 1) * float(
-        differences.std(ddof=1)
-    )
-    return change - half, change + half
+
+    change: float
+    error: float
+    skew: float
+    freedom: float
+
+    @classmethod
+    def of(cls, change: float, samples: int, replicates: Reals) -> Spread:
+        """That of a change.
+
+        Args:
+            change: on all samples.
+            samples: how many those are.
+            replicates: on each resample, (resamples,); the resamples as of
+                :func:`edgeq.metrics.resampling.bootstrap_weights`. NaN where one has no figure.
+        """
+        known = replicates[np.isfinite(replicates)]
+        if min(len(known), samples) < 2:
+            return cls(change, math.inf, 0.0, 1)
+        error, away = float(known.std(ddof=1)), known - known.mean()
+        skew = float((away**3).mean()) / error**3 if error > 0 else 0.0
+        freedom = 1 / (1 / (len(known) - 1) + 1 / (samples - 1))
+        return cls(change, error, skew, max(1.0, freedom))
+
+    def low(self, tail: float) -> float:
+        """What the truth is below in so large a share of all gates."""
+        return self.change - self._reach(tail, -self.skew)
+
+    def high(self, tail: float) -> float:
+        """What the truth is above in so large a share."""
+        return self.change + self._reach(tail, self.skew)
+
+    def mirrored(self) -> Spread:
+        """That of the opposite change."""
+        return Spread(-self.change, self.error, -self.skew, self.freedom)
+
+    def _reach(self, tail: float, skew: float) -> float:
+        if self.error == 0:
+            return 0.0
+        t = student_quantile(1 - tail, self.freedom)
+        return self.error * (t + max(0.0, skew) * (2 * t * t + 1) / 6)
+
+
+def unseen_share(samples: int, alpha: float = ALPHA) -> float:
+    """The largest share of all samples of which so many may show none, by chance ``alpha``."""
+    return float(1 - alpha ** (1 / samples))
+
+
+def samples_to_see(share: float, alpha: float = ALPHA) -> int:
+    """How many samples show one of such a share, but for a chance of ``alpha``."""
+    return math.ceil(math.log(alpha) / math.log1p(-share)) if share < 1 else 1
 
 
 def figure_samples_needed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.config import matches
-from edgeq.deploy.gate.judges.fall import fall_of, in_its_unit, unit_of
+from edgeq.deploy.gate.judges.fall import fall_of, in_its_unit, score_of, unit_of
 from edgeq.deploy.gate.judges.files import told
 from edgeq.deploy.gate.numbers import changes
 from edgeq.deploy.gate.result import Delta
@@ -111,24 +111,27 @@ def _require_known(patterns: tuple[str, ...], stages: Mapping[str, object], wher
 
 def _worse(context: Context, chosen: Sequence[str]) -> list[str]:
     """What is worse than the largest fall that a rule allows; a sentence each."""
-    allowed = max(
-        (
-            rule.number("max_drop") or 0.0
-            for rule in context.config.rules
-            if rule.name == "accuracy"
-        ),
-        default=0.0,
-    )
+    rules = [rule for rule in context.config.rules if rule.name in ("accuracy", "metric")]
+    main = [rule.number("max_drop") or 0.0 for rule in rules if rule.name == "accuracy"]
     found = []
     for stage in context.measured.observed.comparison.stages:
         then = context.baseline.stages.get(stage.name)
         if stage.name not in chosen or then is None:
             continue
-        fall = fall_of(context, stage, then)
-        if fall is None or fall.amount > allowed:
-            amount = "" if fall is None else f" by {fall.amount:.2f} {unit_of(stage.score)}"
-            value = in_its_unit(stage.score, then.value)
-            found.append(f"{stage.name} is worse{amount} than the baseline's {value}")
+        allowed = {"": max(main, default=0.0)}
+        for rule in rules:
+            if rule.name == "metric" and rule.covers(stage.name):
+                key, limit = context.key(rule, stage), rule.number("max_drop") or 0.0
+                allowed[key] = max(limit, allowed.get(key, 0.0))
+        for key, limit in allowed.items():
+            fall, score = fall_of(context, stage, then, key), score_of(context, stage, key)
+            if key and fall is None:
+                continue  # the baseline does not hold it yet
+            if fall is None or fall.amount > limit:
+                amount = "" if fall is None else f" by {fall.amount:.2f} {unit_of(score)}"
+                value = in_its_unit(score, then.values[key] if key else then.value)
+                called = f" of {key}" if key else ""
+                found.append(f"{stage.name} is worse{amount} than the baseline's {value}{called}")
     return found
 
 
@@ -137,10 +140,9 @@ def deltas(before: Baseline | None, now: Baseline, measured: Measured) -> tuple[
     old = {} if before is None else before.stages
     shares = _SHARES | {
         name
-        for stage in measured.observed.comparison.stages
-        if stage.score is not None
-        for name in (stage.score.name, *stage.score.further)
-        if stage.score.is_share(name)
+        for figures in measured.observed.figures.values()
+        for name, score in figures.items()
+        if score.percent
     }
     found = []
     for name in {**old, **now.stages}:

@@ -56,6 +56,7 @@ class Score:
         interval: the ends of its 95 % interval; None where none is known.
         further: other figures of the same answers, by name.
         plain: which of them are no fractions, whatever the figure itself is.
+        opposite: which of them are better the other way than the figure itself.
         per_class: the figure of each class that the data have.
         per_slice: of each way to divide the samples or objects, the figure of each part.
         threshold: the decision threshold at which F1 is best; None where nothing is decided so.
@@ -72,6 +73,7 @@ class Score:
     interval: tuple[float, float] | None = None
     further: Mapping[str, float] = field(default_factory=dict)
     plain: tuple[str, ...] = ()
+    opposite: tuple[str, ...] = ()
     per_class: Mapping[str, float] = field(default_factory=dict)
     per_slice: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     threshold: float | None = None
@@ -80,6 +82,21 @@ class Score:
     def is_share(self, name: str) -> bool:
         """Whether its figure, or a further one, is a fraction that people read in per cent."""
         return self.percent and name not in self.plain
+
+    def figures(self) -> dict[str, Score]:
+        """Itself and each further figure by name, each as a score of its own."""
+        further = {
+            name: Score(
+                name,
+                value,
+                self.samples,
+                higher_is_better=self.higher_is_better != (name in self.opposite),
+                percent=self.is_share(name),
+                unit="" if name in self.plain else self.unit,
+            )
+            for name, value in self.further.items()
+        }
+        return {self.name: self, **further}
 
     def worst(self) -> tuple[str, float] | None:
         """The class or slice of the worst figure, in words, and that; None where there is none."""

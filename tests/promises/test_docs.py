@@ -169,6 +169,12 @@ def test_the_devices_reference_is_current(root: Path) -> None:
     ](), "hint: make docs"
 
 
+def test_the_gate_reference_and_the_schema_of_its_file_are_current(root: Path) -> None:
+    page = runpy.run_path(str(root / "docs" / "generate_gate_reference.py"))
+    for path, render in ((page["PAGE"], page["render"]), (page["SCHEMA"], page["schema"])):
+        assert path.read_text(encoding="utf-8") == render(), "hint: make docs"
+
+
 def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
     raised = {
         kind.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 TOP1 = "top-1 accuracy"
 """What is measured where the answers are classes."""
+ACCURACY = "accuracy"
+"""What that is called among the figures of a stage."""
 PLAIN = "top1"
 """The task whose answers are compared one by one, without a meter of its own."""
 _LABELS = {
@@ -51,6 +54,13 @@ class AskedTask:
 
     name: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Its name with its options."""
+        return ", ".join(
+            (self.name, *(f"{key}={self.options[key]}" for key in sorted(self.options)))
+        )
 
     @classmethod
     def parse(cls, name: str | None, options: Sequence[str] | None) -> AskedTask:
@@ -94,6 +104,16 @@ def meters(asked: AskedTask, source: DataSource, part: Split, count: int) -> lis
     return [task.meter(data, asked.options) for _ in range(count)]
 
 
+def figure_key(figure: str, task: str) -> str:
+    """What a figure is called where several tasks judge a run.
+
+    Args:
+        figure: its name.
+        task: the task that it is of; empty for the one that the run is judged by.
+    """
+    return f"{figure} ({task})" if task else figure
+
+
 def _check_labels(name: str, task: Task, source: DataSource) -> None:
     have = TASKS.load(source.task).labels
     if task.labels == have or (task.labels, have) in (
@@ -108,6 +128,65 @@ def _check_labels(name: str, task: Task, source: DataSource) -> None:
     )
 
 
+class _Meters:
+    """Of one task: a meter for each stage, and again for each resample."""
+
+    def __init__(
+        self, asked: AskedTask, source: DataSource, part: Split, count: int, resamples: int
+    ) -> None:
+        self.plain = meters(asked, source, part, count)
+        drawn = resamples if self.plain else 0
+        self.again = [meters(asked, source, part, count) for _ in range(drawn)]
+        self._asked = asked
+        made = [getattr(each, "inner", each) for row in (self.plain, *self.again) for each in row]
+        if len({id(each) for each in made}) < len(made):
+            raise UsageError(
+                f"{asked.name} returns the same meter each time, so that stages would be mixed",
+                hint="make a new one in the function at each call",
+            )
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """The score of each stage; to be asked at the end."""
+        return [meter.result() for meter in self.plain]
+
+    def drawn_again(self) -> list[list[Score]]:
+        """The score of each stage, for each resample.
+
+        Raises:
+            UsageError: a meter of the user's own takes no samples that are drawn again.
+        """
+        try:
+            return [[meter.result() for meter in row] for row in self.again]
+        except UsageError as error:
+            raise _not_drawn_again(error) from error
+
+    def add(
+        self,
+        outputs: Sequence[Mapping[str, NDArray[np.float32]]],
+        labels: Any,
+        columns: Mapping[str, NDArray[Any]],
+        drawn: NDArray[np.int64],
+    ) -> None:
+        """One batch: the outputs of each stage, and how often each resample holds each sample."""
+        for meter, one in zip(self.plain, outputs, strict=True):
+            meter.update(one, labels, columns)
+        try:
+            for row, weights in zip(self.again, drawn.T, strict=False):
+                _update_resampled(row, weights, outputs, labels, columns)
+        except UsageError as error:
+            raise _not_drawn_again(error) from error
+
+
+def _not_drawn_again(error: UsageError) -> UsageError:
+    """Say of an error that it came from samples that were drawn again."""
+    return UsageError(
+        f"on samples that are drawn again, {error.what}",
+        hint="let the meter count a sample as often as it is given it; or compare plain figures, "
+        "without an interval, by resamples = 0 under [statistics]",
+    )
+
+
 class Judge:
     """Scores several stages on the same samples.
 
@@ -116,22 +195,35 @@ class Judge:
         source: the data.
         part: the samples.
         count: of stages.
-        resamples: how many times the samples are drawn again for the spread of a task's score.
+        resamples: how many times the samples are drawn again for the spread of a task's figures.
+        also: further tasks, whose figures are told beside it.
+
+    Raises:
+        UnknownName: there is no such task.
+        UsageError: the data have no labels for a task, or an option cannot be.
     """
 
     def __init__(
-        self, asked: AskedTask, source: DataSource, part: Split, count: int, resamples: int = 0
+        self,
+        asked: AskedTask,
+        source: DataSource,
+        part: Split,
+        count: int,
+        resamples: int = 0,
+        also: Sequence[AskedTask] = (),
     ) -> None:
         self._asked, self._source, self._part, self._done = asked, source, part, 0
-        self._meters = meters(asked, source, part, count)
-        drawn = resamples if self._meters else 0
-        self._resampled = [meters(asked, source, part, count) for _ in range(drawn)]
+        self._main = _Meters(asked, source, part, count, resamples)
+        self._all = {"": self._main} | {
+            each.label: _Meters(each, source, part, count, resamples) for each in also
+        }
+        self._resamples, self._count = resamples, count
 
     def answering(
         self, artefact: Path, spec: TensorSpec, shape: Sequence[int], source: DataSource
     ) -> Answering:
         """How outputs are read as answers that are compared one by one."""
-        if self._meters:
+        if self._main.plain:
             return Answering("values", "is judged by a task")
         found = answering(artefact, spec, shape, source)
         return found if self._part.labels is not None else replace(found, unscored="saw no labels")
@@ -143,27 +235,43 @@ class Judge:
 
     def add(self, outputs: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
         """One batch: the outputs of each stage."""
-        if not self._meters:
+        asked = [each for each in self._all.values() if each.plain]
+        if not asked:
             return
         end = self._done + len(next(iter(outputs[0].values())))
         here = labels_as_fed(self._part, self._source, slice(self._done, end))
         columns = {name: values[self._done : end] for name, values in self._part.columns.items()}
-        for meter, one in zip(self._meters, outputs, strict=True):
-            meter.update(one, here, columns)
-        if self._resampled:
-            drawn = bootstrap_weights(self._done, end - self._done, len(self._resampled))
-            for again, weights in zip(self._resampled, drawn.T, strict=True):
-                _update_resampled(again, weights, outputs, here, columns)
+        drawn = np.zeros((0, 0), np.int64)
+        if self._resamples:
+            drawn = bootstrap_weights(self._done, end - self._done, self._resamples)
+        for each in asked:
+            each.add(outputs, here, columns, drawn)
         self._done = end
 
     def results(self) -> list[Score | None]:
         """The score of each stage; None where there is none."""
-        return [meter.result() for meter in self._meters]
+        return [*self._main.scores]
 
-    def resampled(self) -> list[NDArray[np.float64]]:
-        """The score of each stage on each resample, (resamples,); none without a task."""
-        found = [[meter.result().value for meter in again] for again in self._resampled]
-        return [np.array(values, np.float64) for values in zip(*found, strict=True)]
+    def figures(self) -> list[dict[str, Score]]:
+        """Every figure of each stage, of all tasks, by :func:`figure_key`."""
+        found: list[dict[str, Score]] = [{} for _ in range(self._count)]
+        for task, meters_of in self._all.items():
+            for stage, whole in zip(found, meters_of.scores, strict=False):
+                for name, score in whole.figures().items():
+                    stage[figure_key(name, task)] = score
+        return found
+
+    def resampled(self) -> list[dict[str, NDArray[np.float64]]]:
+        """Those of each stage on each resample, (resamples,); NaN where one has none."""
+        found: list[dict[str, NDArray[np.float64]]] = [{} for _ in range(self._count)]
+        for task, meters_of in self._all.items():
+            for place, scores in enumerate(zip(*meters_of.drawn_again(), strict=True)):
+                figures = [score.figures() for score in scores]
+                for name in dict.fromkeys(name for each in figures for name in each):
+                    found[place][figure_key(name, task)] = np.array(
+                        [each[name].value if name in each else np.nan for each in figures]
+                    )
+        return found
 
 
 def _update_resampled(

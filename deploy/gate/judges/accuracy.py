@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
+from edgeq.deploy.evaluation.outputs.scoring import ACCURACY
 from edgeq.deploy.gate import statistics
-from edgeq.deploy.gate.judges.context import MOST_IDS, WRITE_AGAIN, finding, not_run, within
+from edgeq.deploy.gate.judges.context import MOST_IDS, WRITE_AGAIN, finding, not_run
 from edgeq.deploy.gate.judges.fall import (
-    drop_between,
-    fall_of,
+    fall_between,
     figures,
     in_its_unit,
     is_share,
     paired_fall,
     scaled,
+    score_of,
+    side_now,
+    side_then,
     too_few,
     unit_of,
-    value_of,
 )
+from edgeq.deploy.gate.statistics import Spread
 from edgeq.metrics.accuracy import wilson
 from edgeq.tabular import counted
 
@@ -32,9 +36,9 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.baseline import Entry
     from edgeq.deploy.gate.config import Rule
     from edgeq.deploy.gate.judges.context import Context
-    from edgeq.deploy.gate.judges.fall import Fall
+    from edgeq.deploy.gate.judges.fall import Fall, Side
     from edgeq.deploy.gate.result import Finding, FindingOutcome
-    from edgeq.results import Stage
+    from edgeq.results import Score, Stage
 
 FEWEST = 5  # samples of a class or slice that is judged
 MOST_SLICES = 50
@@ -46,34 +50,102 @@ _OUTCOMES: Mapping[bool | None, FindingOutcome] = {
 """By whether something is worse."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """One figure of one stage beside the baseline's.
+
+    Attributes:
+        stage: its name.
+        score: the figure now; None of an accuracy.
+        metric: what it is called.
+        then: its value in the baseline.
+        now: its value now.
+        fall: how much worse it is.
+        ids: of the samples that were right and are wrong now.
+    """
+
+    stage: str
+    score: Score | None
+    metric: str
+    then: float
+    now: float
+    fall: Fall
+    ids: tuple[int, ...] = ()
+
+    __repr__ = brief
+
+
 def accuracy(rule: Rule, context: Context) -> Iterator[Finding]:
     """Judge the main figure of each stage."""
-    for stage, then in context.pairs(rule):
-        fall = fall_of(context, stage, then)
-        if fall is None:
-            yield not_run(
-                rule,
-                stage.name,
-                f"the baseline holds no {context.metric} of it",
-                WRITE_AGAIN,
-            )
-            continue
-        yield from _judged(rule, context, stage, then, fall)
-    if rule.number("min") is not None:
-        yield from _at_least(rule, context)
+    yield from _figure(rule, context)
     if rule.number("worst_class_max_drop") is not None:
         yield from _worst(rule, context, "worst_class_max_drop")
     if rule.number("worst_slice_max_drop") is not None:
         yield from _worst(rule, context, "worst_slice_max_drop")
 
 
-def _judged(
-    rule: Rule, context: Context, stage: Stage, then: Entry, fall: Fall
-) -> Iterator[Finding]:
+def metric(rule: Rule, context: Context) -> Iterator[Finding]:
+    """Judge another figure of the task, or one of another task."""
+    yield from _figure(rule, context)
+
+
+def _figure(rule: Rule, context: Context) -> Iterator[Finding]:
+    """Judge one figure of each stage."""
+    against = rule.number("max_drop") is not None or rule.number("equivalent_within") is not None
+    for stage, then in context.pairs(rule) if against else ():
+        judged = _beside(rule, context, stage, then)
+        yield from _compared(rule, context, judged) if isinstance(judged, _Judged) else (judged,)
+    if rule.number("min") is not None:
+        for stage in context.stages(rule):
+            yield _at_least(rule, context, stage)
+
+
+def _beside(rule: Rule, context: Context, stage: Stage, then: Entry) -> _Judged | Finding:
+    """The figure that a rule is about, then and now; what is missing where one is not there."""
+    key = context.key(rule, stage) if rule.name == "metric" else ""
+    called = key or context.metric
+    now, before = side_now(context, stage, key), side_then(stage, then, key)
+    if now is None:
+        return _absent(rule, context, stage, key)
+    if before is None:
+        what = f"the baseline holds no {called} of it"
+        return not_run(rule, stage.name, what, WRITE_AGAIN, metric=called)
     levels = context.config.levels
-    ids = _lost(context, stage, then)
-    now = value_of(context, stage)
-    told = _told(stage, then, fall, now, context.metric)
+    if levels.resamples and not now.comparable(before):
+        what = (
+            f"the baseline holds {called} on {len(before.drawn)} resamples, and this run "
+            f"has it on {len(now.drawn)}: nothing tells how sure the change is"
+        )
+        return not_run(rule, stage.name, what, WRITE_AGAIN, metric=called)
+    score = score_of(context, stage, key)
+    return _Judged(
+        stage.name,
+        score,
+        called,
+        before.value,
+        now.value,
+        fall_between(score, before, now, context.measured.observed.comparison.samples),
+        _lost(context, before, now),
+    )
+
+
+def _absent(rule: Rule, context: Context, stage: Stage, key: str) -> Finding:
+    """That a run has no figure of that name."""
+    figures = [*context.measured.observed.figures.get(stage.name, {})]
+    have = ", ".join([ACCURACY, *figures] if stage.score is None else figures)
+    return not_run(
+        rule,
+        stage.name,
+        f"this run has no {key!r}; it has {have}",
+        "give one of those as the name of the rule metric, or the task that has it, as "
+        'task = "top5"',
+        metric=key,
+    )
+
+
+def _compared(rule: Rule, context: Context, judged: _Judged) -> Iterator[Finding]:
+    levels, fall, score = context.config.levels, judged.fall, judged.score
+    told = _told(judged)
     allowed = rule.number("max_drop")
     if allowed is not None:
         worse = fall.worse_than(allowed, levels)
@@ -81,14 +153,14 @@ def _judged(
         yield finding(
             rule,
             "max_drop",
-            stage.name,
+            judged.stage,
             _OUTCOMES[worse],
-            f"{told}; {allowed:g} {unit_of(stage.score)} may be lost"
+            f"{told}; {allowed:g} {unit_of(score)} may be lost"
             + (too_few(needed, fall.samples) if worse is None else ""),
-            metric=context.metric,
-            samples=ids if worse is not False else (),
+            metric=judged.metric,
+            samples=judged.ids if worse is not False else (),
             samples_needed=needed,
-            **figures(fall, then.value, now, allowed, stage.score),
+            **figures(fall, judged.then, judged.now, allowed, score),
         )
     margin = rule.number("equivalent_within")
     if margin is not None:
@@ -98,25 +170,26 @@ def _judged(
         yield finding(
             rule,
             "equivalent_within",
-            stage.name,
+            judged.stage,
             "inconclusive" if alike is None else "pass" if alike else "fail",
-            f"{told}; it {word[alike]} within {margin:g} {unit_of(stage.score)}"
+            f"{told}; it {word[alike]} within {margin:g} {unit_of(score)}"
             + (too_few(needed, fall.samples) if alike is None else ""),
-            metric=context.metric,
-            samples=() if alike else ids,
+            metric=judged.metric,
+            samples=() if alike else judged.ids,
             samples_needed=needed,
-            **figures(fall, then.value, now, margin, stage.score),
+            **figures(fall, judged.then, judged.now, margin, score),
         )
 
 
-def _told(stage: Stage, then: Entry, fall: Fall, now: float, metric: str) -> str:
+def _told(judged: _Judged) -> str:
+    fall, score = judged.fall, judged.score
     way = "lost" if fall.amount > 0 else "gained"
-    if stage.score is not None and not (stage.score.percent and stage.score.higher_is_better):
+    if score is not None and not (score.percent and score.higher_is_better):
         way = "is worse by" if fall.amount > 0 else "is better by"
-    if stage.score is not None and not stage.score.percent:
-        figures = f"{then.value:.4g} in the baseline, {now:.4g} now"
-        return f"{way} {abs(fall.amount):.2f} % of {metric}: {figures}"
-    figures = f"{100 * then.value:.2f} % in the baseline, {100 * now:.2f} % now"
+    if score is not None and not score.percent:
+        figures = f"{judged.then:.4g} in the baseline, {judged.now:.4g} now"
+        return f"{way} {abs(fall.amount):.2f} % of {judged.metric}: {figures}"
+    figures = f"{100 * judged.then:.2f} % in the baseline, {100 * judged.now:.2f} % now"
     counts = ""
     if fall.paired is not None:
         p = statistics.Paired(
@@ -128,53 +201,61 @@ def _told(stage: Stage, then: Entry, fall: Fall, now: float, metric: str) -> str
             f" ({counted(fall.paired.losses, 'sample')} lost, {fall.paired.gains} gained, "
             f"p = {p:.2g})"
         )
-    return f"{way} {abs(fall.amount):.2f} points of {metric}, {figures}{counts}"
+    return f"{way} {abs(fall.amount):.2f} points of {judged.metric}, {figures}{counts}"
 
 
-def _lost(context: Context, stage: Stage, then: Entry) -> tuple[int, ...]:
+def _lost(context: Context, before: Side, now: Side) -> tuple[int, ...]:
     """The ids of the samples that were right and are wrong now."""
-    if then.correct is None or stage.score is not None:
+    if before.correct is None or now.correct is None:
         return ()
-    lost = then.correct & ~context.measured.observed.correct(stage)
-    return tuple(int(each) for each in context.measured.part.ids[lost][:MOST_IDS])
+    lost = context.measured.part.ids[before.correct & ~now.correct]
+    return tuple(int(each) for each in lost[:MOST_IDS])
 
 
-def _at_least(rule: Rule, context: Context) -> Iterator[Finding]:
+def _at_least(rule: Rule, context: Context, stage: Stage) -> Finding:
+    """Whether a figure is at least what is asked for; an error at most that."""
     least, levels = rule.number("min") or 0.0, context.config.levels
-    for stage in context.stages(rule):
-        value, samples = value_of(context, stage), context.measured.observed.comparison.samples
-        sign = 1 if stage.score is None or stage.score.higher_is_better else -1
-        if stage.score is None:
-            interval = wilson(round(value * samples), samples)
-        else:
-            interval = stage.score.interval or (value, value)
-        factor = 100.0 if is_share(stage.score) else 1.0
-        beyond = interval[1] < least if sign > 0 else interval[0] > least
-        good = sign * value >= sign * least - 1e-12
-        needed = (
-            None
-            if good
-            else statistics.figure_samples_needed(
-                abs(value - least),
-                (interval[1] - interval[0]) / 2,
-                samples,
-                alpha=levels.alpha,
-                wanted=levels.power,
-            )
+    key = context.key(rule, stage) if rule.name == "metric" else ""
+    side, score = side_now(context, stage, key), score_of(context, stage, key)
+    if side is None:
+        return _absent(rule, context, stage, key)
+    value, samples = side.value, context.measured.observed.comparison.samples
+    sign = 1 if score is None or score.higher_is_better else -1
+    if side.correct is not None:
+        interval = wilson(round(value * samples), samples)
+    elif score is not None and score.interval is not None:
+        interval = score.interval
+    elif len(side.drawn):
+        spread = Spread.of(value, samples, side.drawn)
+        interval = spread.low(0.025), spread.high(0.025)
+    else:
+        interval = (value, value)
+    factor = 100.0 if is_share(score) else 1.0
+    beyond = interval[1] < least if sign > 0 else interval[0] > least
+    good = sign * value >= sign * least - 1e-12
+    needed = None
+    if not good and not beyond:
+        needed = statistics.figure_samples_needed(
+            abs(value - least),
+            (interval[1] - interval[0]) / 2,
+            samples,
+            alpha=levels.alpha,
+            wanted=levels.power,
         )
-        yield finding(
-            rule,
-            "min",
-            stage.name,
-            "pass" if good else "fail" if beyond else "inconclusive",
-            f"{context.metric} is {in_its_unit(stage.score, value)}, "
-            f"{in_its_unit(stage.score, least)} is asked for"
-            + ("" if good or beyond else too_few(needed, samples)),
-            metric=context.metric,
-            **scaled(stage.score, measured=value, limit=least),
-            interval=(factor * interval[0], factor * interval[1]),
-            samples_needed=needed if not beyond else None,
-        )
+    called = key or context.metric
+    asked = "is asked for" if sign > 0 else "at most is asked for"
+    return finding(
+        rule,
+        "min",
+        stage.name,
+        "pass" if good else "fail" if beyond else "inconclusive",
+        f"{called} is {in_its_unit(score, value)}, {in_its_unit(score, least)} {asked}"
+        + ("" if good or beyond else too_few(needed, samples)),
+        metric=called,
+        **scaled(score, measured=value, limit=least),
+        interval=(factor * interval[0], factor * interval[1]),
+        samples_needed=needed,
+    )
 
 
 def _worst(rule: Rule, context: Context, setting: str) -> Iterator[Finding]:
@@ -237,49 +318,3 @@ def _slices(context: Context) -> dict[str, NDArray[np.bool_]]:
         if len(kinds) <= MOST_SLICES:
             found |= {f"{column} {kind}": values == kind for kind in kinds}
     return {name: mask for name, mask in found.items() if mask.sum() >= FEWEST}
-
-
-def metric(rule: Rule, context: Context) -> Iterator[Finding]:
-    """Judge another figure of the task, as it is on these samples."""
-    name = rule.text("name")
-    for stage, then in context.pairs(rule):
-        now, before = context.measured.values[stage.name].get(name), then.values.get(name)
-        setting = "max_drop" if rule.number("max_drop") is not None else "min"
-        if now is None or (setting == "max_drop" and before is None):
-            have = ", ".join(context.measured.values[stage.name])
-            where = "this run" if now is None else "the baseline"
-            yield finding(
-                rule,
-                setting,
-                stage.name,
-                "not-run",
-                f"{where} has no {name!r}; it has {have}",
-                metric=name,
-                next_command="give one of those as the name of the rule metric, or " + WRITE_AGAIN,
-            )
-            continue
-        allowed, least = rule.number("max_drop"), rule.number("min")
-        if allowed is not None and before is not None:
-            fall = drop_between(before, now, stage.score)
-            yield finding(
-                rule,
-                "max_drop",
-                stage.name,
-                "pass" if within(fall, allowed) else "fail",
-                f"{name} was {in_its_unit(stage.score, before)} and is "
-                f"{in_its_unit(stage.score, now)}: worse by {fall:.2f} {unit_of(stage.score)}, "
-                f"{allowed:g} {unit_of(stage.score)} are allowed",
-                metric=name,
-                **scaled(stage.score, measured=now, baseline=before),
-            )
-        if least is not None:
-            yield finding(
-                rule,
-                "min",
-                stage.name,
-                "pass" if now >= least else "fail",
-                f"{name} is {in_its_unit(stage.score, now)}, "
-                f"{in_its_unit(stage.score, least)} is asked for",
-                metric=name,
-                **scaled(stage.score, measured=now, baseline=before, limit=least),
-            )

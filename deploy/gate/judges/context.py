@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeq.brief import brief
-from edgeq.deploy.evaluation.outputs.scoring import TOP1
+from edgeq.deploy.evaluation.outputs.scoring import TOP1, figure_key
 from edgeq.deploy.gate.result import Finding
 
 if TYPE_CHECKING:
@@ -57,6 +57,17 @@ class Context:
         """The names of the files of those stages, each once."""
         return list(dict.fromkeys(stage.artefact for stage in self.stages(rule)))
 
+    def key(self, rule: Rule, stage: Stage) -> str:
+        """The key of the figure that a rule names.
+
+        Of a task without a name of a figure, that of its first one.
+        """
+        name, task = rule.text("name"), rule.task.label
+        if name or not task:
+            return figure_key(name, task)
+        figures = self.measured.observed.figures.get(stage.name, {})
+        return next((key for key in figures if key.endswith(f" ({task})")), figure_key("", task))
+
     def float_stage(self) -> Stage | None:
         """The stage that the gap is counted from; None where it was not run."""
         stages = self.measured.observed.comparison.stages
@@ -82,10 +93,14 @@ def finding(
     )
 
 
-def not_run(rule: Rule, stage: str, message: str, next_command: str) -> Finding:
-    """The finding of a rule that a stage gave nothing to judge by, under its first setting."""
-    setting = next(iter(rule.settings))
-    return finding(rule, setting, stage, "not-run", message, next_command=next_command)
+def not_run(
+    rule: Rule, stage: str, message: str, next_command: str, *, metric: str = ""
+) -> Finding:
+    """The finding of a rule that a stage gave nothing to judge by, under its first limit."""
+    limits = [name for name, value in rule.settings.items() if not isinstance(value, str | tuple)]
+    setting = next(iter(limits or rule.settings))
+    named = {"metric": metric} if metric else {}
+    return finding(rule, setting, stage, "not-run", message, next_command=next_command, **named)
 
 
 def within(value: float, limit: float) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.brief import brief
+from edgeq.deploy.evaluation.outputs.scoring import ACCURACY
 from edgeq.deploy.gate import statistics
 from edgeq.deploy.gate.judges.context import within
-from edgeq.deploy.gate.statistics import Paired
+from edgeq.deploy.gate.statistics import Paired, Spread
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -22,21 +24,54 @@ if TYPE_CHECKING:
     from edgeq.results import Score, Stage
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """A figure of one stage of one run.
+
+    Attributes:
+        value: a share as a fraction.
+        correct: whether each sample is right, (samples,); None of a score.
+        drawn: the figure on each resample, (resamples,); empty for none.
+    """
+
+    value: float
+    correct: NDArray[np.bool_] | None = None
+    drawn: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    __repr__ = brief
+
+    def comparable(self, other: Side) -> bool:
+        """Whether a change from one to the other can be told with an interval."""
+        if self.correct is not None or other.correct is not None:
+            return self.correct is not None and other.correct is not None
+        return len(self.drawn) == len(other.drawn)
+
+
 @dataclass(frozen=True, slots=True)
 class Fall:
     """How much worse a figure is now.
 
     Attributes:
         amount: in points; of a figure that is no share, in per cent of itself.
-        interval: its 95 % interval; None where nothing tells.
+        spread: how sure the amount of a score is; None where nothing tells.
         paired: the samples lost and gained; None of a score.
         samples: how many it is about.
+        share: whether it is in points.
     """
 
     amount: float
-    interval: tuple[float, float] | None
+    spread: Spread | None
     paired: Paired | None
     samples: int
+    share: bool = True
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the amount; None where nothing tells."""
+        if self.paired is not None:
+            low, high = self.paired.interval
+            return 100 * low, 100 * high
+        return None if self.spread is None else (self.spread.low(0.025), self.spread.high(0.025))
 
     def worse_than(self, allowed: float, levels: Levels) -> bool | None:
         """Whether it is shown to be more than allowed; None where too few samples tell."""
@@ -44,41 +79,48 @@ class Fall:
             return False
         if self.paired is not None:
             return True if self.paired.worse(allowed / 100) <= levels.alpha else None
-        if self.interval is None:
+        if self.spread is None:
             return True
-        return True if self._low(levels.alpha / 2) > allowed else None
+        return True if self.spread.low(levels.alpha / 2) > allowed else None
 
     def equivalent_within(self, margin: float, levels: Levels) -> bool | None:
         """Whether it is shown to be so near, or to be farther; None where too few samples tell."""
         if self.paired is not None:
             if self.paired.equivalent(margin / 100) <= levels.alpha:
                 return True
-        elif self.interval is None:
+        elif self.spread is None:
             return within(abs(self.amount), margin)
-        elif abs(self.amount) + self._half(levels.alpha) <= margin:
+        elif self._near(self.spread, margin, levels.alpha):
             return True
         mirrored = Fall(
             -self.amount,
-            None if self.interval is None else (-self.interval[1], -self.interval[0]),
+            None if self.spread is None else self.spread.mirrored(),
             None
             if self.paired is None
             else Paired(self.paired.gains, self.paired.losses, self.paired.total),
             self.samples,
+            self.share,
         )
         far = self.worse_than(margin, levels) or mirrored.worse_than(margin, levels)
         return False if far else None
+
+    def _near(self, spread: Spread, margin: float, alpha: float) -> bool:
+        """Whether both one-sided tests say so; of points, with what no sample may have shown."""
+        unseen = 100 * statistics.unseen_share(self.samples, alpha) if self.share else 0.0
+        ends = -spread.low(alpha / 2), spread.high(alpha / 2), abs(self.amount) + unseen
+        return max(ends) <= margin
 
     def needed(self, margin: float, levels: Levels, *, alike: bool = False) -> int | None:
         """How many samples would tell; None for too many."""
         if self.paired is None:
             excess = margin - abs(self.amount) if alike else self.amount - margin
-            return statistics.figure_samples_needed(
-                excess,
-                0.0 if self.interval is None else (self.interval[1] - self.interval[0]) / 2,
-                self.samples,
-                alpha=levels.alpha,
-                wanted=levels.power,
+            low, high = self.interval or (self.amount, self.amount)
+            needed = statistics.figure_samples_needed(
+                excess, (high - low) / 2, self.samples, alpha=levels.alpha, wanted=levels.power
             )
+            if not alike or needed is None or not self.share:
+                return needed
+            return max(needed, statistics.samples_to_see(excess / 100, levels.alpha))
         test = statistics.is_equivalent if alike else statistics.is_worse
         losses, gains = (count / self.samples for count in (self.paired.losses, self.paired.gains))
         beyond = abs(losses - gains) >= margin / 100 if alike else losses - gains <= margin / 100
@@ -88,62 +130,91 @@ class Fall:
             losses, gains, test(margin / 100, levels.alpha), wanted=levels.power
         )
 
-    def _half(self, tail: float) -> float:
-        """Half the interval that leaves so much on each side."""
-        low, high = self.interval or (self.amount, self.amount)
-        z = statistics.NORMAL.inv_cdf
-        return (high - low) / 2 * z(1 - tail) / z(0.975)
 
-    def _low(self, tail: float) -> float:
-        return self.amount - self._half(tail)
-
-
-def fall_of(context: Context, stage: Stage, then: Entry) -> Fall | None:
-    """How much worse a stage is than in the baseline; None where the two have no common figure."""
-    observed, samples = context.measured.observed, context.measured.observed.comparison.samples
-    if stage.score is None:
-        if then.correct is None:
-            return None
-        return paired_fall(then.correct, observed.correct(stage))
-    if then.score is None:
-        return None
-    drawn = observed.resampled.get(stage.name, np.empty(0))
-    before = then.resampled
-    return of_scores(stage.score, then.score, stage.score.value, before, drawn, samples)
-
-
-def of_scores(
-    score: Score,
-    before: float,
-    now: float,
-    drawn_before: NDArray[np.float64],
-    drawn: NDArray[np.float64],
-    samples: int,
-) -> Fall:
-    """The fall from one score to another, given both on the same resamples.
+def side_now(context: Context, stage: Stage, key: str = "") -> Side | None:
+    """A figure of this run; None where it has none.
 
     Args:
-        score: the later one.
-        before: the value of the earlier one.
-        now: that of the later one.
-        drawn_before: the earlier one on each resample, (resamples,); empty for none.
-        drawn: the later one likewise.
+        context: the run.
+        stage: of it.
+        key: of the figure; empty for the main one.
+    """
+    observed = context.measured.observed
+    if stage.score is None and key in ("", ACCURACY):
+        correct = observed.correct(stage)
+        return Side(float(correct.mean()), correct)
+    name = key or (stage.score.name if stage.score is not None else "")
+    score = observed.figures.get(stage.name, {}).get(name)
+    if score is None or not math.isfinite(score.value):
+        return None
+    return Side(score.value, drawn=observed.resampled.get(stage.name, {}).get(name, np.empty(0)))
+
+
+def side_then(stage: Stage, then: Entry, key: str = "") -> Side | None:
+    """The same figure in the baseline; None where it holds none."""
+    if stage.score is None and key in ("", ACCURACY):
+        return None if then.correct is None else Side(then.value, then.correct)
+    if stage.score is not None and key in ("", stage.score.name):
+        return None if then.score is None else Side(then.score, drawn=then.resampled)
+    if key not in then.values:
+        return None
+    return Side(then.values[key], drawn=then.further.get(key, np.empty(0)))
+
+
+def score_of(context: Context, stage: Stage, key: str = "") -> Score | None:
+    """A figure of this run as a score; None of an accuracy."""
+    figures = context.measured.observed.figures.get(stage.name, {})
+    return figures.get(key) if key else stage.score
+
+
+def fall_of(context: Context, stage: Stage, then: Entry, key: str = "") -> Fall | None:
+    """How much worse a stage is than in the baseline; None where the two have no common figure."""
+    before, now = side_then(stage, then, key), side_now(context, stage, key)
+    if before is None or now is None:
+        return None
+    samples = context.measured.observed.comparison.samples
+    return fall_between(score_of(context, stage, key), before, now, samples)
+
+
+def fall_between(score: Score | None, before: Side, now: Side, samples: int) -> Fall:
+    """The fall from one figure to another of the same samples.
+
+    Args:
+        score: the later one; None of an accuracy.
+        before: the earlier one.
+        now: the later one.
         samples: how many both are about.
     """
-    amount = drop_between(before, now, score)
-    unit = drop_between(before, before - 1.0, score) if before or score.percent else math.nan
-    if not len(drawn) or len(drawn) != len(drawn_before) or not math.isfinite(unit):
-        return Fall(amount, None, None, samples)
-    low, high = statistics.bootstrap_interval(before - now, drawn, drawn_before)
-    ends = sorted((low * unit, high * unit))
-    return Fall(amount, (ends[0], ends[1]), None, samples)
+    if before.correct is not None and now.correct is not None:
+        return paired_fall(before.correct, now.correct)
+    amount = drop_between(before.value, now.value, score)
+    drawn = drawn_falls(score, before, now)
+    spread = None if drawn is None else Spread.of(amount, samples, drawn)
+    return Fall(amount, spread, None, samples, is_share(score))
+
+
+def drawn_falls(score: Score | None, before: Side, now: Side) -> NDArray[np.float64] | None:
+    """The fall on each resample, (resamples,); None where nothing tells.
+
+    Per cent of the earlier figure are taken around its value on all samples, so that a resample on
+    which it is zero counts too.
+    """
+    if not len(now.drawn) or len(now.drawn) != len(before.drawn):
+        return None
+    better = 1 if score is None or score.higher_is_better else -1
+    if score is None or score.percent:
+        return 100 * better * (before.drawn - now.drawn)
+    if before.value == 0:
+        return None
+    ratio, amount = now.value / before.value, drop_between(before.value, now.value, score)
+    around = 100 * better * (ratio * before.drawn - now.drawn) / abs(before.value)
+    return np.asarray(amount + around)
 
 
 def paired_fall(before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Fall:
     """The fall between two sets of right answers, (samples,) each."""
     paired = Paired(int((before & ~now).sum()), int((~before & now).sum()), len(now))
-    low, high = paired.interval
-    return Fall(100 * paired.drop, (100 * low, 100 * high), paired, len(now))
+    return Fall(100 * paired.drop, None, paired, len(now))
 
 
 def drop_between(then: float, now: float, score: Score | None) -> float:

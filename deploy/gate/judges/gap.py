@@ -9,7 +9,17 @@ import numpy as np
 
 from edgeq.deploy.gate import statistics
 from edgeq.deploy.gate.judges.context import WRITE_AGAIN, finding, not_run, within
-from edgeq.deploy.gate.judges.fall import drop_between, of_scores, paired_fall, too_few, unit_of
+from edgeq.deploy.gate.judges.fall import (
+    drawn_falls,
+    drop_between,
+    fall_between,
+    paired_fall,
+    side_now,
+    side_then,
+    too_few,
+    unit_of,
+)
+from edgeq.deploy.gate.statistics import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,15 +53,10 @@ def _gap(rule: Rule, context: Context, stage: Stage, first: Stage) -> Iterator[F
     if stage.score is None and first.score is None:
         now = paired_fall(observed.correct(first), observed.correct(stage))
     elif stage.score is not None and first.score is not None:
-        drawn = [observed.resampled.get(each.name, np.empty(0)) for each in (first, stage)]
-        now = of_scores(
-            stage.score,
-            first.score.value,
-            stage.score.value,
-            drawn[0],
-            drawn[1],
-            observed.comparison.samples,
-        )
+        sides = [side_now(context, each) for each in (first, stage)]
+        if sides[0] is None or sides[1] is None:
+            return
+        now = fall_between(stage.score, sides[0], sides[1], observed.comparison.samples)
     else:
         return
     most, growth = rule.number("max"), rule.number("max_growth")
@@ -105,6 +110,8 @@ def _growth(
             each.std() / math.sqrt(len(each))
         )
         interval = (grown - half, grown + half)
+    elif stage.score is not None:
+        interval = _growth_of_scores(context, stages, grown)
     good = within(grown, growth)
     sure = interval is None or interval[0] > growth
     needed, samples = None, context.measured.observed.comparison.samples
@@ -129,3 +136,21 @@ def _growth(
         interval=None if interval is None else (before + interval[0], before + interval[1]),
         unit=unit_of(stage.score),
     )
+
+
+def _growth_of_scores(
+    context: Context, stages: tuple[Stage, Stage], grown: float
+) -> tuple[float, float] | None:
+    """The interval of how much the gap of two scores grew; None where nothing tells."""
+    stage, first = stages
+    now = [side_now(context, each) for each in (first, stage)]
+    then = [side_then(each, context.baseline.stages[each.name]) for each in (first, stage)]
+    gaps = [
+        None if one is None or other is None else drawn_falls(stage.score, one, other)
+        for one, other in (then, now)
+    ]
+    if gaps[0] is None or gaps[1] is None or len(gaps[0]) != len(gaps[1]):
+        return None
+    samples, tail = context.measured.observed.comparison.samples, context.config.levels.alpha / 2
+    spread = Spread.of(grown, samples, gaps[1] - gaps[0])
+    return spread.low(tail), spread.high(tail)

@@ -120,6 +120,7 @@ class RankingMeter:
             chance=0.5 if self._figure == "ROC-AUC" else float(positive.mean()),
             further={**further, "best F1": f1},
             plain=(_FALSE_ACCEPTS,),
+            opposite=(_FALSE_ACCEPTS,),
             per_slice=self._columns.figures(lambda where: measure(scores[where], positive[where])),
             threshold=threshold,
             remarks=(self._output.remark,) if self._output.remark else (),

@@ -57,10 +57,15 @@ class UserTask:
 
 
 class UserMeter:
-    """The user's meter, held to its word."""
+    """The user's meter, held to its word.
+
+    Attributes:
+        inner: what the user's function returned.
+        higher_is_better: whether more is better.
+    """
 
     def __init__(self, reference: str, meter: Any, torch: bool, finish: Callable[[], Any]) -> None:
-        self._reference, self._meter, self._torch, self._finish = reference, meter, torch, finish
+        self._reference, self.inner, self._torch, self._finish = reference, meter, torch, finish
         self._samples = 0
         self.higher_is_better = getattr(meter, "higher_is_better", True) is not False
 
@@ -77,9 +82,9 @@ class UserMeter:
             import torch as library
 
             tensors = (library.from_numpy(np.array(values)) for values in (first, labels))
-            self._calling(partial(self._meter.update, *tensors))
+            self._calling(partial(self.inner.update, *tensors))
         else:
-            self._calling(partial(self._meter.update, outputs, labels, columns))
+            self._calling(partial(self.inner.update, outputs, labels, columns))
 
     def result(self) -> Score:
         """The user's score, or their number as one."""

@@ -49,7 +49,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Pair], DataSou
 def arrays(found: Observed) -> list[bytes]:
     """The bits of all that is kept of single samples and resamples."""
     kept: list[NDArray[Any]] = [*found.answers.values(), *found.outputs.values()]
-    return [array.tobytes() for array in (*kept, *found.resampled.values())]
+    drawn = [array for figures in found.resampled.values() for array in figures.values()]
+    return [array.tobytes() for array in (*kept, *drawn)]
 
 
 @settings(max_examples=3)

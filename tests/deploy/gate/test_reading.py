@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import tomllib
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from edgeq.deploy.gate.judges import JUDGES
@@ -78,6 +82,21 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("alpha", "aplha", "line 8: no key of [statistics] is called 'aplha'", "alpha?"),
         ("accuracy.max_drop", "acuracy", "line 16: no rule is called 'acuracy'", "accuracy?"),
         ("accuracy.max_drop", "accuracy.max_drp", "line 16: no setting of accuracy", "max_drop?"),
+        ('lint = "clean"', "lint = []", "line 11: lint = [] holds no rule", "leave lint out"),
+        (
+            'lint = "clean"',
+            'metric = { name = "size_bytes", max_drop = 1 }',
+            "line 11: size_bytes is no mean over samples",
+            "judge it by size = { max = ... }",
+        ),
+        ('lint = "clean"', "metric = { min = 1 }", "line 11: the rule metric names no", "F1"),
+        ('lint = "clean"', 'metric = { name = "F1" }', "line 11: the rule metric has no", "min"),
+        (
+            'lint = "clean"',
+            'metric = { task = "roc-auc", min = 1, task_options = ["b"] }',
+            "the task option 'b' has no value",
+            "KEY=VALUE",
+        ),
         ("2027-01-31", '"soon"', "line 18: until = 'soon' is not a date", "2027-01-31"),
         ('reason = "issue 12"\n', "", "line 15: an expected failure has no reason", "add reason"),
         ("mean =", "men =", "line 5: no key of [preprocessing] is called 'men'", "mean?"),
@@ -119,7 +138,20 @@ def test_the_file_of_the_guide_is_one(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     guide = (root / "docs" / "guide" / "gate-in-ci.md").read_text()
     text = guide.partition("```toml\n")[2].partition("```")[0]
-    assert len(read_config(written(tmp_path, text)).rules) == 12
+    assert len(read_config(written(tmp_path, text)).rules) == 14
+
+
+def test_the_schema_for_editors_takes_what_the_gate_takes() -> None:
+    text = (resources.files("edgeq.deploy") / "schemas" / "edgeq-gate.schema.json").read_text()
+    check = jsonschema.Draft202012Validator(json.loads(text)).is_valid
+
+    def read(content: str) -> object:
+        return json.loads(json.dumps(tomllib.loads(content), default=str))
+
+    assert check(read(WHOLE))
+    assert check(read(WHOLE.replace("exactness = true", "metric = [{ name = 'MAE', min = 1 }]")))
+    for old, new in (("max_drop = 1", "max_dorp = 1"), ("samples", "sample"), ("100", '"100"')):
+        assert not check(read(WHOLE.replace(old, new)))
 
 
 def test_every_rule_has_a_judge() -> None:
@@ -133,11 +165,27 @@ def test_rules_from_python_are_checked_alike() -> None:
         read_rules({"size_": {"max": 1}})
 
 
+def test_a_rule_may_stand_several_times() -> None:
+    ranked = {"task": "roc-auc", "task_options": ["positive=b"], "min": 0.9}
+    one, other = read_rules({"metric": [{"name": "MAE", "max_drop": 2}, ranked]})
+    assert (one.text("name"), one.task.name, one.task.label) == ("MAE", "", "")
+    assert (other.task.label, other.number("min")) == ("roc-auc, positive=b", 0.9)
+
+
+def test_several_rules_of_one_name_have_lines_of_their_own(tmp_path: Path) -> None:
+    tables = '[[rules.metric]]\nname = "MAE"\nmin = 1\n[[rules.metric]]\nname = "F1"\nmin = 1\n'
+    found = read_config(written(tmp_path, WHOLE.replace("[[expect]]", f"{tables}[[expect]]")))
+    assert [rule.line for rule in found.rules if rule.name == "metric"] == [15, 18]
+
+
 def test_changed_rules_are_told(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, WHOLE))
     earlier = WHOLE.replace("max_drop = 1,", "max_drop = 0.5, min = 0.9,")
     assert list(rules_changed(config, earlier.encode())) == [
         "the rule accuracy.max_drop was 0.5, and is 1",
         "the rule accuracy.min was 0.9, and is absent",
+    ]
+    assert list(rules_changed(config, WHOLE.replace(', stages = ["*.onnx @ *"]', "").encode())) == [
+        "the rule accuracy.stages was absent, and is ['*.onnx @ *']"
     ]
     assert "cannot be read" in next(rules_changed(config, b"["))

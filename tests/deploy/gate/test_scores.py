@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask
 from edgeq.deploy.gate.baseline import require_measured
 from edgeq.deploy.gate.judges.fall import drop_between
-from edgeq.errors import UsageError
+from edgeq.errors import Inconclusive, UsageError
 from edgeq.results import Score
 
 if TYPE_CHECKING:
@@ -82,3 +83,152 @@ def test_a_score_that_is_no_number_is_no_baseline(tmp_path: Path) -> None:
     observed = compare(chain(files, ["ort-cpu-ref"]), alone, task=task)
     with pytest.raises(UsageError, match="has no ROC-AUC on these samples"):
         require_measured(observed)
+
+
+def meters(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> str:
+    """The name of a function that makes a meter."""
+    name = f"meters_{folder.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(
+        "class Mine:\n"
+        "    higher_is_better = False\n"
+        "    def __init__(self):\n        self.errors = []\n"
+        "    def update(self, outputs, labels, columns):\n"
+        "        answers = next(iter(outputs.values())).argmax(1)\n"
+        "        self.errors += [1.0 + abs(int(a) - int(b)) for a, b in zip(answers, labels)]\n"
+        f"{body}"
+        "def make(data):\n    return Mine()\n"
+        "shared = Mine()\ndef one(data):\n    return shared\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    return name
+
+
+MEAN = "    def result(self):\n        return sum(self.errors) / len(self.errors)\n"
+FORTY = """\
+    def result(self):
+        if len(self.errors) != 40:
+            raise ValueError("40 samples")
+        return 1.0
+"""
+judge = partial(edgeq.gate, targets=["ort-cpu-ref"])
+
+
+@pytest.mark.usefixtures("fakes")
+def test_every_figure_of_any_task_is_worse_equivalent_or_undecided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside accuracy: a further figure of a task, and one of a meter of the user's own."""
+    source, base = fake_targets.source(), tmp_path / "baseline.json"
+    mine = f"{meters(tmp_path, monkeypatch, MEAN)}:make"
+    limits = {"max_drop": 10, "equivalent_within": 10}
+    roc = {"task": "roc-auc", "task_options": ["positive=b"], **limits}
+    metric = [{"task": mine, **limits}, roc, {**roc, "name": "best F1", "equivalent_within": 20}]
+    file = fake_targets.artefact(tmp_path, "onnx")
+    gate = partial(judge, [file], source, base, rules={"metric": metric})
+    gate(update=True)
+    found: dict[int, list[tuple[str, str]]] = {}
+    for wrong in (0, 3, 20):
+        fake_targets.artefact(tmp_path, "onnx", wrong=wrong)
+        result = gate()
+        found[wrong] = [(each.metric, each.outcome) for each in result.findings]
+    names = [
+        "make " + f"({mine})",
+        "ROC-AUC (roc-auc, positive=b)",
+        "best F1 (roc-auc, positive=b)",
+    ]
+    called = [name for name in names for _ in range(2)]
+    assert [name for name, _ in found[20]] == called
+    assert {outcome for _, outcome in found[20]} == {"fail"}
+    assert {outcome for _, outcome in found[0]} == {"pass"}
+    assert "inconclusive" in {outcome for _, outcome in found[3]}
+    worse = result.findings[0]
+    assert worse.interval is not None
+    assert worse.limit == pytest.approx(1.1)
+    assert worse.interval[0] > 1.1
+    assert f"is worse by 75.00 % of make ({mine}): 1 in the baseline, 1.75 now" in worse.message
+    changed = {each.metric: each.share for each in result.deltas if each.stage.endswith("-ref")}
+    assert changed[names[1]]
+    assert not changed[names[0]]
+    with pytest.raises(Inconclusive, match=r"baseline's 100\.00 % of ROC-AUC"):
+        gate(update=True)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_baseline_without_its_resamples_never_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, base = fake_targets.source(), tmp_path / "baseline.json"
+    mine = f"{meters(tmp_path, monkeypatch, MEAN)}:make"
+    gate = partial(judge, [fake_targets.artefact(tmp_path, "onnx")], source, base)
+    gate(update=True)
+    rules = {"metric": {"task": mine, "max_drop": 1, "min": 2}}
+    first, least = gate(rules=rules).findings
+    assert (first.outcome, least.outcome) == ("not-run", "pass")
+    assert f"the baseline holds no make ({mine})" in first.message
+    gate(update=True, rules=rules)
+    content = json.loads(base.read_text())
+    (stage,) = content["stages"].values()
+    del stage["further_resampled"]
+    base.write_text(json.dumps(content))
+    first, _ = gate(rules=rules).findings
+    assert first.outcome == "not-run"
+    assert "on 0 resamples, and this run has it on 200" in first.message
+    assert "edgeq gate --update" in first.next_command or "--update" in first.next_command
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("body", "function", "what"),
+    [
+        (MEAN, "one", "returns the same meter each time"),
+        (
+            FORTY,
+            "make",
+            "on samples that are drawn again, .*fails with ValueError: 40 samples",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_again_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, function: str, what: str
+) -> None:
+    name = f"{meters(tmp_path, monkeypatch, body)}:{function}"
+    file = fake_targets.artefact(tmp_path, "onnx")
+    with pytest.raises(UsageError, match=what) as caught:
+        judge([file], fake_targets.source(), tmp_path / "b.json", task=name, update=True)
+    assert name in caught.value.what
+    assert caught.value.hint
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_gap_of_scores_grows_with_an_interval(tmp_path: Path) -> None:
+    source, base = fake_targets.source(), tmp_path / "baseline.json"
+    files = [fake_targets.artefact(tmp_path, kind) for kind in ("checkpoint", "onnx")]
+    asked = partial(
+        edgeq.gate, files, source, base, targets=["torch", "ort-cpu-ref"], task="roc-auc"
+    )
+    rules = {"gap": {"max_growth": 1}}
+    asked(update=True)
+    outcomes = []
+    for wrong in (0, 4, 40):
+        fake_targets.artefact(tmp_path, "onnx", wrong=wrong)
+        (found,) = asked(rules=rules).findings
+        outcomes.append(found.outcome)
+    assert outcomes == ["pass", "inconclusive", "fail"]
+    assert found.interval is not None
+
+
+def test_further_figures_keep_their_own_direction_and_unit() -> None:
+    score = Score(
+        "ROC-AUC",
+        0.9,
+        10,
+        further={"best F1": 0.8, "false accepts per hour": 3.0},
+        plain=("false accepts per hour",),
+        opposite=("false accepts per hour",),
+    )
+    found = score.figures()
+    assert found["ROC-AUC"] is score
+    assert (found["best F1"].higher_is_better, found["best F1"].percent) == (True, True)
+    alarms = found["false accepts per hour"]
+    assert (alarms.higher_is_better, alarms.percent, alarms.value) == (False, False, 3.0)
+    assert drop_between(2.0, 3.0, alarms) == pytest.approx(50)

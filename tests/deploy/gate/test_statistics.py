@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeq.deploy.gate import statistics
-from edgeq.deploy.gate.statistics import ALPHA, POWER, Paired
+from edgeq.deploy.gate.statistics import ALPHA, POWER, Paired, Spread
 from edgeq.metrics.accuracy import mcnemar
 from edgeq.metrics.resampling import bootstrap_weights
 
@@ -43,15 +43,25 @@ def test_intervals_cover_the_truth_in_95_of_100(loss: float, gain: float) -> Non
     assert covered == pytest.approx(0.95, abs=0.01)
 
 
-def test_bootstrap_intervals_cover_the_truth_in_95_of_100() -> None:
-    weights = bootstrap_weights(0, 300, statistics.RESAMPLES).astype(float)
-    errors = np.random.default_rng(1).standard_normal((2_000, 300))
-    replicates = errors @ (weights / weights.sum(axis=0))
-    ends = [
-        statistics.bootstrap_interval(float(mean), np.zeros(len(one)), one)
-        for mean, one in zip(errors.mean(axis=1), replicates, strict=True)
-    ]
-    assert np.mean([low <= 0 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.015)
+@pytest.mark.parametrize("samples", [50, 300])
+@pytest.mark.parametrize("errors", ["normal", "rises", "falls"])
+def test_what_a_bootstrap_says_errs_no_more_often_than_stated(samples: int, errors: str) -> None:
+    """Means of paired differences, and those of which few are large, which the level allows for."""
+    random, gates = np.random.default_rng(1), 4_000
+    weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(float)
+    found = {
+        "normal": lambda: random.standard_normal((gates, samples)),
+        "rises": lambda: random.exponential(1.0, (gates, samples)) - 1,
+        "falls": lambda: 1 - random.exponential(1.0, (gates, samples)),
+    }[errors]()
+    drawn = found @ (weights / weights.sum(axis=0))
+    pairs = zip(found.mean(axis=1).tolist(), drawn, strict=True)
+    spreads = [Spread.of(mean, samples, one) for mean, one in pairs]
+    above = np.mean([each.low(ALPHA / 2) > 0 for each in spreads])
+    below = np.mean([each.high(ALPHA / 2) < 0 for each in spreads])
+    stated = ALPHA / 2 if errors == "normal" else ALPHA
+    assert max(above, below) <= stated + 3 * math.sqrt(stated / gates)
+    assert 1 - above - below == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +110,14 @@ def test_a_share_is_tested_exactly() -> None:
 def test_resamples_are_the_same_wherever_a_batch_begins() -> None:
     whole = bootstrap_weights(0, 6, 20)
     np.testing.assert_array_equal(whole[4:], bootstrap_weights(4, 2, 20))
-    assert statistics.bootstrap_interval(0.0, np.full(9, np.nan), np.zeros(9)) == (
-        -math.inf,
-        math.inf,
-    )
+    nothing = Spread.of(0.0, 9, np.full(9, np.nan))
+    assert (nothing.low(0.025), nothing.high(0.025)) == (-math.inf, math.inf)
+
+
+def test_what_few_samples_cannot_show_is_a_share_of_them() -> None:
+    assert statistics.unseen_share(59) < 0.05 < statistics.unseen_share(58)  # the rule of three
+    assert statistics.samples_to_see(0.05) == 59
+    assert statistics.samples_to_see(1.0) == 1
 
 
 def test_a_figure_needs_more_samples_the_nearer_it_is_to_its_limit() -> None:
