@@ -10,6 +10,7 @@ crash LiteRT, and others whose state has to be reset by starting an interpreter 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -50,6 +51,11 @@ _RUNTIMES = (
     Runtime("tensorflow", "tensorflow.lite.python.interpreter"),
 )
 _NHWC = (0, 2, 3, 1)
+_LACKING = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
+_OTHER_KERNELS = (
+    "another kernel set may have it: -t tflite, or -t tflite-builtin; exported without "
+    "--weight-storage int4 most files run on all of them"
+)
 _CHATTER = b"INFO: "  # LiteRT's severity prefix for what nobody has to act on
 
 
@@ -237,6 +243,12 @@ def _start(
             )
             interpreter.allocate_tensors()
     except ValueError as error:
+        if lacking := _LACKING.search(str(error)):
+            name, version = lacking.groups()
+            raise TargetError(
+                f"{artefact} holds {name} of version {version}, for which these kernels have none",
+                hint=_OTHER_KERNELS,
+            ) from error
         raise ArtefactError(
             f"LiteRT cannot load {artefact}: {first_line(error)}",
             hint="export it again; it may be damaged",

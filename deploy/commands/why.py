@@ -90,6 +90,7 @@ def command(
             limit=limit,
             threads=threads,
             task=AskedTask.parse(task, task_option),
+            given=data,
             progress=advance,
         )
         written = None if reduce is None else write_reproducer(findings, reduce)

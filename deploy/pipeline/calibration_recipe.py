@@ -104,7 +104,9 @@ class CalibrationRecipe:
         return (
             f"weights of {bits} bits: --observer {made.found_by} --weight-method "
             f"{made.weight_method} {methods}, as nothing else is asked for; "
-            "--weight-method symmetric rounds to nearest instead"
+            "--weight-method symmetric rounds to nearest instead\n"
+            "each is stored in a byte, so the file stays as large as with 8 bits"
+            f"{'; edgeq export --weight-storage int4 stores two a byte' if bits <= 4 else ''}"
         )
 
     def to_dict(self) -> dict[str, Any]:

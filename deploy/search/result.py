@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -164,12 +165,13 @@ class SearchResult(Tabular):
         return Table(title, ("trial", "layers", UNITS[self.cost], "score", "SQNR dB", "kept"), rows)
 
 
-def told(found: SearchResult, source: object) -> Iterator[str]:
+def told(found: SearchResult, source: object, data: str) -> Iterator[str]:
     """What was found and what to do next, a line each.
 
     Args:
         found: by a search.
-        source: the network, as it was named.
+        source: the network, as it was named; None for one that has no file.
+        data: as it was named.
     """
     if not found.trials:
         sizes = found.layers
@@ -196,9 +198,12 @@ def told(found: SearchResult, source: object) -> Iterator[str]:
         yield " ".join(f'--layer "{flag}"' for flag in found.flags)
     if any(each.precision.channel_bits for each in found.chosen):
         yield "the file has other widths for each channel; a scheme has one for a layer"
-    if found.path is not None:
+    if found.path is not None and source is not None:
         recipe = scheme_path(found.path)
-        yield f"edgeq calibrate {source} --recipe {recipe} --method gptq rounds better"
+        yield (
+            f"edgeq calibrate {source} --data {shlex.quote(data)} --recipe {recipe} --method gptq "
+            "-o again.onnx rounds better"
+        )
 
 
 def scheme_path(output: Path) -> Path:

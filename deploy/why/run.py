@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -78,6 +79,7 @@ def why(
     limit: int | None = None,
     threads: int = 1,
     task: AskedTask | None = None,
+    given: str = "",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Findings:
     """Find where the stages of a network part, and why.
@@ -90,6 +92,7 @@ def why(
         limit: how many samples, spread evenly; None for all.
         threads: the most threads a runtime may use.
         task: what the answers are judged by; None for the task of the data.
+        given: what a person typed for the data; empty where they were given as an object.
         progress: called with the samples done and the samples in all.
 
     Raises:
@@ -100,7 +103,7 @@ def why(
     rounded, source = is_quantized(stages), limited(source, split, limit)
     part = select(source, split)
     pairs = with_reference(stages, rounded)
-    watcher = _Watcher(source, part, threads, rounded)
+    watcher = _Watcher(source, part, threads, rounded, given or source.name)
     observed = compare(
         pairs,
         source,
@@ -117,6 +120,10 @@ def why(
     )
 
 
+def _calibration(network: Path, data: str) -> list[str]:
+    return ["edgeq", "calibrate", str(network), "--data", data, "-o", "again.onnx"]
+
+
 @dataclass(slots=True)
 class _Watcher:
     """Judges the operators while the stages answer; see :class:`Watcher` of ``compare``."""
@@ -125,11 +132,12 @@ class _Watcher:
     part: Split
     threads: int
     rounded: Mapping[Pair, bool]
+    given: str
     chain: _Chain = field(init=False)
 
     def begin(self, opened: Sequence[Opened], stack: ExitStack) -> None:
         pairs = judged([each.pair for each in opened], self.rounded)
-        self.chain = _Chain(pairs, self.source, self.part, self.threads)
+        self.chain = _Chain(pairs, self.source, self.part, self.threads, self.given)
         self.chain.begin(opened, stack)
 
     def see(self, batch: Batch, seen: Sequence[StageOutput]) -> None:
@@ -140,9 +148,15 @@ class _Chain:
     """One run: sessions, meters, and what is known of the files."""
 
     def __init__(
-        self, stages: Sequence[Judged], source: DataSource, part: Split, threads: int
+        self,
+        stages: Sequence[Judged],
+        source: DataSource,
+        part: Split,
+        threads: int,
+        given: str,
     ) -> None:
         self.stages, self.source, self.part, self.threads = stages, source, part, threads
+        self.given = given
         self.meters: dict[Pair, StageMeter] = {}
         self.program: ReplaySession | None = None
         self.counting: dict[Pair, EmulatorSession] = {}
@@ -385,7 +399,8 @@ class _Chain:
             self.places,
             StageMeter(),
             () if self.origin is None else self.origin.differences,
-            remedy=f"quantise it again: edgeq calibrate {stage.against.artefact}",
+            remedy="quantise it again: "
+            + shlex.join(_calibration(stage.against.artefact, self.given)),
         )
         found = file_numbers.by_operator(evidence, evidence.differences)
         if not found and (self.origin is None or not self.origin.remark):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.methods.parts.layer_pairs import LayerPair
 
 _POSITIONS = 4096  # that are summed in float32
+_HIGHEST = 127  # exponent of a power of two in float32
 
 
 class Correlation(NamedTuple):
@@ -57,14 +58,22 @@ def correlation(layer: LayerPair, target: NDArray[np.float32]) -> Correlation:
     size, groups = layer.weight[0].size, window.groups
     hessian = np.zeros((groups, size, size))
     products = np.zeros((groups, len(layer.weight) // groups, size))
+    by, to = _magnitude(layer.inputs), _magnitude(target)
     at_once = max(1, _POSITIONS * len(target) * len(layer.weight) // target.size)
     for start in range(0, len(target), at_once):
         part = slice(start, start + at_once)
-        x = functional.pad(torch.from_numpy(layer.inputs[part]), window.padding)
+        x = functional.pad(torch.from_numpy(layer.inputs[part] / by), window.padding)
         x = x if x.ndim == 4 else x[:, :, None]
         patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)
         rows = patches.numpy().swapaxes(0, 1).reshape(groups, size, -1)
         turned = rows.swapaxes(1, 2)
         hessian += rows @ turned
-        products += target[part].swapaxes(0, 1).reshape(*products.shape[:2], -1) @ turned
-    return Correlation(hessian, products)
+        wanted = (target[part] / to).swapaxes(0, 1)
+        products += wanted.reshape(*products.shape[:2], -1) @ turned
+    return Correlation(hessian * float(by) ** 2, products * float(by) * float(to))
+
+
+def _magnitude(values: NDArray[np.float32]) -> np.float32:
+    """A power of two near the largest magnitude: numbers divided by it have finite squares."""
+    _, exponent = np.frexp(max(values.max(initial=0.0), -values.min(initial=0.0)))
+    return np.float32(2.0) ** min(int(exponent), _HIGHEST)

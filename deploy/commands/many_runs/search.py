@@ -264,7 +264,7 @@ def command(
         )
     console.write_json("search", found.content(), printed=as_json)
     if not as_json:
-        _show(found, source)
+        _show(found, source, data)
     if not found.trials:
         console.next_again("--max-drop", "0.5")
     elif found.path is not None:
@@ -305,7 +305,7 @@ def _precisions(text: str, device: "Device | None") -> "tuple[Precision, ...]":
     return tuple(map(parse, names)) or usual(device)
 
 
-def _show(found: "SearchResult", source: Path | None) -> None:
+def _show(found: "SearchResult", source: Path | None, data: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.search.result import told
 
@@ -315,5 +315,5 @@ def _show(found: "SearchResult", source: Path | None) -> None:
     if found.trials:
         table = found.table()
         console.write_table(table.title, table.columns, table.rows, numbers=table.columns[2:5])
-    for line in told(found, source):
+    for line in told(found, source, data):
         console.write(line)

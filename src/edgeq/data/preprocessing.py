@@ -66,7 +66,8 @@ class Preprocessing:
             0.299 R + 0.587 G + 0.114 B, in one channel; ``grey-to-rgb`` gives images of one
             channel three equal ones.
         scale: what each number is multiplied by; 1/255 divides by 255.
-        mean: per channel in that order, or one for all, subtracted after scaling.
+        mean: per channel in that order, or one for all, subtracted after scaling. Samples that are
+            no images have their channels last, or first where there are as many as means.
         std: likewise, divided by.
         layout: where the channels of an image stand.
         audio: what makes samples of one size of sound; None where there is no sound.
@@ -198,7 +199,6 @@ class Preprocessing:
         samples = self.ordered(samples)
         if images and self.layout == "nchw":
             samples = samples.transpose(0, 3, 1, 2)
-        axis = 1 if images and self.layout == "nchw" else samples.ndim - 1
         scaled = samples.astype(np.float32, order="C")
         if self.scale.numerator == 1:
             if self.scale != 1:
@@ -207,7 +207,7 @@ class Preprocessing:
             scaled *= np.float32(self.scale)
         for constants, step in ((self.mean, np.subtract), (self.std, np.divide)):
             if constants:
-                step(scaled, self._along(constants, scaled.shape, axis), out=scaled)
+                step(scaled, self._along(constants, scaled.shape, images=images), out=scaled)
         return scaled if self.dtype == "float32" else _cast(scaled, self.dtype)
 
     def masks(self, masks: NDArray[Any]) -> NDArray[Any]:
@@ -339,15 +339,30 @@ class Preprocessing:
         return crop(image, size) if self.center_crop else image
 
     def _along(
-        self, constants: tuple[float, ...], shape: tuple[int, ...], axis: int
+        self, constants: tuple[float, ...], shape: tuple[int, ...], *, images: bool
     ) -> NDArray[np.float32]:
-        if len(constants) not in (1, shape[axis]):
+        """Constants along the channels: of images where the layout puts them, else at either end.
+
+        Raises:
+            UsageError: another number of channels than constants, or channels at either end.
+        """
+        count, ends = len(constants), [len(shape) - 1, 1]
+        if images:
+            ends = [1 if self.layout == "nchw" else len(shape) - 1]
+        fitting = [axis for axis in ends if count in (1, shape[axis])]
+        if not fitting:
+            told = " or ".join(dict.fromkeys(str(shape[axis]) for axis in ends))
             raise UsageError(
-                f"samples of {shape[axis]} channels are normalised by {len(constants)} constants",
-                hint=f"give {shape[axis]} means and deviations, or one for all",
+                f"samples of {told} channels are normalised by {count} constants",
+                hint=f"give {told} means and deviations, or one for all",
+            )
+        if count > 1 and len(set(fitting)) > 1 and len(shape) > 3:
+            raise UsageError(
+                f"samples of {_size(shape[1:])} may have their {count} channels first or last",
+                hint="normalise them before they are saved, or give one mean and one deviation",
             )
         by_axis = [1] * len(shape)
-        by_axis[axis] = len(constants)
+        by_axis[fitting[0]] = count
         return np.array(constants, np.float32).reshape(by_axis)
 
 

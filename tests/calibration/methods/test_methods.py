@@ -19,6 +19,7 @@ from edgeq.calibration.methods.parts.correlation import correlation
 from edgeq.calibration.methods.parts.layer_function import layer_function
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.methods.parts.onward import Onward
+from edgeq.calibration.methods.parts.quantized_layer import StoredConstant
 from edgeq.calibration.methods.parts.rounding import channel_errors, products_wanted
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import session_of
@@ -155,6 +156,31 @@ def test_equalisation_mends_layers_of_one_scale_each(build: Build) -> None:
     model = net(build, spread=2.0)
     plain, better = (quantized(model, *used, per_channel=False) for used in ((), ("equalize",)))
     assert error(model, better) < error(model, plain) / 4
+
+
+def test_gptq_rounds_the_same_however_large_the_inputs_are(build: Build) -> None:
+    weights = {"w": np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)}
+    node = helper.make_node("Conv", ["x", "w"], ["y"], "one")
+    made = [
+        quantize_onnx(
+            build([node], weights, ("n", 3, 8, 8)),
+            [samples(16) * np.float32(size)],
+            CalibrationConfig(weight_bits=3, boundary_bits=3, methods=("gptq",)),
+        )
+        for size in (1.0, 2.0**63)  # squares of the latter are infinite in float32
+    ]
+    one, large = (
+        StoredConstant(next(n for n in each.graph if n.op_type == "Conv").inputs[1]).integers
+        for each in made
+    )
+    np.testing.assert_array_equal(one, large)
+    plain = quantize_onnx(
+        build([node], weights, ("n", 3, 8, 8)),
+        [samples(16)],
+        CalibrationConfig(weight_bits=3, boundary_bits=3, methods=()),
+    )
+    first = StoredConstant(next(n for n in plain.graph if n.op_type == "Conv").inputs[1])
+    assert (first.integers != one).any()
 
 
 @pytest.mark.parametrize("method", ["bias-correction", "gptq", "adaround:steps=20", "equalize"])

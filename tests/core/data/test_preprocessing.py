@@ -43,6 +43,19 @@ def test_one_mean_stands_for_all_channels_and_none_of_another_number() -> None:
         applied(mean=[1, 2])
 
 
+def test_arrays_of_floats_are_normalised_along_their_channels_first_or_last() -> None:
+    told = {"mean": [1.0, 2.0, 3.0], "std": [1.0, 2.0, 4.0]}
+    first = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
+    fed = Preprocessing.from_dict(told).values(first)
+    last = Preprocessing.from_dict(told).values(first.transpose(0, 2, 3, 1))
+    assert np.array_equal(fed[:, 1], (first[:, 1] - np.float32(2)) / np.float32(2))
+    assert np.array_equal(fed, last.transpose(0, 3, 1, 2))
+    with pytest.raises(UsageError, match="4 or 5 channels are normalised by 3 constants"):
+        Preprocessing.from_dict(told).values(first[:, [0, 1, 2, 0, 1]])
+    with pytest.raises(UsageError, match="3x5x3 may have their 3 channels first or last"):
+        Preprocessing.from_dict(told).values(first[..., :3])
+
+
 def test_the_mean_is_that_of_the_colour_that_the_network_sees_there() -> None:
     fed = applied(channels="bgr", mean=[1, 2, 3])
     assert np.array_equal(fed[:, 0], IMAGES[..., 2] - np.float32(1))

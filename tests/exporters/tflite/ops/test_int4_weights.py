@@ -5,7 +5,7 @@ Two a byte, read back by the parity report, the same answers as from int8.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -20,11 +20,16 @@ from tests.support.models.qdq_models import (
     tflite_outputs,
 )
 
+from edgeq.errors import TargetError
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter
 from edgeq.exporters.tflite.file import versions
 from edgeq.exporters.tflite.file.builder import two_a_byte
 from edgeq.formats.tflite_schema import schema
+from edgeq.targets import tflite
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 INT4 = ExportOptions(weight_storage="int4")
 KERNEL_SETS = ("reference", "builtin")  # XNNPACK has no int4 convolution, see below
@@ -110,10 +115,15 @@ def test_answers_are_those_of_the_int8_file_bit_for_bit(
     )
 
 
-def test_the_reference_kernel_set_does_not_register_int4_depthwise() -> None:
+def test_the_reference_kernel_set_does_not_register_int4_depthwise(tmp_path: Path) -> None:
     """If this fails, the exception above can go."""
-    with pytest.raises(ValueError, match="DEPTHWISE_CONV_2D' version '7'"):
-        interpreter(exporter.export(CASES["depthwise"].output(), INT4).content, "reference")
+    file = tmp_path / "depthwise.tflite"
+    file.write_bytes(exporter.export(CASES["depthwise"].output(), INT4).content)
+    told = r"holds DEPTHWISE_CONV_2D of version 7, .* have none\s+hint: .* -t tflite-builtin"
+    with pytest.raises(TargetError, match=told):
+        tflite.reference.open(file)
+    with tflite.builtin.open(file) as session:
+        assert session.outputs
 
 
 @pytest.mark.parametrize("case", ["plain", "depthwise"])
