@@ -18,8 +18,8 @@ from edgeq.bounding.layered import LayerPair
 from edgeq.bounding.norms import row_sums
 from edgeq.data.batching import fed
 from edgeq.deploy.evaluation.chain import load_target, reference_name
-from edgeq.deploy.why.origin.matching import pairs_of_layers
-from edgeq.deploy.why.origin.unrounded import network_of, unrounded
+from edgeq.deploy.origin.matching import pairs_of_layers
+from edgeq.deploy.origin.unrounded import network_of, unrounded
 from edgeq.errors import UsageError
 from edgeq.files import temporary_folder
 from edgeq.formats.artefact import detect
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
-    from edgeq.deploy.why.origin.unrounded import FloatNetwork, FloatNode
+    from edgeq.deploy.origin.unrounded import FloatNetwork, FloatNode
     from edgeq.diffing.rounding import FloatLayer
     from edgeq.linting.model import LintModel
 

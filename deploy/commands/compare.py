@@ -257,11 +257,13 @@ def _show(found: "Comparison", split: str) -> None:
         rows,
         numbers=("SQNR dB", "RMSE", "largest", *further, "its SQNR dB"),
     )
+    without: dict[str, list[str]] = {}
     for hop in found.hops:
         if hop.without_tensors:
-            console.note(
-                f"{hop.source} → {hop.stage}: no tensors inside are compared: {hop.without_tensors}"
-            )
+            without.setdefault(hop.without_tensors, []).append(f"{hop.source} → {hop.stage}")
+    for why, hops in without.items():
+        more = f" and {counted(len(hops) - 1, 'other hop')}" if len(hops) > 1 else ""
+        console.note(f"{hops[0]}{more}: no tensors inside are compared: {why}")
     _show_outputs(found.hops)
     show_saturation(found.saturating)
     _show_growth(found)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgeq.deploy.depth.blocks import blocks_of
 from edgeq.deploy.evaluation.chain import Pair, reference_name
 from edgeq.deploy.evaluation.compare import compare
-from edgeq.deploy.why.origin.unrounded import clipped
+from edgeq.deploy.origin.unrounded import clipped
 from edgeq.deploy.why.stages import is_quantized, with_reference
 from edgeq.errors import UsageError
 from edgeq.files import temporary_folder

@@ -25,6 +25,7 @@ from edgeq.deploy.evaluation.outputs.answers import (
 )
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
+from edgeq.deploy.evaluation.outputs.tensor_names import pairs_of, shared_names
 from edgeq.deploy.evaluation.plausibility import tried
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.sharded import ComparisonJob, failures_told, recorded
@@ -39,7 +40,6 @@ from edgeq.errors import UsageError
 from edgeq.files import sha256_of
 from edgeq.formats.artefact import size_of
 from edgeq.metrics.drift import DriftMeter
-from edgeq.quant import QuantizedTensor
 from edgeq.results import Comparison, Hop, Stage
 
 if TYPE_CHECKING:
@@ -250,9 +250,9 @@ class _HopMeter:
         self.source, self.stage, self.inside = source, stage, inside
         self.output = DriftMeter("output")
         self.outputs: dict[str, DriftMeter] = {}
-        self.tensors: dict[str, DriftMeter] | None = None
+        self.tensors: dict[tuple[str, str], DriftMeter] | None = None
 
-    def add(self, seen: Sequence[StageOutput]) -> None:
+    def add(self, seen: Sequence[StageOutput], shared: Sequence[Mapping[str, str]]) -> None:
         before, after = seen[self.source], seen[self.stage]
         self.output.update(
             before.output.reshape(len(before.output), -1),
@@ -267,24 +267,16 @@ class _HopMeter:
         if not self.inside or before.tensors is None or after.tensors is None:
             return
         if self.tensors is None:
-            common = [
-                name
-                for name in before.tensors
-                if name in after.tensors
-                and _shape(before.tensors[name]) == _shape(after.tensors[name])
-            ]
-            self.tensors = {name: DriftMeter(name, depth) for depth, name in enumerate(common)}
-        for name, meter in self.tensors.items():
-            meter.update(before.tensors[name], after.tensors[name])
+            called = shared[self.source], shared[self.stage]
+            common = pairs_of(before.tensors, after.tensors, *called)
+            self.tensors = {pair: DriftMeter(pair[0], depth) for depth, pair in enumerate(common)}
+        for (name, other), meter in self.tensors.items():
+            meter.update(before.tensors[name], after.tensors[other])
 
     def drifts(self) -> tuple[Drift, tuple[Drift, ...]]:
         """Of the output, whose depth is one more than the deepest tensor's, and of each tensor."""
         inner = tuple(meter.result() for meter in (self.tensors or {}).values())
         return replace(self.output.result(), depth=len(inner)), inner
-
-
-def _shape(tensor: QuantizedTensor | NDArray[np.float32]) -> tuple[int, ...]:
-    return tensor.values.shape if isinstance(tensor, QuantizedTensor) else tensor.shape
 
 
 class _Run:
@@ -311,10 +303,17 @@ class _Run:
         self.checksums = [array("I") for _ in opened]
         self.samples = 0
         self.guesses: list[str] = []
+        self.shared: list[Mapping[str, str]] = []
 
     def add(self, seen: Sequence[StageOutput]) -> None:
+        if self.inside and not self.shared:
+            shown = [
+                (stage.pair.artefact, one.tensors)
+                for stage, one in zip(self.opened, seen, strict=True)
+            ]
+            self.shared = shared_names(shown, tell=self.guesses.append)
         for meter in {id(meter): meter for meter in (*self.hops, *self.from_first)}.values():
-            meter.add(seen)
+            meter.add(seen, self.shared)
         if not self.answering:
             described = ((stage.pair.artefact, stage.session.output) for stage in self.opened)
             self.answering = [

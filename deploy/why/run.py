@@ -15,14 +15,14 @@ from edgeq.deploy.evaluation.compare import Observed, compare, shorten
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.guessing import GUESSING
+from edgeq.deploy.origin.differences import origin_of
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
 from edgeq.deploy.why.measure import StageMeter, by_names_of, with_requantized
-from edgeq.deploy.why.origin.differences import origin_of
-from edgeq.deploy.why.origin.noise import Noise, excess, is_another
+from edgeq.deploy.why.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
+    from edgeq.deploy.origin.differences import Origin
     from edgeq.deploy.why.evidence import Place
     from edgeq.deploy.why.exposing import ExposedSession
-    from edgeq.deploy.why.origin.differences import Origin
     from edgeq.deploy.why.records import Cause, OperatorError
     from edgeq.deploy.why.stages import Judged
     from edgeq.diffing.replay import Recorded, ReplaySession

@@ -15,8 +15,8 @@ from tests.support.report.documents import made
 import edgeq
 from edgeq.deploy.cli import run
 from edgeq.deploy.depth.blocks import blocks_of
+from edgeq.deploy.origin.unrounded import clipped
 from edgeq.deploy.report.sections import growth as section
-from edgeq.deploy.why.origin.unrounded import clipped
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.formats.onnx_io import serialize

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.deploy.why.origin.unrounded import unrounded
+from edgeq.deploy.origin.unrounded import unrounded
 from edgeq.qdq.nodes import constant_of, grid_of
 
 if TYPE_CHECKING:

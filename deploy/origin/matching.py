@@ -16,7 +16,7 @@ from edgeq.brief import brief
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from edgeq.deploy.why.origin.unrounded import FloatNetwork, FloatNode
+    from edgeq.deploy.origin.unrounded import FloatNetwork, FloatNode
 
 BOUNDS = frozenset(("Relu", "Clip"))
 _ALIKE = 0.9

@@ -15,7 +15,7 @@ from tests.support.faults.running import asked_of_float, complaint, places, plan
 from tests.support.models.qdq_models import Graph, Grid
 
 from edgeq.calibration.quantize import quantize_onnx
-from edgeq.deploy.why.origin.differences import origin_of
+from edgeq.deploy.origin.differences import origin_of
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.tflite import exporter as tflite
 from edgeq.formats.onnx_io import serialize
@@ -23,7 +23,7 @@ from edgeq.formats.onnx_io import serialize
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.deploy.why.origin.differences import Origin
+    from edgeq.deploy.origin.differences import Origin
 
 STATIC = (
     "a weight off by 40",

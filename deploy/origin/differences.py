@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.deploy.origin.matching import BOUNDS, match
+from edgeq.deploy.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
 from edgeq.deploy.pipeline.reading import view_of
-from edgeq.deploy.why.origin.matching import BOUNDS, match
-from edgeq.deploy.why.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgeq.deploy.why.origin.matching import Matching
-    from edgeq.deploy.why.origin.unrounded import FloatNetwork, FloatNode
+    from edgeq.deploy.origin.matching import Matching
+    from edgeq.deploy.origin.unrounded import FloatNetwork, FloatNode
     from edgeq.linting.model import LintLayer, LintModel
     from edgeq.quant import QuantParams
 
