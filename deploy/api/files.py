@@ -243,7 +243,8 @@ def diff(first: str | Path, second: str | Path) -> FileDiff:
 
     Layers and grids are paired by name, else by their order, across formats too. Scales times a
     factor, zero points moved, channels in another order, weights and biases are told as what they
-    are. Operators, attributes and other constants are compared where both files have one format.
+    are. Operators, attributes and other constants are compared where both files have one format. Of
+    a float ONNX file and a quantised one, what quantisation explains is counted.
 
     Args:
         first: the one that is taken as right: an ONNX or TFLite file of any tool, a checkpoint or a

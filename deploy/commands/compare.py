@@ -199,11 +199,28 @@ def command(
     console.write_json("compare", {"comparison": found}, printed=as_json)
     if not as_json:
         _show(found, split)
-    if any(stage.changed for stage in found.stages) or found.saturating:
+    others = _of_other_weights(found)
+    if others and user_model is not None:
+        console.next_step(f"let {user_model} load the weights that {others[1]} was made from")
+    elif others:
+        paths = {name: path for path, name in shorten(fed).items()}
+        console.next_step("edgeq", "diff", *(paths.get(name, name) for name in others))
+    elif any(stage.changed for stage in found.stages) or found.saturating:
         console.next_step("edgeq", "why", *artefacts, "--data", data)
     else:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
     require_all(found.failures)
+
+
+def _of_other_weights(found: "Comparison") -> tuple[str, str] | None:
+    """The first two files, by name, that hold the weights of two trainings; None for none."""
+    from edgeq.deploy.evaluation.compare import OTHER_WEIGHTS
+
+    for hop in found.hops:
+        if OTHER_WEIGHTS in hop.cause:
+            first, second = (end.rpartition(" @ ")[0] for end in (hop.source, hop.stage))
+            return first, second
+    return None
 
 
 def _measure(

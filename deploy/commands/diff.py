@@ -24,7 +24,9 @@ def command(
 
     Layers and grids are paired by name, else by their order, across formats too. Scales that were
     multiplied, zero points that moved, channels in another order, weights, biases: each is named
-    with its layer and channels. It exits with status 1 if anything differs.
+    with its layer and channels. Of a float ONNX file and a quantised one, what quantisation
+    explains is counted, and only the rest is listed. It exits with status 1 if anything differs, or
+    anything that this does not explain.
     """
     from edgeq.deploy import console
     from edgeq.deploy.diff.run import diff
@@ -34,15 +36,16 @@ def command(
     found = diff(before, after)
     shown = found.table()
     console.write_json("diff", {"equal": found.equal, "diff": found}, printed=as_json)
-    if not as_json and found.equal:
+    if not as_json and not shown.rows:
         console.write(shown.title)
     elif not as_json:
         rows = [(short(where), *rest) for where, *rest in shown.rows]
         console.write_table(shown.title, shown.columns, rows)
-    if found.equal:
+    if found.equal and found.weights is None:
         console.next_step("edgeq", "gate", "init", before, "--data", "NAME")
     else:
         console.next_step("edgeq", "compare", before, after, "--data", "NAME")
+    if not found.equal:
         raise GateFailed(
             f"{before} and {after} differ",
             hint=f"edgeq compare {before} {after} --data NAME shows what that does to the answers",

@@ -135,7 +135,7 @@ def _onnx(graph: ir.Graph) -> tuple[StoredOperator, ...]:
         return StoredOperator(
             title(node),
             node.op_type,
-            {name: _text(each) for name, each in node.attributes.items()},
+            {**_defaults(node), **{name: _text(each) for name, each in node.attributes.items()}},
             tuple(None if value is None else tensor(value) for value in read),
             tuple(map(tensor, node.outputs)),
         )
@@ -152,6 +152,22 @@ def _stores(node: ir.Node) -> bool:
         and constant_of(node.inputs[0]) is not None
         and any(reader.op_type not in LAYERS for reader in node.outputs[0].consumers())
     )
+
+
+def _defaults(node: ir.Node) -> dict[str, str]:
+    """What attributes are that a file may leave out, as text."""
+    import onnx
+    import onnx_ir as ir
+
+    try:
+        schema = onnx.defs.get_schema(node.op_type, domain=node.domain)
+    except onnx.defs.SchemaError:  # an operator of some tool
+        return {}
+    return {
+        name: _text(ir.from_proto(each.default_value))
+        for name, each in schema.attributes.items()
+        if each.default_value.type
+    }
 
 
 def _text(attribute: ir.Attr) -> str:

@@ -150,7 +150,7 @@ def _tensors(a: StoredOperator, b: StoredOperator) -> Iterator[tuple[StoredTenso
 def _differences(a: StoredTensor, b: StoredTensor) -> Iterator[Difference]:
     if a.dtype and b.dtype and a.dtype != b.dtype:
         yield Difference("number format", a.name, f"{a.dtype} became {b.dtype}")
-    if a.shape is not None and b.shape is not None and a.shape != b.shape:
+    if a.shape is not None and b.shape is not None and _sizes(a.shape) != _sizes(b.shape):
         yield Difference("shape", a.name, f"{_shape(a)} became {_shape(b)}")
     if a.grid is not None and b.grid is not None:
         activations = (LintActivation(a.name, grid) for grid in (a.grid, b.grid))
@@ -182,6 +182,11 @@ def _numbers(
         f"the first{where}: {mine[first]} became {its[first]}",
         steps=int(largest) if mine.dtype.kind in "iu" else None,
     )
+
+
+def _sizes(shape: tuple[object, ...]) -> list[object]:
+    """The dimensions, of which those that are left open are alike, whatever they are called."""
+    return [size if isinstance(size, int) else None for size in shape]
 
 
 def _shape(tensor: StoredTensor) -> str:

@@ -29,8 +29,9 @@ class Pair(NamedTuple):
     target: str
 
 
+QUANTISATION, ANOTHER = "quantisation", "another artefact"
 CAUSES = (
-    "quantisation",
+    QUANTISATION,
     "lowering",
     "graph optimisation",
     "emulation",
@@ -107,7 +108,7 @@ def cause(source: Pair, stage: Pair) -> str:
     """What lies between two stages, for people."""
     found = []
     if source.artefact != stage.artefact and detect(source.artefact) == detect(stage.artefact):
-        found.append("another artefact")
+        found.append(ANOTHER)
     if source.target != stage.target:
         found += _between(source, stage)
     return " + ".join(dict.fromkeys(found)) or "nothing"

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.data.splitting import limited
-from edgeq.deploy.evaluation.chain import cause
+from edgeq.deploy.evaluation.chain import ANOTHER, QUANTISATION, cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.open_sizes import OpenSizes
 from edgeq.deploy.evaluation.outputs.answers import (
@@ -25,7 +25,7 @@ from edgeq.deploy.evaluation.outputs.answers import (
 )
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
-from edgeq.deploy.evaluation.outputs.tensor_names import pairs_of, shared_names
+from edgeq.deploy.evaluation.outputs.tensor_names import is_quantized, pairs_of, shared_names
 from edgeq.deploy.evaluation.plausibility import tried
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.sharded import ComparisonJob, failures_told, recorded
@@ -36,11 +36,13 @@ from edgeq.deploy.evaluation.stage_runner import (
     run_all,
     select,
 )
+from edgeq.deploy.origin.weights import other_weights
 from edgeq.errors import UsageError
 from edgeq.files import sha256_of
 from edgeq.formats.artefact import size_of
 from edgeq.metrics.drift import DriftMeter
 from edgeq.results import Comparison, Hop, Stage
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,8 +57,10 @@ if TYPE_CHECKING:
     from edgeq.results import Drift, Failure, PairSaturation, Score
     from edgeq.target import Batch
 
+OTHER_WEIGHTS = "other weights"
 MAX_FLIPPED = 100
 _MOSTLY = 0.5  # of all answers
+_UNLIKE_DB = 10.0  # below it, an output is off by a third of itself, as rounding seldom does
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +308,8 @@ class _Run:
         self.samples = 0
         self.guesses: list[str] = []
         self.shared: list[Mapping[str, str]] = []
+        self.others: dict[tuple[Path, Path], str] = {}
+        self.rounded: list[bool | None] = [None for _ in opened]
 
     def add(self, seen: Sequence[StageOutput]) -> None:
         if self.inside and not self.shared:
@@ -312,6 +318,7 @@ class _Run:
                 for stage, one in zip(self.opened, seen, strict=True)
             ]
             self.shared = shared_names(shown, tell=self.guesses.append)
+            self.rounded = [is_quantized(each) if each else None for _, each in shown]
         for meter in {id(meter): meter for meter in (*self.hops, *self.from_first)}.values():
             meter.add(seen, self.shared)
         if not self.answering:
@@ -360,6 +367,7 @@ class _Run:
             remarks=(
                 *filter(None, (self.source.remark,)),
                 *self.guesses,
+                *filter(None, dict.fromkeys(self.others.values())),
                 *_changed(stages),
                 *(
                     told(known)
@@ -432,10 +440,38 @@ class _Run:
         ends = self.opened[meter.source].pair, self.opened[meter.stage].pair
         why = "nothing"
         if any(drift.mse != 0 for drift in (output, *tensors, *outputs)):
-            why = named_cause(cause(*ends), [(pair, lost[pair]) for pair in ends])
+            why = self._between(meter, output.sqnr_db)
+            why = named_cause(why, [(pair, lost[pair]) for pair in ends])
         names = stages[meter.source].name, stages[meter.stage].name
         without = "" if tensors or not self.inside else self._without(meter)
         return Hop(*names, why, output, tensors, outputs, without)
+
+    def _between(self, meter: _HopMeter, sqnr_db: float) -> str:
+        """What lies between two stages, which numbers may tell otherwise than their names."""
+        one, other = self.opened[meter.source].pair, self.opened[meter.stage].pair
+        if sqnr_db < _UNLIKE_DB and one.artefact != other.artefact:
+            files = one.artefact, other.artefact
+            if files not in self.others:
+                self.others[files] = self._others(*files)
+            if self.others[files]:
+                return OTHER_WEIGHTS
+        found = cause(one, other)
+        ends = self.rounded[meter.source], self.rounded[meter.stage]
+        if None in ends or ends[0] == ends[1] or QUANTISATION in found:
+            return found
+        return " + ".join([QUANTISATION, *(each for each in found.split(" + ") if each != ANOTHER)])
+
+    def _others(self, one: Path, other: Path) -> str:
+        """That two files hold weights of two trainings, in words; empty where they do not."""
+        found = other_weights(one, other)
+        if found is None:
+            return ""
+        names = self.names[one], self.names[other]
+        return (
+            f"{names[0]} and {names[1]} hold the weights of two trainings, or of none: "
+            f"{counted(found[0], 'layer', 'have', of=found[1])} nothing in common. Give the "
+            f"network that {names[1]} was made from"
+        )
 
     def _without(self, meter: _HopMeter) -> str:
         """Why no tensors inside two stages are compared."""

@@ -53,7 +53,7 @@ def shared_names(
     }
     found: dict[Path, Mapping[str, str]] = {}
     for path, shown in stages:
-        if path not in found and shown and _is_quantized(shown):
+        if path not in found and shown and is_quantized(shown):
             found[path] = _names_of(path, shown, real, known, tell)
     return [found.get(path, {}) for path, _ in stages]
 
@@ -78,12 +78,13 @@ def pairs_of(
     ]
 
 
-def _is_quantized(shown: Shown) -> bool:
+def is_quantized(shown: Shown) -> bool:
+    """Whether some of the tensors of a stage are integers on a grid."""
     return any(isinstance(each, QuantizedTensor) for each in shown.values())
 
 
 def _is_float(path: Path, shown: Shown | None) -> bool:
-    return bool(shown) and not _is_quantized(shown or {}) and detect(path) == "onnx"
+    return bool(shown) and not is_quantized(shown or {}) and detect(path) == "onnx"
 
 
 def _names_of(

@@ -229,6 +229,12 @@ def _diff(document: Document) -> Markup:
     found = document.main
     layers, grids = (whole(found.get(name)) or 0 for name in ("layers", "grids"))
     compared = f"{counted(layers, 'layer')} and {counted(grids, 'grid')} were compared"
+    weights, given = (whole(found.get(name)) for name in ("weights", "activations"))
+    if weights is not None and given is not None:
+        compared = (
+            f"one is the other quantised, {counted(weights, 'layer')} and "
+            f"{counted(given, 'activation')}. {text(found.get('remark'))}"
+        )
     about = f"{text(found.get('first'))} and {text(found.get('second'))}: {compared}"
     differences = records(found.get("differences"))
     rows = [[text(each.get(name)) for name in ("where", "kind", "detail")] for each in differences]

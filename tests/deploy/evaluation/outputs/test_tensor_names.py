@@ -31,6 +31,7 @@ def test_other_names_find_the_same_tensors(tmp_path: Path, *, renamed: bool) -> 
     found = compared(tmp_path, origin(network("small"), renamed=renamed))
     (hop,) = found.hops
     assert not hop.without_tensors
+    assert hop.cause == "quantisation"
     assert len(hop.tensors) >= 6
     assert all(tensor.tensor.startswith("value_") for tensor in hop.tensors[:-1]) is renamed
     assert min(tensor.sqnr_db for tensor in hop.tensors) > 20
