@@ -164,7 +164,7 @@ def _defaults(node: ir.Node) -> dict[str, str]:
     except onnx.defs.SchemaError:  # an operator of some tool
         return {}
     return {
-        name: _text(ir.from_proto(each.default_value))
+        name: _text(ir.serde.deserialize_attribute(each.default_value))
         for name, each in schema.attributes.items()
         if each.default_value.type
     }

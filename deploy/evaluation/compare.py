@@ -272,10 +272,12 @@ class _HopMeter:
             return
         if self.tensors is None:
             called = shared[self.source], shared[self.stage]
-            common = pairs_of(before.tensors, after.tensors, *called)
-            self.tensors = {pair: DriftMeter(pair[0], depth) for depth, pair in enumerate(common)}
-        for (name, other), meter in self.tensors.items():
-            meter.update(before.tensors[name], after.tensors[other])
+            self.tensors = {
+                pair: DriftMeter(pair[0], depth)
+                for depth, pair in enumerate(pairs_of(before.tensors, after.tensors, *called))
+            }
+        for (mine, its), meter in self.tensors.items():
+            meter.update(before.tensors[mine], after.tensors[its])
 
     def drifts(self) -> tuple[Drift, tuple[Drift, ...]]:
         """Of the output, whose depth is one more than the deepest tensor's, and of each tensor."""
