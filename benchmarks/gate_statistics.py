@@ -154,12 +154,14 @@ class Population:
         before: what is kept of each sample, (samples, ...).
         now: likewise.
         figure: of what is kept, (gate, ...), and of weights, (gate, resamples), their figures.
+        sizes: of the gates that are simulated.
     """
 
     score: Score
     before: Reals
     now: Reals
     figure: Callable[[Reals, Reals], Reals]
+    sizes: tuple[int, ...] = (50, 360, 1_000)
 
     def fall(self, chosen: Counts | slice, weights: Reals) -> Fall:
         """Of some samples."""
@@ -196,7 +198,8 @@ def auc(kept: Reals, weights: Reals) -> Reals:
     positive, drawn = kept[order, 1:], weights[order]
     below = np.cumsum(drawn * (1 - positive), axis=0)
     pairs = (drawn * positive).sum(axis=0) * below[-1]
-    return np.asarray((drawn * positive * below).sum(axis=0) / pairs)
+    with np.errstate(invalid="ignore"):  # of a resample without one of the two kinds
+        return np.asarray((drawn * positive * below).sum(axis=0) / pairs)
 
 
 def populations(random: np.random.Generator) -> Iterator[tuple[str, Population]]:
@@ -218,7 +221,7 @@ def populations(random: np.random.Generator) -> Iterator[tuple[str, Population]]
     labels = (random.random(many) < 0.3).astype(float)
     scores = normal[0] + labels
     then, later = (np.stack([x, labels], axis=1) for x in (scores, scores + 0.3 * normal[1]))
-    yield "ROC-AUC", Population(share, then, later, auc)
+    yield "ROC-AUC", Population(share, then, later, auc, (50, 360))
     pixels = 64 * random.dirichlet((5.0, 2.0, 0.5), many)
     kept = []
     for worse in (0.0, 0.02):
@@ -233,7 +236,7 @@ def figures(random: np.random.Generator, gates: int) -> Iterator[Row]:
     every = np.ones((100_000, 1))
     for name, population in populations(random):
         truth = population.fall(slice(None), every).amount
-        for samples in (50, 360, 1_000):
+        for samples in population.sizes:
             weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(np.float64)
             counts = np.zeros(3)
             for _ in range(gates):

@@ -34,9 +34,9 @@ def show_verification(found: Verification) -> None:
     )
     if len(ranked) > MAX_ROWS:
         title += f"; the {MAX_ROWS} worst of {len(ranked)} tensors"
-    columns = ("tensor", "computed by", "depth", "compared", "different", "worst LSB", "off by LSB")
+    columns = ("tensor", "computed by", "compared", "different", "worst LSB", "off by LSB")
     console.write_table(
-        title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:6]
+        title, columns, [_cells(checked) for checked in ranked[:MAX_ROWS]], numbers=columns[2:5]
     )
 
 
@@ -118,7 +118,7 @@ def show_saturating(layers: Sequence[LayerSaturation], remedy: str) -> None:
 def _cells(checked: TensorCheck) -> tuple[str, ...]:
     from edgeq.deploy.report.values import count, short, steps
 
-    numbers = (checked.depth, checked.compared, checked.different, checked.worst)
+    numbers = (checked.compared, checked.different, checked.worst)
     return (
         short(checked.tensor),
         short(checked.operator),

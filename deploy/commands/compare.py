@@ -130,6 +130,7 @@ def command(
     from edgeq.deploy.evaluation.compare import compare, ordered, shorten
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.evaluation.sharded import ComparisonJob
+    from edgeq.deploy.guessing import GUESSING
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.shards import Shard
     from edgeq.deploy.runs.drawings import DRAWINGS, drawings
@@ -207,6 +208,8 @@ def command(
         console.next_step("edgeq", "diff", *(paths.get(name, name) for name in others))
     elif any(stage.changed for stage in found.stages) or found.saturating:
         console.next_step("edgeq", "why", *artefacts, "--data", data)
+    elif any(GUESSING in remark for remark in found.remarks):
+        console.next_step("edgeq", "data", data)  # nothing that a gate should hold on to
     else:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
     require_all(found.failures)

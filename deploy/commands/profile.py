@@ -135,7 +135,7 @@ def command(
     from edgeq.deploy.device_advice import before_profile
     from edgeq.deploy.evaluation.chain import chain
     from edgeq.deploy.evaluation.compare import shorten
-    from edgeq.deploy.evaluation.profile import profile_each
+    from edgeq.deploy.evaluation.profile import check, profile_each
     from edgeq.deploy.evaluation.profiling.alone import ThroughputGrid
     from edgeq.deploy.evaluation.profiling.files import as_benchmark, as_csv, as_trace
     from edgeq.deploy.evaluation.profiling.result import Details
@@ -170,6 +170,7 @@ def command(
             check_output(path, overwrite=True)
     with with_model(artefacts, user_model, source) as files:
         pairs = chain(files, target)
+        check(pairs, threads, seconds, runs)
         if require_speedup is not None:
             require_pairs(pairs)
         # a bar would take time from what is timed

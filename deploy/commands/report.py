@@ -35,13 +35,13 @@ def command(
     such as a comparison, a profile, a gate and what lint found.
     """
     from edgeq.deploy import console
-    from edgeq.deploy.report.documents import read
+    from edgeq.deploy.report.documents import read_all
     from edgeq.deploy.report.findings import judge
     from edgeq.deploy.report.sections.history import subjects_of
     from edgeq.deploy.runs.page import check_page, write_page
 
     check_page(output, overwrite=overwrite)
-    documents = [document for run in runs for document in read(run)]
+    documents = read_all(runs)
     write_page(
         output, documents, title or ", ".join(run.name for run in runs[:3]), overwrite=overwrite
     )

@@ -10,7 +10,7 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.deploy.evaluation.chain import Pair
 from edgeq.deploy.evaluation.compare import compare
 from edgeq.deploy.gate.reading import read_config
-from edgeq.deploy.gate.revision import earlier
+from edgeq.deploy.gate.revision import place_of_copy
 from edgeq.deploy.gate.run import gate, update
 from edgeq.deploy.gate.starting import initial
 from edgeq.deploy.pipeline.calibrate import Job, calibrate
@@ -67,7 +67,7 @@ def planted_fault(file: Path, folder: Path, source: DataSource) -> Planted:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     copy = folder / "network.onnx"
-    for each in (copy, earlier(copy)):
+    for each in (copy, place_of_copy(copy)):
         shutil.copyfile(file, each)
     (folder / CONFIG).write_text(initial([copy], source.name, [TARGET], folder), encoding="utf-8")
     config = read_config(folder / CONFIG)

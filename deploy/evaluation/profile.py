@@ -98,7 +98,7 @@ def profile_each(
             :meth:`edgeq.deploy.evaluation.failures.Left.drop`.
     """
     wanted = details or Details()
-    _check(pairs, threads, seconds, runs)
+    check(pairs, threads, seconds, runs)
     meter, no_energy = _meter() if wanted.energy else (None, "")
     names = shorten([pair.artefact for pair in pairs])
     left = Left(pairs, names)
@@ -134,7 +134,12 @@ def profile_each(
     )
 
 
-def _check(pairs: Sequence[Pair], threads: int, seconds: float, runs: int) -> None:
+def check(pairs: Sequence[Pair], threads: int, seconds: float, runs: int) -> None:
+    """Return where something can be timed so.
+
+    Raises:
+        UsageError: nothing can.
+    """
     if not pairs:
         raise UsageError("there is nothing to profile", hint="name at least one artefact")
     if not 0 < seconds < math.inf:

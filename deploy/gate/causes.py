@@ -16,7 +16,7 @@ from edgeq.deploy.gate.judges.fall import fall_of
 from edgeq.deploy.gate.judges.files import NAMED, told
 from edgeq.deploy.gate.measuring import WHY_SAMPLES
 from edgeq.deploy.gate.numbers import changes, is_another_network
-from edgeq.deploy.gate.revision import earlier
+from edgeq.deploy.gate.revision import place_of_copy
 from edgeq.deploy.why.run import why
 from edgeq.errors import EdgeqError
 from edgeq.tabular import counted
@@ -56,11 +56,6 @@ def with_causes(
         else each
         for each in findings
     ]
-
-
-def _before(path: str) -> str:
-    """Where a copy of the baseline's file belongs."""
-    return str(earlier(Path(path)))
 
 
 class _Search:
@@ -137,7 +132,8 @@ class _Search:
                     return f"the file is another one: {first}{rest}", self._ask_diff(stage, path)
         if found:
             # beside no earlier file, `edgeq why` has nothing to find a changed integer by
-            lost = "" if old else f"; git does not hold the baseline's: put it at {_before(path)}"
+            copy = place_of_copy(Path(path))
+            lost = "" if old else f"; the baseline's file is not at hand: put a copy at {copy}"
             return f"the file is another one: {told(found, then)}{lost}", self._ask_diff(
                 stage, path
             )
@@ -145,7 +141,7 @@ class _Search:
 
     def _ask_diff(self, stage: Stage, path: str) -> str:
         """How to see all that is different from the baseline's file."""
-        before = shlex.quote(_before(path))
+        before = shlex.quote(str(place_of_copy(Path(path))))
         ask = f"edgeq diff {before} {shlex.quote(path)}"
         kept = self._earlier_files.get(stage.artefact)
         if kept is None or not kept.revision:

@@ -73,7 +73,7 @@ def _holder(sha256: str, path: Path) -> str:
     return ""
 
 
-def earlier(path: Path) -> Path:
+def place_of_copy(path: Path) -> Path:
     """Where a copy of the file belongs that the baseline was taken of."""
     return path.with_name(f"{path.stem}.before{path.suffix}")
 
@@ -84,7 +84,7 @@ class Earlier:
 
     Attributes:
         content: its bytes.
-        revision: of git, which holds it; empty where it lies at :func:`earlier`.
+        revision: of git, which holds it; empty where it lies at :func:`place_of_copy`.
     """
 
     content: bytes
@@ -107,7 +107,7 @@ def earlier_file(sha256: str, path: Path) -> Earlier | None:
     if commit := _holder(sha256, path):
         return Earlier(read_at(commit, path), commit[:12])
     with suppress(OSError):
-        content = earlier(path).read_bytes()
+        content = place_of_copy(path).read_bytes()
         if hashlib.sha256(content).hexdigest() == sha256:
             return Earlier(content, "")
     return None

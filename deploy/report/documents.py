@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -63,9 +64,33 @@ class Document:
         )
         return mapping(self.content.get(name)) or self.content
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The path of each file that it is about, by name; the name where no command tells it."""
+        lists = [
+            records(self.main.get(name))
+            for name in ("stages", "profiles", "rows", "files", "findings")
+        ]
+        keys = ("artefact", "network", "file")
+        names = {text(each.get(key)) for items in lists for each in items for key in keys}
+        names |= {text(self.main.get("file"))}
+        paths = _words(self.command) or _words(text(self.content.get("next")))
+        return {
+            name: next((each for each in paths if f"/{each}".endswith(f"/{name}")), name)
+            for name in sorted(names - {""})
+        }
+
     def titled(self, words: str) -> str:
         """The caption of something that it holds."""
         return f"{self.label}: {words}" if self.label else f"{words[:1].upper()}{words[1:]}"
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command line, of which some are paths of files."""
+    try:
+        return [os.path.normpath(word) for word in shlex.split(command)]
+    except ValueError:  # written by somebody else
+        return []
 
 
 def read(path: Path) -> list[Document]:
@@ -90,6 +115,37 @@ def read(path: Path) -> list[Document]:
             f"{path} holds no run", hint="--run DIR of edgeq compare and others keeps one"
         )
     return [document for run in runs for document in _run(run)]
+
+
+def read_all(paths: Sequence[Path]) -> list[Document]:
+    """The documents of several places, each with a label of its own.
+
+    Raises:
+        ArtefactError: as :func:`read`.
+    """
+    found = [(path, document) for path in paths for document in read(path)]
+    places = [_place(path.absolute(), document.label) for path, document in found]
+    labels = [document.label for _, document in found]
+    return [
+        document
+        if labels.count(document.label) == 1
+        else replace(document, label=_told_apart(place, places))
+        for (_, document), place in zip(found, places, strict=True)
+    ]
+
+
+def _place(path: Path, label: str) -> Path:
+    """Where a document of that label lies: at a path, or below it."""
+    return path.with_name(label) if label in (path.name, path.stem) else path / label
+
+
+def _told_apart(place: Path, places: Sequence[Path]) -> str:
+    """The name of a place with as many folders before it as it takes; whole where none do."""
+    parts = place.parts
+    for length in range(2, len(parts)):
+        if sum(other.parts[-length:] == parts[-length:] for other in places) == 1:
+            return "/".join(part for part in parts[-length:])
+    return str(place)
 
 
 def _below(path: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.report import commands
 from edgeq.deploy.report.documents import (
     figure,
@@ -44,7 +45,12 @@ def judge(documents: Sequence[Document]) -> Verdict:
     """The verdict on the newest document of each subject."""
     found = Verdict()
     headlines: list[tuple[int, str, str]] = []
+    paths: dict[str, set[str]] = {}
     for document in documents:
+        for name, path in document.files.items():
+            paths.setdefault(name, set()).add(path)
+    for document in documents:
+        found.called = {n: path for n, path in document.files.items() if len(paths[n]) > 1}
         rule = _RULES.get(document.kind)
         if document.inside:
             _failures(records(document.main.get("failures")), found)
@@ -179,8 +185,10 @@ def _compare(document: Document, found: Verdict) -> Headlines:
         )
         found.do("Ask for the cause of the changed answers", 2, command)
     names = list(dict.fromkeys(text(each.get("artefact")) for each in stages))
+    guessed = any(GUESSING in each for each in texts(comparison.get("remarks")))
+    gate_init = "" if guessed else commands.gate_init(document, names)
     for what, rank, command in (
-        ("Judge each change by rules", 7, commands.gate_init(document, names)),
+        ("Judge each change by rules", 7, gate_init),
         ("Measure what a run costs", 8, commands.profile(document, names)),
     ):
         found.do(what if command else "", rank, command)

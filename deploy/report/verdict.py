@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ORDER = ("bad", "look", "good", "none")
 """Lights, the most urgent first; what is not judged says nothing about what is."""
@@ -56,6 +56,7 @@ class Verdict:
         lights: what is said of each stage, in the order they were met.
         steps: what to do next, the most urgent first.
         expected: failures that are expected, a line each kind.
+        called: what to call files of the document at hand whose names others have too.
     """
 
     state: str = "none"
@@ -64,10 +65,12 @@ class Verdict:
     lights: dict[str, list[Light]] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    called: Mapping[str, str] = field(default_factory=dict)
 
     def say(self, stage: str, state: str, words: str) -> None:
         """Add a light, once."""
-        mine = self.lights.setdefault(stage, [])
+        file, at, target = stage.partition(" @ ")
+        mine = self.lights.setdefault(self.called.get(file, file) + at + target, [])
         if Light(state, words) not in mine:
             mine.append(Light(state, words))
 

@@ -29,7 +29,10 @@ def section(subjects: Sequence[Sequence[Document]]) -> Markup:
 
 
 def subjects_of(documents: Sequence[Document]) -> list[list[Document]]:
-    """Documents of one command on the same stages, oldest first; as they were given otherwise."""
+    """Documents of one command on the same files, oldest first; as they were given otherwise.
+
+    Files of one name are the same where their paths are, as far as the command lines tell.
+    """
     found: dict[tuple[str, frozenset[str]], list[Document]] = {}
     for document in documents:
         found.setdefault((document.kind, _stages(document)), []).append(document)
@@ -37,19 +40,11 @@ def subjects_of(documents: Sequence[Document]) -> list[list[Document]]:
 
 
 def _stages(document: Document) -> frozenset[str]:
-    """What tells one subject from another: the artefacts that it is about."""
+    """What tells one subject from another: the files that it is about, and the data."""
     main = document.main
-    lists = [
-        records(main.get(name)) for name in ("stages", "profiles", "rows", "files", "findings")
-    ]
-    names = {
-        text(each.get(key))
-        for items in lists
-        for each in items
-        for key in ("artefact", "network", "file")
-        if each.get(key)
-    }
-    return frozenset(names | {text(main.get(key)) for key in ("file", "data") if main.get(key)})
+    beside = "config" if main.get("config") else "baseline"  # of a gate
+    others = {text(main.get(key)) for key in ("data", beside) if main.get(key)}
+    return frozenset({*document.files.values(), *others})
 
 
 def _subject(runs: Sequence[Document]) -> Markup:

@@ -6,10 +6,13 @@ that others may still write is removed.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import signal
 import sys
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from edgeq.errors import OutputError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 Lock = Literal["ours", "taken", "none"]
 NAME = ".edgeq.lock"
+_LONGEST = 255  # bytes of a name, on nearly every file system
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # what a link leads to is nobody's lock
 
 
@@ -63,7 +67,7 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
     Raises:
         OutputError: another process works there, or the folder cannot be written.
     """
-    path = folder / (f".{file}.lock" if file else NAME)
+    path = folder / _name(file)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _entered(path, what, folder / file)
@@ -73,16 +77,52 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
             hint="choose another place with -o/--output",
         ) from error
     try:
+        with _ended_in_order():
+            yield
+    finally:
+        with suppress(PermissionError):  # somebody else's, in a folder where each removes their own
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _name(file: str) -> str:
+    """The name of the lock of a file; of one whose name leaves no room, by a digest of it."""
+    if not file:
+        return NAME
+    name = f".{file}.lock"
+    digest = hashlib.sha256(file.encode(errors="surrogateescape")).hexdigest()
+    return name if len(os.fsencode(name)) <= _LONGEST else f".{digest}.lock"
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """While it holds, a request to end leaves by way of an exception, so that nothing stays behind.
+
+    A handler that somebody set before is kept, and so is that of another thread's program.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _opened(path: Path) -> int:
+    """A lock's file, to write to; to read only, where somebody else left it behind."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | _NO_LINK)
 
 
 def _entered(path: Path, what: str, place: Path) -> int:
     """The lock's file, open, with this process noted in it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        descriptor = _opened(path)
         taken = lock(descriptor) == "taken"
         if not taken and is_at(descriptor, path):
             break
@@ -93,6 +133,7 @@ def _entered(path: Path, what: str, place: Path) -> int:
                 f"{place} is in use: {who or 'another process works there'}",
                 hint="wait until it is done, end it, or choose another place with -o/--output",
             )
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {platform.node()} is {what} there".encode())
+    with suppress(OSError):  # it is held all the same, only without a name
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()} is {what} there".encode())
     return descriptor

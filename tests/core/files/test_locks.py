@@ -51,6 +51,53 @@ def test_a_second_process_is_told_who_is_there_until_that_one_is_killed(tmp_path
     assert names(tmp_path) == []
 
 
+def test_a_request_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    assert process.returncode != 0
+    assert names(tmp_path) == []
+
+
+def test_a_handler_of_the_program_is_kept(tmp_path: Path) -> None:
+    kept = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with in_use(tmp_path, "training"):
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+
+
+def test_a_name_without_room_for_more_has_a_lock_too(tmp_path: Path) -> None:
+    longest = f"{'n' * 250}.onnx"
+    with in_use(tmp_path, "calibrating", longest):
+        (lock,) = names(tmp_path)
+        assert len(lock) <= 255
+        with pytest.raises(OutputError, match="is in use"), in_use(tmp_path, "x", longest):
+            pass
+        with in_use(tmp_path, "calibrating", "another.onnx"):
+            pass
+    assert names(tmp_path) == []
+
+
+@NOT_ROOT
+def test_what_somebody_else_left_behind_keeps_nobody_out(tmp_path: Path) -> None:
+    left = tmp_path / locks.NAME
+    left.write_text("process 1 on elsewhere is training there")
+    left.chmod(0o444)
+    with in_use(tmp_path, "training"), pytest.raises(OutputError), in_use(tmp_path, "training"):
+        pass
+    assert names(tmp_path) == []
+
+
 def test_one_process_is_refused_by_itself_too(tmp_path: Path) -> None:
     with in_use(tmp_path / "new", "training"):
         with (

@@ -177,7 +177,7 @@ def test_a_fault_in_the_file(bench: Bench, kind: str, words: tuple[str, ...]) ->
     (told,) = [each for each in result.findings if each.rule == "exactness.same"]
     before = bench.file.with_name("net.before.onnx")
     assert told.next_command == f"edgeq diff {before} {bench.file}"
-    assert f"git does not hold the baseline's: put it at {before}" in told.cause
+    assert f"the baseline's file is not at hand: put a copy at {before}" in told.cause
 
 
 def test_a_dialect(bench: Bench) -> None:

@@ -9,7 +9,9 @@ import pytest
 from tests.support.report.documents import MACHINE, PICTURE, comparison
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.report.documents import figure, parts, read
+from edgeq.deploy.report.documents import figure, parts, read, read_all
+from edgeq.deploy.report.findings import judge
+from edgeq.deploy.report.sections.history import subjects_of
 from edgeq.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -52,6 +54,26 @@ def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
     for name in ("b", "a"):
         write_run(tmp_path / name)
     assert [document.label for document in read(tmp_path)] == ["a", "b"]
+
+
+def test_results_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name / "run") for name in ("a", "b")]
+    assert [each.label for each in read_all(runs)] == ["a/run", "b/run"]
+    assert [each.label for each in read_all(runs[:1])] == ["run"]
+
+
+def test_files_of_one_name_are_two_subjects_and_two_lights(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = write_run(tmp_path / name)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        files = [f"{name}/{stage['artefact']}" for stage in comparison()["stages"]]
+        write(folder / "manifest.json", {**manifest, "arguments": ["compare", *files]})
+    documents = read(tmp_path)
+    assert len(subjects_of(documents)) == 2
+    names = [each.partition(" @ ")[0] for each in judge(documents).lights]
+    assert {name.partition("/")[0] for name in names} == {"a", "b"}
+    alone = judge(documents[:1]).lights
+    assert not any("/" in name.partition(" @ ")[0] for name in alone)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"schema": "edgeq.error/2"}', "not JSON", "["])

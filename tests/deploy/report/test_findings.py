@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.report.documents import accuracy, comparison, every_kind, finding, made, profile
 
+from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.report.findings import judge
 
 if TYPE_CHECKING:
@@ -224,3 +226,13 @@ def test_a_loss_is_wrong_where_chance_does_not_explain_it(
     ]
     found = judge([compared(stages=stages, reference="a @ x", samples=total, from_reference=[])])
     assert found.worst("a @ y") == state
+
+
+def test_what_guessing_reaches_too_is_not_held_by_a_gate() -> None:
+    offers = []
+    for remarks in ([], [f"1.00 % is no better than{GUESSING}10 classes"]):
+        document = compared(remarks=remarks)
+        command = f"edgeq compare {' '.join(document.files)} --data digits"
+        steps = judge([replace(document, command=command)]).steps
+        offers.append(any("gate init" in step.command for step in steps))
+    assert offers == [True, False]
