@@ -24,6 +24,7 @@ _CUT_OFF = 100.0
 """The same of values beyond the grid: other samples than those of calibration reach further."""
 _CLIPPED = 0.5
 """Of the squared error of an operator: from this share on clipping is what hurts it."""
+_WIDER = "calibrate on more samples, or with another observer: edgeq calibrate --list-methods"
 
 
 def find(
@@ -72,11 +73,7 @@ def find(
             f"{each.tensor!r}: {each.sqnr_db:.1f} dB"
             for each in sorted(known, key=lambda each: each.sqnr_db)[:3]
         ),
-        hint=(
-            "calibrate with another observer: edgeq calibrate --list-methods"
-            if clips
-            else f"give {worst.tensor!r} more bits, or train: edgeq train"
-        ),
+        hint=(_WIDER if clips else f"give {worst.tensor!r} more bits, or train: edgeq train"),
     )
 
 
@@ -124,9 +121,7 @@ def beyond_rounding(
             evidence.cause(
                 "clipping" if clips else "conversion",
                 f"{told}; {each.sqnr_db:.1f} dB given the float network's values",
-                "calibrate with another observer: edgeq calibrate --list-methods"
-                if clips
-                else evidence.remedy,
+                _WIDER if clips else evidence.remedy,
                 place=evidence.places[each.tensor],
             )
         ]
