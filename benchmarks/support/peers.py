@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,10 +32,12 @@ class Peer:
     Attributes:
         name: its package, and the name of its worker script.
         requirements: what pip installs.
+        python: the interpreter that it needs, by the name of its command; this one by default.
     """
 
     name: str
     requirements: tuple[str, ...]
+    python: str = sys.executable
 
     def run(self, **arguments: object) -> Any:
         """Start the peer's worker in its environment with JSON arguments.
@@ -74,10 +77,12 @@ class Peer:
             self.requirements
         ):
             return python
+        if shutil.which(self.python) is None:
+            raise PeerError(f"it needs {self.python}, which is not installed")
         folder.parent.mkdir(parents=True, exist_ok=True)
         print(f"installing {' '.join(self.requirements)} into {folder}", file=sys.stderr)
         for command in (
-            [sys.executable, "-m", "venv", str(folder)],
+            [self.python, "-m", "venv", str(folder)],
             [str(python), "-m", "pip", "install", "-q", *self.requirements],
         ):
             try:
@@ -95,6 +100,11 @@ class Peer:
 LITERT_TORCH = Peer("litert-torch", ("torch==2.13.0", "litert-torch==0.10.0"))
 TORCHAO = Peer("torchao", ("torch==2.13.0", "torchao==0.18.0", "numpy==2.4.6"))
 BREVITAS = Peer("brevitas", ("torch==2.13.0", "brevitas==0.13.4"))
+AUTO_LIRPA = Peer(
+    "auto-lirpa",
+    ("auto_LiRPA==0.3", "torch==1.12.1", "torchvision==0.13.1", "numpy==1.24.4", "tqdm"),
+    "python3.10",
+)
 ONNX2TF = Peer("onnx2tf", ("onnx2tf==1.29.24",))
 PEERS_OF_PTQ = {
     "onnxruntime": Peer("onnxruntime", ("onnxruntime==1.32.0", "onnx==1.23.2")),
