@@ -4,9 +4,10 @@
 
 Fully connected networks on the digits are trained for some steps and deployed at 8 bits. For each
 sample, three bounds of how far any answer of kernels that round to nearest can be from the same
-network clipped alike: that of the certificate, and auto_LiRPA's by intervals (IBP), by X what ONNX Runtime is off, and the largest of
-many draws of all roundings, half of them at their ends: no bound may be below either. A number is
-the median over samples, as a multiple of that largest draw.
+network clipped alike: that of the certificate, and auto_LiRPA's by intervals (IBP) and by linear
+relaxations (CROWN). Beside them what ONNX Runtime is off, and the largest of many draws of all
+roundings, half of them at their ends: no bound may be below either. A number is the median over
+samples, as a multiple of that largest draw.
 
 auto_LiRPA is of 2022 and needs Python 3.10, as ``python3.10``; its environment is made once.
 """
