@@ -20,6 +20,7 @@ import edgeq
 from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
+from edgeq.calibration.feeds.method_samples import kept_for_methods
 from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
@@ -367,7 +368,8 @@ def quantize_onnx(
         statistics.origin.check(origin, "the shards")
     work = resume or Progress()
     statistics = work.begin(statistics or Statistics(origin, plan.taps, make), make)
-    kept = Kept(config.method_samples) if changing else Kept(*_JUDGED)
+    most = config.method_samples
+    kept = kept_for_methods(quantized, opening, most, tell) if changing else Kept(*_JUDGED)
     stage("measuring ranges")
     observe(
         quantized,

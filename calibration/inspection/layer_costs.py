@@ -1,5 +1,6 @@
 """How much noise each layer adds by itself: its rounded weights, and the grid of its result.
 
+So do operators between layers whose results are stored, such as those of a LayerNormalization.
 Every layer is run once more on the float inputs with the weights that are stored, all of them in
 one graph. So a figure is about one layer and not about those before it; the powers of noises that
 have nothing to do with one another add up.
@@ -16,17 +17,20 @@ import onnx_ir as ir
 from edgeq.calibration._nodes import LAYERS, argument, channel_axis, constant, name_of, output
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.observe import run, session_of
+from edgeq.calibration.operators import KINDS
 from edgeq.data.batching import samples_in
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from edgeq.target import Batch
 
 _SAMPLES = 16
+_MOST_NUMBERS = 2**26  # that are kept of all tensors; with one more sample at most: 256 MiB
+_NEW_NUMBERS = (None, "layer", "norm", "add", "mul", "function", "mean")  # kinds; None is unary
 _TWIN = "/edgeq_twin"
 _OUTLIERS = 0.1  # percent of the values on either side
 _WIDE = 4.0  # how many times the range of all but those a grid has to be to be named for it
@@ -35,16 +39,16 @@ _UNEVEN = 16.0  # how far apart the ranges of channels under one scale may be
 
 @dataclass(frozen=True, slots=True)
 class LayerCost:
-    """One layer of a calibrated network.
+    """One layer of a calibrated network, or an operator between layers whose result is stored.
 
     Attributes:
-        layer: its name.
+        layer: its name, or that of its result where it has none.
         op_type: its operator.
         tensor: the stored tensor that it makes, perhaps through an activation function; empty for
             none.
         sqnr_db: of its result against float, rounded weights and grid together, infinite where
             nothing differs.
-        weight_sqnr_db: of its weights.
+        weight_sqnr_db: of its weights; infinite for an operator without.
         activation_sqnr_db: of the stored tensor on its grid alone.
         clipped: the share of the tensor's values that lie beyond its grid.
         saturated: the share of its values at either end of its grid.
@@ -87,10 +91,12 @@ def layer_costs(
     pairs = dict(_twins(twins.graph, layers))
     grids = {_source(node): node for node in after.graph if node.op_type == "QuantizeLinear"}
     tensors = {name: _behind(node, grids) for name, node in pairs.items()}
+    others = _others(twins.graph, pairs.values(), set(tensors.values()), grids)
     wanted = [
         *(name_of(output(node)) for node in pairs.values()),
         *(name_of(output(node)) + _TWIN for node in pairs.values()),
         *filter(None, tensors.values()),
+        *others,
     ]
     seen = seen_on(twins, list(dict.fromkeys(wanted)), batches)
     found = [
@@ -98,7 +104,26 @@ def layer_costs(
         for name, node in pairs.items()
         if name_of(output(node)) in seen
     ]
+    found += [_of_result(node, tensor, grids, seen) for tensor, node in others.items()]
     return tuple(sorted(found, key=lambda each: each.sqnr_db))
+
+
+def _others(
+    graph: ir.Graph,
+    layers: Collection[ir.Node],
+    known: Collection[str],
+    grids: Mapping[str, ir.Node],
+) -> dict[str, ir.Node]:
+    """Further tensors that are stored, each with the operator that makes its numbers."""
+    found = {}
+    for node in graph:
+        new = KINDS.get(node.op_type) in _NEW_NUMBERS and node not in layers
+        if not new or name_of(output(node)).endswith(_TWIN):
+            continue
+        tensor = _behind(node, grids)
+        if tensor and tensor not in known:
+            found[tensor] = node
+    return found
 
 
 def _twins(graph: ir.Graph, layers: Mapping[str | None, ir.Node]) -> Iterator[tuple[str, ir.Node]]:
@@ -135,9 +160,12 @@ def seen_on(
     parts: dict[str, list[NDArray[np.float32]]] = {}
     left = _SAMPLES
     for batch in batches:
-        for fed in feeds(batch, inputs, most=left):
+        for fed in feeds(batch, inputs, most=left, at_once=1):
             for name, values in run(session, kept, fed).items():
                 parts.setdefault(name, []).append(values)
+            if sum(each.size for made in parts.values() for each in made) > _MOST_NUMBERS:
+                left = 0
+                break
         left -= samples_in(batch)
         if left <= 0:
             break
@@ -159,36 +187,75 @@ def _cost(
     channels = real.shape[1] if real.ndim > 1 else 1
     flat = np.moveaxis(real, 1, 0).reshape(channels, -1) if real.ndim > 1 else real[None]
     dead = int((flat.max(axis=1) == flat.min(axis=1)).sum())
-    lost = clipped = saturated = 0.0
+    result = _Result(0.0, 0.0, 0.0, "")
     reason = _of_weights(stored, weight, node)
     if tensor:
         values = seen[tensor].astype(np.float64)
-        scale, low, high = _ends(grids[tensor])
-        rounded = np.clip(np.rint(values / scale), low, high) * scale
-        lost = _ratio(values, rounded)
-        beyond = (values < (low - 0.5) * scale) | (values > (high + 0.5) * scale)
-        clipped = float(beyond.mean())
-        saturated = float(((rounded <= low * scale) & (low < 0) | (rounded >= high * scale)).mean())
+        result = _Result.of(values, grids[tensor])
         rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) if values.ndim > 1 else None
         if rows is not None and values.ndim == real.ndim and len(rows) == channels:
             dead = int((rows.max(axis=1) == rows.min(axis=1)).sum())
-        if lost > by_weights:
-            reason = _of_activation(values, rounded, scale, (low, high), clipped, saturated)
+        if result.lost > by_weights:
+            reason = result.reason
     if dead:
         reason += f"; {counted(dead, 'channel', 'are', of=channels)} dead"
     return LayerCost(
         str(node.name),
         node.op_type,
         tensor,
-        _db(by_weights + lost),
+        _db(by_weights + result.lost),
         _db(of_weights),
-        _db(lost),
-        clipped,
-        saturated,
+        _db(result.lost),
+        result.clipped,
+        result.saturated,
         dead,
         channels,
         reason,
     )
+
+
+def _of_result(
+    node: ir.Node,
+    tensor: str,
+    grids: Mapping[str, ir.Node],
+    seen: Mapping[str, NDArray[np.float32]],
+) -> LayerCost:
+    """What an operator costs that has no weights: the grid of its result."""
+    values = seen[tensor].astype(np.float64)
+    result = _Result.of(values, grids[tensor])
+    return LayerCost(
+        node.name or name_of(output(node)),
+        node.op_type,
+        tensor,
+        _db(result.lost),
+        float("inf"),
+        _db(result.lost),
+        result.clipped,
+        result.saturated,
+        0,
+        values.shape[1] if values.ndim > 1 else 1,
+        result.reason,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A stored tensor on its grid: noise to signal, shares clipped and saturated, and why."""
+
+    lost: float
+    clipped: float
+    saturated: float
+    reason: str
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], grid: ir.Node) -> _Result:
+        scale, low, high = _ends(grid)
+        rounded = np.clip(np.rint(values / scale), low, high) * scale
+        beyond = (values < (low - 0.5) * scale) | (values > (high + 0.5) * scale)
+        at_ends = (rounded <= low * scale) & (low < 0) | (rounded >= high * scale)
+        clipped, saturated = float(beyond.mean()), float(at_ends.mean())
+        reason = _of_activation(values, rounded, scale, (low, high), clipped, saturated)
+        return cls(_ratio(values, rounded), clipped, saturated, reason)
 
 
 def _of_activation(

@@ -15,7 +15,8 @@ import onnx_ir.passes.common as passes
 import edgeq
 from edgeq.calibration._nodes import channel_axis, constant, name_of
 from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
-from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds
+from edgeq.calibration.feeds.method_samples import kept_for_methods
+from edgeq.calibration.feeds.samples import WholePixels, feeds
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import PIXELS
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
@@ -75,7 +76,9 @@ class SearchNetwork:
         opening = list(self._whole.passing(first))
         found = prepared(self._given, config, opening, self._whole, lambda _line: None)
         self._model, self._levels, self._changing = found.model, found.levels, found.changing
-        self._kept = Kept(config.method_samples)
+        self._kept = kept_for_methods(
+            self._model, opening, config.method_samples, lambda _line: None
+        )
         self._observers: dict[tuple[str, ...], RangeObserver] = {}
         self._outputs = [
             name_of(value)

@@ -48,7 +48,7 @@ class CalibratedFile(Tabular):
         held_back: the float and the calibrated network on samples that calibration has not seen;
             None where they cannot be judged.
         not_judged: why not; empty where they were.
-        collapsed: what min-max ranges do better on the samples of the calibration; empty for
+        collapsed: what another choice does better on the samples of the calibration; empty for
             nothing.
         layers: what each layer costs and why, the most costly first.
         told: what methods did, and how near the outputs are to float.

@@ -401,7 +401,9 @@ def _show(
     from edgeq.deploy.report.values import kilobytes
 
     done, output, job = outcome.done, outcome.path, outcome.job
-    if device is None:
+    if device is None and outcome.offered:
+        console.next_again(*outcome.offered, "--overwrite")
+    elif device is None:
         console.next_step(outcome.next_command)
     else:
         console.next_step(*export_command(output, device))

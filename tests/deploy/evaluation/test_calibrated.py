@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import edgeq
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.data import load, normalize
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation import calibrated
 from edgeq.deploy.evaluation.calibrated import check_judging, judged, trials_of
 from edgeq.deploy.pipeline.calibrate import Job, calibrate
 from edgeq.errors import ArtefactError, UsageError
@@ -87,6 +89,25 @@ def test_an_observer_that_collapses_is_told_with_the_better_one(
     assert found.collapsed.startswith("percentile:percent=70 is right on ")
     assert found.collapsed.endswith("hint: --observer minmax")
     assert found.next_command.startswith("edgeq compare ")
+
+
+def test_where_something_is_lost_what_lowers_the_noise_is_measured_and_offered(
+    network: Path, tmp_path: Path, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrated, "_WORSE", -1.0)  # whatever is lost
+    common = ["calibrate", str(network), "--data", "digits", "--samples", "64", "--held-back", "50"]
+    told = answer(*common, "-o", tmp_path / "one.onnx")
+    assert told["collapsed"] == "", "its weights make the noise, and no choice halves it"
+    assert told["next"].startswith("edgeq compare")
+    monkeypatch.setattr(calibrated, "_HALF_DB", 0.1)
+    told = answer(*common, "-o", tmp_path / "two.onnx")
+    said, flags = told["collapsed"].split("\n  hint: ")
+    first, second = (float(each.split(" dB")[0].split()[-1]) for each in said.split("and "))
+    assert second > first
+    assert said.endswith(f"with {flags}")
+    assert told["next"].endswith(f"{flags} --overwrite")
+    again = answer(*shlex.split(told["next"])[1:])
+    assert again["size_bytes"] > 0
 
 
 def test_what_cannot_be_judged_says_why(network: Path, tmp_path: Path) -> None:
