@@ -277,14 +277,19 @@ def test_a_stale_baseline(bench: Bench) -> None:
     assert result.outcome == "failed"
 
 
-def test_a_processor_that_saturates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def saturating() -> onnx.ModelProto:
+    """A network of which pairs of products leave 16 bits."""
     graph = Graph()
     x = graph.input("x", ["N", *SHAPE], Grid(0.004))
     conv = graph.weighted("Conv", x, "conv", (8, 4, 3, 3), Grid(2.0), relu=True, levels=127)
     pooled = graph.op("GlobalAveragePool", [conv], "mean", Grid(1.0))
     flat = graph.op("Flatten", [pooled], "flat", Grid(1.0))
     graph.weighted("Gemm", flat, "last", (5, 8), Grid(2.0, 128), transB=1, levels=20)
-    bench = bench_in(tmp_path, graph.proto("last_dequantized"))
+    return graph.proto("last_dequantized")
+
+
+def test_a_processor_that_saturates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_in(tmp_path, saturating())
     here = fingerprint()
     isa = {"then": ("avx2", "avx_vnni"), "now": ("avx2",)}
     machines = {when: replace(here, architecture="x86_64", isa=isa[when]) for when in isa}
@@ -293,6 +298,51 @@ def test_a_processor_that_saturates(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pair_saturation, "fingerprint", lambda: machines["now"])
     result = bench.gate()
     failed(result, "saturation.none", "net.onnx @ ort-cpu", "sums are wrong", "without VNNI")
+
+
+PROFILE = """\
+summary = "ours"
+[arithmetic]
+rounding = "half-even"
+accumulator_bits = 32
+overflow = "wrap"
+weight_bits = [1, 8]
+activation_bits = [1, 8]
+source = "its manual"
+"""
+
+
+def test_a_profile_of_the_emulator_that_rounds_otherwise(tmp_path: Path) -> None:
+    """Without a patch: the emulated arithmetic is a file of the user's own."""
+    profile = tmp_path / "mine.toml"
+    profile.write_text(PROFILE)
+    bench = bench_in(tmp_path, small())
+    asked = replace(
+        bench.config,
+        targets=("ort-cpu-ref", f"emulator:{profile}"),
+        samples=4,
+        rules=read_rules({"changed": {"max_outputs": 0}}),
+    )
+    bench = Bench(bench.source, asked)
+    run.update(asked, source=bench.source, accept_guessing=True)
+    assert bench.gate().outcome == "passed"
+    profile.write_text(PROFILE.replace("half-even", "shift-down"))
+    failed(bench.gate(), "changed.max_outputs", "emulator:", "computes it otherwise")
+
+
+def test_an_emulated_processor_that_saturates(tmp_path: Path) -> None:
+    bench = bench_in(tmp_path, saturating())
+    asked = replace(bench.config, targets=("ort-cpu-ref", "emulator:avx2"), samples=4)
+    bench = Bench(bench.source, asked)
+    run.update(asked, source=bench.source, accept_guessing=True)
+    result = bench.gate()
+    failed(result, "saturation.none", "@ emulator:avx2", "pairs of products saturate")
+
+
+def test_a_level_of_optimisation_as_a_stage(bench: Bench) -> None:
+    rules = read_rules({"integer_share": {"min": 0.95}})
+    result = Bench(bench.source, replace(bench.config, rules=rules)).gate()
+    failed(result, "integer_share.min", "ort-cpu-ref: 0.00 % of the MACs are in integers")
 
 
 def test_an_update_names_the_file_whose_integers_alone_changed(bench: Bench) -> None:
