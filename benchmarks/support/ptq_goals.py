@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Cells = Mapping[tuple[str, str], Mapping[str, Any]]
 
 NEAR_POINTS, RECONSTRUCTED_POINTS, WON_BACK_PERCENT = 0.3, 2.0, 90.0
+_RECONSTRUCTED = f"4/4 reconstructed within {RECONSTRUCTED_POINTS:.0f} points of float"
 _Z95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 
 
@@ -26,44 +27,25 @@ def goals(network: str, cells: Cells) -> list[tuple[str, str, str, str]]:
             a colon in their names.
     """
     ours = [row for row, _ in cells if ":" not in row]
-    rows: list[tuple[str, str, str, bool]] = []
-    if near := cells.get(("min-max", "8/8")):
-        lost = _float(near) - _right(near)
-        rows.append(
-            (
-                network,
-                f"8/8 within {NEAR_POINTS} points of float",
-                f"min-max {_signed(-lost)} points",
-                lost <= NEAR_POINTS,
-            )
-        )
+    rows: list[tuple[str, str, bool]] = []
+    for row, bits, most, goal, what in (
+        ("min-max", "8/8", NEAR_POINTS, f"8/8 within {NEAR_POINTS} points of float", "min-max "),
+        ("reconstruct", "4/4", RECONSTRUCTED_POINTS, _RECONSTRUCTED, ""),
+    ):
+        if near := cells.get((row, bits)):
+            lost = _float(near) - _right(near)
+            rows.append((goal, f"{what}{_signed(-lost)} points", lost <= most))
     if (near := cells.get(("min-max", "4/8"))) and _float(near) > _right(near):
         gap = _float(near) - _right(near)
         best = _best(cells, ours, "4/8")
         won = 100 * (_right(cells[best, "4/8"]) - _right(near)) / gap
-        rows.append(
-            (
-                network,
-                f"4/8 wins back {WON_BACK_PERCENT:.0f} % of what min-max loses",
-                f"{best}: {won:.0f} % of {gap:.1f} points",
-                won >= WON_BACK_PERCENT,
-            )
-        )
-    if learnt := cells.get(("reconstruct", "4/4")):
-        lost = _float(learnt) - _right(learnt)
-        rows.append(
-            (
-                network,
-                f"4/4 reconstructed within {RECONSTRUCTED_POINTS:.0f} points of float",
-                f"{_signed(-lost)} points",
-                lost <= RECONSTRUCTED_POINTS,
-            )
-        )
+        goal = f"4/8 wins back {WON_BACK_PERCENT:.0f} % of what min-max loses"
+        rows.append((goal, f"{best}: {won:.0f} % of {gap:.1f} points", won >= WON_BACK_PERCENT))
     for bits in dict.fromkeys(bits for _, bits in cells):
         theirs = [row for row, at in cells if at == bits and ":" in row]
         if theirs and ours:
-            rows.append((network, *_beside(cells, ours, theirs, bits)))
-    return [(*row[:3], "yes" if row[3] else "no") for row in rows]
+            rows.append(_beside(cells, ours, theirs, bits))
+    return [(network, goal, told, "yes" if met else "no") for goal, told, met in rows]
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float]:

@@ -210,85 +210,68 @@ def calibrate(
         OutputError: ``output`` exists, cannot be written, is the source, or another process
             calibrates into it.
     """
-    if output.resolve() == resolve(job.path).resolve():
-        raise OutputError(
-            f"{output} is what is being calibrated", hint="choose another place with -o/--output"
-        )
-    with in_use(output.parent, "calibrating", output.name):
-        return _calibrated(
-            job,
-            output,
-            overwrite=overwrite,
-            statistics=statistics,
-            progress=progress,
-            tell=tell,
-            explain=explain,
-            stage=stage,
-        )
-
-
-def _calibrated(
-    job: Job,
-    output: Path,
-    *,
-    overwrite: bool,
-    statistics: Statistics | None,
-    progress: Callable[[int, int], None],
-    tell: Callable[[str], None],
-    explain: bool,
-    stage: Callable[[str], None],
-) -> Calibrated:
     from edgeq.calibration.quantize import quantize_onnx
     from edgeq.calibration.statistics.resume import Progress
     from edgeq.exporters.onnx.dialects import to_dialect
     from edgeq.formats.dialect import CANONICAL
     from edgeq.formats.onnx_io import serialize
 
-    job.check_samples()
-    if job.skip_broken and (lost := job.broken()):
-        tell(lost)
-    count = len(job.chosen)
-    layers: list[LayerCost] = []
-    profiles: list[LayerProfile] = []
-    said: list[str] = []
+    if output.resolve() == resolve(job.path).resolve():
+        raise OutputError(
+            f"{output} is what is being calibrated", hint="choose another place with -o/--output"
+        )
+    with in_use(output.parent, "calibrating", output.name):
+        job.check_samples()
+        if job.skip_broken and (lost := job.broken()):
+            tell(lost)
+        count = len(job.chosen)
+        layers: list[LayerCost] = []
+        profiles: list[LayerProfile] = []
+        said: list[str] = []
 
-    def telling(line: str) -> None:
-        said.append(line)
-        tell(line)
+        def telling(line: str) -> None:
+            said.append(line)
+            tell(line)
 
-    resume = Progress(output.with_name(f"{output.name}.resume"), tell=tell)
-    model = quantize_onnx(
-        job.model(),
-        job.batches(),
-        job.config,
-        data=job.source.name,
-        progress=adding_up(progress, count),
-        layers=progress,
-        tell=telling,
-        statistics=statistics,
-        resume=resume,
-        inspect=layers.extend,
-        explain=profiles.extend if explain else None,
-        stage=stage,
-    )
-    for each in layers:
-        if each.dead == each.channels:
-            telling(
-                f"warning: the layer {each.layer!r} answers the same for every sample\n"
-                "  hint: look at the network and its preprocessing: its range says nothing"
-            )
+        resume = Progress(output.with_name(f"{output.name}.resume"), tell=tell)
+        model = quantize_onnx(
+            job.model(),
+            job.batches(),
+            job.config,
+            data=job.source.name,
+            progress=adding_up(progress, count),
+            layers=progress,
+            tell=telling,
+            statistics=statistics,
+            resume=resume,
+            inspect=layers.extend,
+            explain=profiles.extend if explain else None,
+            stage=stage,
+        )
+        for each in layers:
+            if each.dead == each.channels:
+                telling(
+                    f"warning: the layer {each.layer!r} answers the same for every sample\n"
+                    "  hint: look at the network and its preprocessing: its range says nothing"
+                )
+        _write_notes(model, job)
+        content = serialize(to_dialect(model, CANONICAL))
+        write_bytes(output, content, overwrite=overwrite)
+        resume.finish()
+        return Calibrated(
+            len(content), count, job.split, tuple(layers), tuple(said), tuple(profiles)
+        )
+
+
+def _write_notes(model: ir.Model, job: Job) -> None:
+    """What a calibrated file says of its data and of how it was made."""
     model.metadata_props.update(note(job.source.preprocessing.to_dict()))
     if job.split == "test":
         whole = len(job.source.test)
         aside = len(job.asked) if job.seed is None else whole
-        noted = set_aside_note(job.source.name, whole, aside)
-        model.metadata_props.update(noted)
+        model.metadata_props.update(set_aside_note(job.source.name, whole, aside))
     recipe = CalibrationRecipe(job.config, job.samples)
     model.metadata_props[NOTE] = json.dumps(recipe.to_dict(), sort_keys=True)
-    content = serialize(to_dialect(model, CANONICAL))
-    write_bytes(output, content, overwrite=overwrite)
-    resume.finish()
-    return Calibrated(len(content), count, job.split, tuple(layers), tuple(said), tuple(profiles))
 
 
 def adding_up(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

@@ -38,11 +38,11 @@ def packed(weights: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 def with_unpacked_weights(model: ir.Model) -> ir.Model:
     """A copy of a model with integers where it unpacks bits; the model itself if it does not."""
-    if not any(_unpacked(node) is not None for node in model.graph):
+    found = [_unpacked(node) for node in model.graph]
+    if all(weights is None for weights in found):
         return model
     copy = model.clone()
-    for node in list(copy.graph):
-        weights = _unpacked(node)
+    for node, weights in zip(list(copy.graph), found, strict=True):
         if weights is not None:
             _replace(copy.graph, node, weights)
     return copy
