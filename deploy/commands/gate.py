@@ -266,8 +266,11 @@ def init(
 ) -> None:
     """Write edgeq-gate.toml for the files that are there and the targets that work here."""
     from edgeq.deploy import console
+    from edgeq.deploy.evaluation.stage_runner import select
     from edgeq.deploy.gate.reading import read_config
     from edgeq.deploy.gate.starting import found_in, initial
+    from edgeq.deploy.inputs import load_data
+    from edgeq.deploy.preprocessing import AskedPreprocessing
     from edgeq.errors import UsageError
     from edgeq.files import check_output, write_text
 
@@ -275,7 +278,20 @@ def init(
         raise UsageError("no data are named", hint="add --data NAME; edgeq data lists them")
     check_output(config, overwrite=overwrite)
     files = artefacts or found_in(Path())
-    text = initial(files, data, tuple(target or ()), config.parent, preprocess, user_model)
+
+    def labelled() -> bool:
+        source = load_data(data, None, AskedPreprocessing(preprocess), files)
+        return select(source, "test", None).labels is not None
+
+    text = initial(
+        files,
+        data,
+        tuple(target or ()),
+        config.parent,
+        preprocess,
+        user_model,
+        labelled=labelled,
+    )
     write_text(config, text, overwrite=overwrite)
     made = read_config(config)
     rules = [rule.name for rule in made.rules]

@@ -49,7 +49,7 @@ class Entry:
             samples; None where a task's score was measured.
         artefact: the file's name.
         sha256: of the file.
-        score: that score; None where answers are right or wrong.
+        score: that score; None where answers are right or wrong, or nobody knows.
         answers: int32, (samples,): the class that each sample was given; None for no classes.
         outputs: uint32, (samples,): a checksum of each sample's output.
         resampled: the score on each resample, (resamples,); empty without a task.
@@ -75,7 +75,7 @@ class Entry:
 
     @property
     def value(self) -> float:
-        """The score, or the share of samples answered right."""
+        """The score, or the share of samples answered right; NaN without labels."""
         if self.correct is not None:
             return float(self.correct.mean())
         return math.nan if self.score is None else self.score
@@ -203,14 +203,12 @@ def context_changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str
 
 
 def _written(entry: Entry) -> dict[str, Any]:
-    figures: dict[str, Any] = (
-        {"score": entry.score}
-        if entry.correct is None
-        else {
-            "accuracy": entry.value,
-            "correct": base64.b64encode(np.packbits(entry.correct).tobytes()).decode(),
-        }
-    )
+    figures: dict[str, Any] = {}
+    if entry.score is not None:
+        figures["score"] = entry.score
+    elif entry.correct is not None:
+        figures["accuracy"] = entry.value
+        figures["correct"] = base64.b64encode(np.packbits(entry.correct).tobytes()).decode()
     if entry.answers is not None:
         figures["answers"] = _packed(entry.answers.astype("<i4"))
     if len(entry.resampled):
@@ -302,9 +300,9 @@ def _entry(content: Any, samples: int) -> Entry:
         _text(name): _read_numbers(drawn)
         for name, drawn in content.get("further_resampled", {}).items()
     }
-    if "score" in content:
-        score = float(content["score"])
-        if not math.isfinite(score):
+    if "correct" not in content:
+        score = None if content.get("score") is None else float(content["score"])
+        if score is not None and not math.isfinite(score):
             raise ValueError("a stage's score is no number")
         return Entry(
             None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Sequence
 
-    from edgeq.deploy.gate.config import Expected, Rule
+    from edgeq.deploy.evaluation.compare import Observed
+    from edgeq.deploy.gate.config import Expected, GateConfig, Rule
     from edgeq.deploy.gate.judges.context import Context
 
 _ACCEPT = "or accept what is new: edgeq gate --update"
@@ -29,7 +31,7 @@ def judge(context: Context) -> list[Finding]:
     Raises:
         UsageError: a stage has neither an accuracy nor a score.
     """
-    require_measured(context.measured.observed)
+    require_judged(context.config, context.measured.observed)
     other = list(_other_data(context))
     if other:
         return other
@@ -38,6 +40,16 @@ def judge(context: Context) -> list[Finding]:
         judged = list(JUDGES[rule.name](rule, context))
         found += judged or [_nothing(rule, found)]
     return found
+
+
+def require_judged(config: GateConfig, observed: Observed) -> None:
+    """Return where each stage has an accuracy or a score, or no rule asks for one.
+
+    Raises:
+        UsageError: one has neither; says what it answers with.
+    """
+    if config.has("accuracy", "metric", "gap"):
+        require_measured(observed)
 
 
 def _other_data(context: Context) -> Iterator[Finding]:
@@ -76,7 +88,7 @@ def _stages(context: Context) -> Iterator[Finding]:
             "not-run",
             f"{name} cannot run here: {failure.what}",
             next_command=failure.hint,
-            baseline=known[name].value if name in known else None,
+            baseline=_known(known[name].value) if name in known else None,
             target_missing=True,
         )
     ran = {stage.name for stage in comparison.stages}
@@ -88,12 +100,17 @@ def _stages(context: Context) -> Iterator[Finding]:
                 "stage",
                 "inconclusive",
                 f"{stage.name} is not in the baseline",
-                measured=value_of(context, stage),
+                measured=_known(value_of(stage)),
                 next_command=f"accept it: edgeq gate --update --stage '{stage.name}'",
             )
     for name in known:
         if name not in ran and name not in failed:
             yield _gone(name, known[name].value)
+
+
+def _known(value: float) -> float | None:
+    """A figure; None of samples without labels."""
+    return value if math.isfinite(value) else None
 
 
 def _gone(name: str, value: float) -> Finding:
@@ -114,7 +131,7 @@ def _gone(name: str, value: float) -> Finding:
         "stage",
         "not-run",
         f"{name} {what}",
-        baseline=value,
+        baseline=_known(value),
         next_command=hint,
         target_missing=missing,
     )

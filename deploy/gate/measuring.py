@@ -18,7 +18,7 @@ from edgeq.deploy.evaluation.compare import compare, shorten
 from edgeq.deploy.evaluation.outputs.scoring import ACCURACY, AskedTask
 from edgeq.deploy.evaluation.profile import profile_each
 from edgeq.deploy.evaluation.stage_runner import select
-from edgeq.deploy.gate.baseline import Baseline, Entry, context_now, require_measured
+from edgeq.deploy.gate.baseline import Baseline, Entry, context_now
 from edgeq.deploy.gate.numbers import numbers_of
 from edgeq.deploy.lint.run import lint
 from edgeq.deploy.why.run import why
@@ -79,12 +79,7 @@ class Measured:
     __repr__ = brief
 
     def baseline(self, threads: int) -> Baseline:
-        """The baseline that this run makes.
-
-        Raises:
-            UsageError: a stage has neither an accuracy nor a score.
-        """
-        require_measured(self.observed)
+        """The baseline that this run makes."""
         stages = {stage.name: self._entry(stage) for stage in self.observed.comparison.stages}
         return Baseline(
             self.observed.data,
@@ -97,13 +92,14 @@ class Measured:
 
     def _entry(self, stage: Stage) -> Entry:
         seen, scored = self.observed, stage.score is not None
+        answers = seen.answers.get(stage.name)
         drawn = dict(seen.resampled.get(stage.name, {}))
         return Entry(
-            None if scored else seen.correct(stage),
+            seen.correct(stage) if stage.accuracy is not None and not scored else None,
             stage.artefact,
             seen.artefacts[stage.name],
             score=stage.score.value if stage.score is not None else None,
-            answers=None if scored else seen.answers[stage.name].astype(np.int32),
+            answers=None if answers is None or scored else answers.astype(np.int32),
             outputs=seen.outputs[stage.name],
             resampled=np.empty(0)
             if stage.score is None

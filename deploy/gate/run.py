@@ -16,7 +16,7 @@ from edgeq.deploy.gate import statistics
 from edgeq.deploy.gate.baseline import Baseline, context_changes, context_now
 from edgeq.deploy.gate.causes import with_causes
 from edgeq.deploy.gate.judges.context import Context
-from edgeq.deploy.gate.judging import expected, judge
+from edgeq.deploy.gate.judging import expected, judge, require_judged
 from edgeq.deploy.gate.measuring import make_artefacts, measure, stages_of
 from edgeq.deploy.gate.reading import rules_changed
 from edgeq.deploy.gate.result import Finding, GateResult, StageValues, outcome_of
@@ -149,6 +149,7 @@ def update(
     require_run(measured.observed.comparison.failures, named)
     if not accept_guessing:
         require_plausible(measured, len(source.classes))
+    require_judged(config, measured.observed)
     made = measured.baseline(config.threads)
     if before is not None:
         context = Context(config, measured, before)

@@ -14,7 +14,7 @@ from edgeq.formats.artefact import detect
 from edgeq.plan import Planner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from edgeq.deploy.evaluation.chain import Pair
@@ -55,6 +55,8 @@ def initial(
     folder: Path,
     preprocessing: str | None = None,
     model: str | None = None,
+    *,
+    labelled: Callable[[], bool] = lambda: True,
 ) -> str:
     """The text of a file of rules that suits some files on the targets that work here.
 
@@ -65,6 +67,7 @@ def initial(
         folder: of the file of rules, which paths are told from.
         preprocessing: a name or a TOML file; None for what the files note.
         model: ``package.module:function``, the code of the checkpoints; None for none.
+        labelled: tells whether the samples have labels; asked once all files may be opened.
 
     Raises:
         UsageError: a checkpoint is of other code than ``model``, or ``model`` is of none.
@@ -90,7 +93,9 @@ def initial(
         "alpha = 0.05  # how often nothing but luck may fail a rule",
         "",
         "[rules]",
-        "accuracy = { max_drop = 0.5 }  # points that may be lost",
+        "accuracy = { max_drop = 0.5 }  # points that may be lost"
+        if labelled()
+        else "agreement = { min = 0.99 }  # answers of the first stage; there are no labels",
         *_rules(pairs, names),
         "",
         "# [[expect]]  # a failure that is known and let pass for a time",

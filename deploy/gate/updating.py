@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.config import matches
@@ -125,7 +126,7 @@ def _worse(context: Context, chosen: Sequence[str]) -> list[str]:
                 allowed[key] = max(limit, allowed.get(key, 0.0))
         for key, limit in allowed.items():
             fall, score = fall_of(context, stage, then, key), score_of(context, stage, key)
-            if key and fall is None:
+            if fall is None and (key or not math.isfinite(then.value)):
                 continue  # the baseline does not hold it yet
             if fall is None or fall.amount > limit:
                 amount = "" if fall is None else f" by {fall.amount:.2f} {unit_of(score)}"

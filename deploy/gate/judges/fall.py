@@ -141,6 +141,8 @@ def side_now(context: Context, stage: Stage, key: str = "") -> Side | None:
     """
     observed = context.measured.observed
     if stage.score is None and key in ("", ACCURACY):
+        if stage.accuracy is None:
+            return None
         correct = observed.correct(stage)
         return Side(float(correct.mean()), correct)
     name = key or (stage.score.name if stage.score is not None else "")
@@ -254,11 +256,11 @@ def figures(
     }
 
 
-def value_of(context: Context, stage: Stage) -> float:
-    """The score of a stage, or its accuracy as a fraction."""
+def value_of(stage: Stage) -> float:
+    """The score of a stage, or its accuracy as a fraction; NaN without labels."""
     if stage.score is not None:
         return stage.score.value
-    return float(context.measured.observed.correct(stage).mean())
+    return math.nan if stage.accuracy is None else stage.accuracy.fraction
 
 
 def unit_of(score: Score | None) -> str:

@@ -283,3 +283,16 @@ def test_flags_that_do_not_belong_together_are_refused(
     assert "no --baseline" in refusal("gate", "net.onnx", "--data", "fake")
     assert "without it" in refusal("gate", "--stage", "*")
     assert "no stage 'x' was run" in refusal("gate", "--update", "--stage", "x")
+
+
+def test_samples_without_labels_are_judged_by_what_needs_none(
+    judged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = fake_targets.source()
+    unlabelled = replace(source, test=replace(source.test, labels=None))
+    monkeypatch.setattr("edgeq.data.load", lambda *_: unlabelled)
+    rules = "agreement = { min = 0.9 }\nchanged = { max_outputs = 2 }"
+    assert judged(rules, 2).outcome == "passed"
+    assert outcomes(judged(rules, 9))["changed.max_outputs ort-cpu"] == "fail"
+    with pytest.raises(UsageError, match="has no accuracy to judge: it saw no labels"):
+        judged("accuracy = { max_drop = 1 }", 0)
