@@ -91,8 +91,13 @@ class Contents:
     operators: tuple[StoredOperator, ...]
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, *, defaults: bool = True) -> Contents:
     """Read a file, an ONNX file only once.
+
+    Args:
+        path: the file.
+        defaults: whether operators have the attributes too that the file leaves out. What those are
+            is up to the version of onnx, so that nobody should keep them.
 
     Raises:
         ArtefactError: it is missing or broken.
@@ -103,11 +108,11 @@ def read(path: Path) -> Contents:
         from edgeq.linting.onnx_view import view
 
         model = read_model(path)
-        return Contents(kind, view(model, path.name), _onnx(model.graph))
+        return Contents(kind, view(model, path.name), _onnx(model.graph, defaults=defaults))
     return Contents(kind, view_of(path), _tflite(path) if kind == "tflite" else ())
 
 
-def _onnx(graph: ir.Graph) -> tuple[StoredOperator, ...]:
+def _onnx(graph: ir.Graph, *, defaults: bool) -> tuple[StoredOperator, ...]:
     from edgeq.qdq.nodes import constant_of, grid_of, title
 
     grids: dict[ir.Value, QuantParams] = {}
@@ -135,7 +140,8 @@ def _onnx(graph: ir.Graph) -> tuple[StoredOperator, ...]:
         return StoredOperator(
             title(node),
             node.op_type,
-            {**_defaults(node), **{name: _text(each) for name, each in node.attributes.items()}},
+            (_defaults(node) if defaults else {})
+            | {name: _text(each) for name, each in node.attributes.items()},
             tuple(None if value is None else tensor(value) for value in read),
             tuple(map(tensor, node.outputs)),
         )

@@ -83,7 +83,7 @@ def _by_name(parts: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _parts(path: Path) -> Iterator[tuple[str, str]]:
-    held = read(path)
+    held = read(path, defaults=False)
     for layer in held.view.layers:
         yield from _of_layer(layer.node, layer.weights, layer.bias, layer.weight_grid)
     for activation in held.view.activations:
