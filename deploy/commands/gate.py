@@ -403,7 +403,7 @@ def in_short(
     passed: dict[str, list[str]] = {}
     for each in findings:
         if each.outcome == "pass":
-            passed.setdefault(each.rule, []).append(each.stage)
+            passed.setdefault(each.called, []).append(each.stage)
     kept = [row for each, row in zip(findings, rows, strict=True) if each.outcome != "pass"]
     blank = [""] * (len(rows[0]) - 3)
     for rule, names in passed.items():

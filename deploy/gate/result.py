@@ -66,6 +66,11 @@ class Finding:
     line: int = 0
 
     @property
+    def called(self) -> str:
+        """Its rule, with the figure where several rules of the name tell theirs apart by it."""
+        return f"{self.rule} of {self.metric}" if self.rule.startswith("metric.") else self.rule
+
+    @property
     def passes(self) -> bool:
         """Whether the gate may pass with it."""
         return self.outcome in ("pass", "expected-failure")
@@ -196,7 +201,7 @@ class GateResult(Tabular):
             ("rule", "stage", "verdict", "baseline", "now", "limit", "what"),
             [
                 (
-                    each.rule,
+                    each.called,
                     each.stage,
                     each.outcome,
                     _figure(each.baseline, each.unit),

@@ -90,7 +90,7 @@ def _complaints(complaints: Sequence[Finding], budget: _Budget) -> Iterable[str]
     left_out = 0
     for each in complaints:
         lines = [
-            f"**{_VERDICTS[each.outcome]}: {text(each.rule)}**"
+            f"**{_VERDICTS[each.outcome]}: {text(each.called)}**"
             + (f" of {text(each.stage)}" if each.stage else ""),
             text(message(each)),
             f"Cause: {text(each.cause)}" if each.cause else "",
@@ -129,7 +129,7 @@ def _finding(each: Finding) -> tuple[str, ...]:
     figures = [text(figure(value, each.unit)) for value in (each.baseline, each.measured)]
     limit = text(figure(each.limit, each.unit))
     what = text(message(each) if each.outcome != "expected-failure" else each.reason)
-    return text(each.rule), text(each.stage), _VERDICTS[each.outcome], *figures, limit, what
+    return text(each.called), text(each.stage), _VERDICTS[each.outcome], *figures, limit, what
 
 
 def _delta(each: Delta) -> tuple[str, ...]:

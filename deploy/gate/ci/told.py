@@ -51,7 +51,7 @@ def message(finding: Finding) -> str:
 
 def title(finding: Finding) -> str:
     """The rule and the stage, in a line."""
-    return line(f"{finding.rule} of {finding.stage}" if finding.stage else finding.rule)
+    return line(f"{finding.called} of {finding.stage}" if finding.stage else finding.called)
 
 
 def place(result: GateResult, finding: Finding) -> tuple[str, int]:

@@ -87,7 +87,7 @@ def _rules(title: str, findings: Sequence[Mapping[str, Json]]) -> Markup:
         ("rule", "stage", "verdict", "what", "cause", "next", "baseline", "now", "limit"),
         [
             (
-                text(each.get("rule")),
+                _called(each),
                 text(each.get("stage")) or "the run as a whole",
                 light(STATES.get(text(each.get("outcome")), "look"), text(each.get("outcome"))),
                 text(each.get("message"))
@@ -102,6 +102,12 @@ def _rules(title: str, findings: Sequence[Mapping[str, Json]]) -> Markup:
         ],
         words=6,
     )
+
+
+def _called(finding: Mapping[str, Json]) -> str:
+    """The rule; with the figure where several rules of the name tell theirs apart by it."""
+    rule = text(finding.get("rule"))
+    return f"{rule} of {text(finding.get('metric'))}" if rule.startswith("metric.") else rule
 
 
 def _cause_alone(finding: Mapping[str, Json]) -> str:

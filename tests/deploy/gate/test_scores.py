@@ -142,6 +142,9 @@ def test_every_figure_of_any_task_is_worse_equivalent_or_undecided(
     assert {outcome for _, outcome in found[0]} == {"pass"}
     assert "inconclusive" in {outcome for _, outcome in found[3]}
     worse = result.findings[0]
+    assert [row[0] for row in result.table().rows[::2]] == [
+        f"metric.max_drop of {n}" for n in names
+    ]
     assert worse.interval is not None
     assert worse.limit == pytest.approx(1.1)
     assert worse.interval[0] > 1.1
