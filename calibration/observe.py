@@ -366,9 +366,8 @@ def results(
 
 
 def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isfinite(values.sum()):  # a sum may also be too large
-            _finite_extremes(tensor, values)
+    if values.size:
+        _finite_extremes(tensor, values)  # twice as fast as a sum
     return values
 
 

@@ -56,7 +56,7 @@ class Histogram:
             scaled = part * np.float32(1.0 / width) if single else part.astype(np.float64) / width
             if low < 0.0:  # else cutting off is rounding down
                 np.floor(scaled, out=scaled)
-            bins = scaled.astype(np.int32)
+            bins = scaled.astype(np.intp)  # which is what numpy counts; of others it makes a copy
             bins += HALF_BINS
             self.counts += np.bincount(bins, minlength=2 * HALF_BINS)
 
