@@ -47,7 +47,8 @@ def weights() -> NDArray[np.float32]:
 def costs(model: ir.Model, x: NDArray[np.float32] | None = None, **config: Any) -> list[LayerCost]:
     x = np.random.default_rng(2).normal(size=(32, 3, 8, 8)).astype(np.float32) if x is None else x
     found: list[LayerCost] = []
-    quantize_onnx(model, [x], CalibrationConfig(**{"methods": ()} | config), inspect=found.extend)
+    config.setdefault("methods", ())
+    quantize_onnx(model, [x], CalibrationConfig(**config), inspect=found.extend)
     return found
 
 

@@ -62,7 +62,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcome(network: Path, folder: Path, held_back: int = 100, **config: Any) -> Outcome:
-    job = Job(network, load("digits", None), CalibrationConfig(**{"methods": ()} | config), 200)
+    config.setdefault("methods", ())
+    job = Job(network, load("digits", None), CalibrationConfig(**config), 200)
     path = folder / "made.onnx"
     return judged(job, path, calibrate(job, path), held_back)
 

@@ -95,8 +95,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def job(network: Path) -> Callable[..., Job]:
     def made(**config: Any) -> Job:
-        asked = CalibrationConfig(**{"methods": ()} | config)
-        return Job(network, load("digits", None), asked, SAMPLES)
+        config.setdefault("methods", ())
+        return Job(network, load("digits", None), CalibrationConfig(**config), SAMPLES)
 
     return made
 
