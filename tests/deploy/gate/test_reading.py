@@ -7,6 +7,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -145,7 +146,7 @@ def test_the_schema_for_editors_takes_what_the_gate_takes() -> None:
     text = (resources.files("edgeq.deploy") / "schemas" / "edgeq-gate.schema.json").read_text()
     check = jsonschema.Draft202012Validator(json.loads(text)).is_valid
 
-    def read(content: str) -> object:
+    def read(content: str) -> Any:
         return json.loads(json.dumps(tomllib.loads(content), default=str))
 
     assert check(read(WHOLE))
