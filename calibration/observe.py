@@ -41,6 +41,7 @@ _MOST = 1e-3
 _NOISE = 1e-6
 _SAMPLES = 4
 _USABLE_DB = 10.0
+_TOLD_OUTPUTS = 10  # lines; of more, the outputs farthest from float
 _JUDGED_BATCHES = 4
 _AT_ONCE = 2**22  # numbers of the observed tensors that are computed at once: 16 MiB
 
@@ -385,12 +386,19 @@ def _finite_extremes(tensor: str, values: NDArray[np.float32]) -> tuple[float, f
 def judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:
     """How near the outputs are to float, and what to try where they are not."""
     quick = "" if samples >= of else f"{samples:,} of "
+    worst = sorted(found, key=lambda name: found[name])[:_TOLD_OUTPUTS]
     for name, sqnr_db in found.items():
-        yield (f"output {name!r}: {_near_float(sqnr_db)}, on {quick}{counted(of, 'sample')}")
-    poor = [repr(name) for name, sqnr_db in found.items() if not sqnr_db >= _USABLE_DB]
+        if name in worst:
+            yield (f"output {name!r}: {_near_float(sqnr_db)}, on {quick}{counted(of, 'sample')}")
+    if len(found) > len(worst):
+        others = len(found) - len(worst)
+        yield f"{counted(others, 'other output', 'are')} nearer to float than these"
+    poor = [repr(name) for name in found if not found[name] >= _USABLE_DB]
     if poor:
+        told = ", ".join(poor[:_TOLD_OUTPUTS])
+        more = f" and {len(poor) - _TOLD_OUTPUTS} others" if len(poor) > _TOLD_OUTPUTS else ""
         yield (
-            f"warning: below {_USABLE_DB:.0f} dB little is left of {', '.join(poor)}\n"
+            f"warning: below {_USABLE_DB:.0f} dB little is left of {told}{more}\n"
             "  hint: try --observer percentile or mse, or cut the model before what needs a wide "
             "range with --outputs; edgeq compare shows the first tensor that is far off"
         )

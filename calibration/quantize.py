@@ -21,7 +21,7 @@ from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
 from edgeq.calibration.feeds.method_samples import kept_for_methods
-from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample
+from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample, why_alone
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
 from edgeq.calibration.insert import insert
@@ -227,9 +227,7 @@ def prepared(
         alone = for_one_sample(model)
         if alone is None:
             raise
-        lines = [
-            f"takes one sample at a time: of any number, {error.what.splitlines()[-1].strip()}"
-        ]
+        lines = [f"takes one sample at a time, since {why_alone(error.what)}"]
         found = _prepared(alone, config, first, whole, lines.append)
     for line in lines:
         tell(line)

@@ -461,4 +461,10 @@ def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
             f"the output {name!r} has the shape {shape} for a batch of one",
             hint="give the output a batch dimension",
         )
+    if values.dtype.kind not in "biuf":
+        raise ArtefactError(
+            f"the output {name!r} is text, and edgeq compares numbers",
+            hint="cut the model before what makes text of numbers: edgeq calibrate and edgeq export "
+            "take --outputs",
+        )
     return TensorSpec(name, shape[1:], str(values.dtype), view.output_params(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,13 @@ def feeds(
             name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)
             for value in inputs
         }
+
+
+def why_alone(what: str) -> str:
+    """Why a network takes no more than one sample, of the error that says that it cannot."""
+    line = what.splitlines()[-1].strip()
+    failed = re.search(r"while running (\w+) node", line)  # of ONNX Runtime, with its source files
+    return f"a {failed[1]} in it fixes the number of samples" if failed else line
 
 
 class WholePixels:

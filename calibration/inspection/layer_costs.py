@@ -186,7 +186,7 @@ def _cost(
     of_weights = 0.0 if held is None else _ratio(weight, held)
     channels = real.shape[1] if real.ndim > 1 else 1
     flat = np.moveaxis(real, 1, 0).reshape(channels, -1) if real.ndim > 1 else real[None]
-    dead = int((flat.max(axis=1) == flat.min(axis=1)).sum())
+    dead = _constant(flat)
     result = _Result(0.0, 0.0, 0.0, "")
     reason = _of_weights(stored, weight, node)
     if tensor:
@@ -194,7 +194,7 @@ def _cost(
         result = _Result.of(values, grids[tensor])
         rows = np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) if values.ndim > 1 else None
         if rows is not None and values.ndim == real.ndim and len(rows) == channels:
-            dead = int((rows.max(axis=1) == rows.min(axis=1)).sum())
+            dead = _constant(rows)
         if result.lost > by_weights:
             reason = result.reason
     if dead:
@@ -256,6 +256,11 @@ class _Result:
         clipped, saturated = float(beyond.mean()), float(at_ends.mean())
         reason = _of_activation(values, rounded, scale, (low, high), clipped, saturated)
         return cls(_ratio(values, rounded), clipped, saturated, reason)
+
+
+def _constant(rows: NDArray[np.float64]) -> int:
+    """How many rows hold one number again and again; a single value tells nothing."""
+    return int((rows.max(axis=1) == rows.min(axis=1)).sum()) if rows.shape[1] > 1 else 0
 
 
 def _of_activation(

@@ -350,6 +350,7 @@ def _show_outputs(hops: "Sequence[Hop]") -> None:
     from edgeq.deploy.report.values import decibels, general
 
     numbers = ("SQNR dB", "RMSE", "largest")
+    distances = [drift.sqnr_db for hop in hops for drift in hop.outputs]
     rows = [
         (
             hop.source,
@@ -362,10 +363,13 @@ def _show_outputs(hops: "Sequence[Hop]") -> None:
         for hop in hops
         for drift in hop.outputs
     ]
+    title = "Drift of each output"
+    if len(rows) > MAX_TENSORS:
+        title += f", the {MAX_TENSORS} farthest apart of {len(rows)}"
+        order = sorted(range(len(rows)), key=lambda place: distances[place])[:MAX_TENSORS]
+        rows = [rows[place] for place in sorted(order)]
     if rows:
-        console.write_table(
-            "Drift of each output", ("from", "to", "output", *numbers), rows, numbers=numbers
-        )
+        console.write_table(title, ("from", "to", "output", *numbers), rows, numbers=numbers)
 
 
 def _show_tensors(hop: "Hop") -> None:

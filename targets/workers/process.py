@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgeq.targets.workers.launchers import Launcher
     from edgeq.targets.workers.wire import Frame
 
+ELSEWHERE = "another runtime may run it; if this one crashed, report the model to its makers"
 GRACE_SECONDS = 1.0  # for a worker to leave by itself, and again for it to heed SIGTERM
 SLOWEST_LINE = 2**16  # bytes a second
 KEPT_BYTES = 8192  # of the end of its standard error
@@ -261,7 +262,8 @@ class Worker:
             ArtefactError: what it was given is broken.
             TargetError: otherwise.
         """
-        what = str(header.get("what", "it does not say why"))[:500]
+        what, _, its = str(header.get("what", "it does not say why"))[:700].partition(" (hint: ")
+        its = its.removesuffix(")")
         told, hint = {
             "refused": (
                 "refuses the model",
@@ -272,14 +274,14 @@ class Worker:
                 "ran out of memory",
                 "raise the limit (memory_mb), or choose a smaller model",
             ),
-        }.get(str(header.get("problem")), ("failed", "another target may run it"))
+        }.get(str(header.get("problem")), ("failed", ELSEWHERE))
         self.close()
         if header.get("problem") == "damaged":
             raise ArtefactError(
                 f"the runtime cannot load the model: {what}",
-                hint="export it again; it may be damaged",
+                hint=its or "export it again; it may be damaged",
             )
-        raise TargetError(f"the worker on {self.place} {told}: {what}", hint=hint)
+        raise TargetError(f"the worker on {self.place} {told}: {what}", hint=its or hint)
 
     def gone(self) -> NoReturn:
         """Tell why the process is gone; always a TargetError."""
@@ -291,10 +293,9 @@ class Worker:
             how = f"was killed by {_called(-code)}"
         else:
             how = f"ended with exit code {code}"
-        hint = "another target may run it; if the runtime crashed, report the model to its makers"
         self.fail(
             how if self._started else f"{how} before it began",
-            hint if self._started else f"try it by hand: {self._by_hand}",
+            ELSEWHERE if self._started else f"try it by hand: {self._by_hand}",
         )
 
     def fail(self, what: str, hint: str) -> NoReturn:

@@ -9,6 +9,7 @@ from onnx import helper
 
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.feeds.samples import Kept
+from edgeq.calibration.observe import judged
 from edgeq.calibration.quantize import quantize_onnx
 
 if TYPE_CHECKING:
@@ -56,3 +57,13 @@ def test_what_is_kept_of_a_stream_is_bounded_and_spread() -> None:
     assert all(len(np.asarray(batch)) == 4 for batch in kept.batches)
     assert 2 <= len(first) <= 4
     assert first[-1] >= 50
+
+
+def test_of_many_outputs_the_farthest_are_told() -> None:
+    found = {f"o{i}": float(i) for i in range(40)}
+    *lines, others, warning = judged(found, 4, 10)
+    assert [line.split()[1] for line in lines] == [f"'o{i}':" for i in range(10)]
+    assert others == "30 other outputs are nearer to float than these"
+    assert "'o9'" in warning
+    assert "'o10'" not in warning
+    assert len(list(judged({"y": 40.0}, 4, 4))) == 1

@@ -57,11 +57,18 @@ def check(part: Split, preprocessing: Preprocessing) -> None:
 
     Raises:
         ArtefactError: files are broken, or numbers are NaN or infinite; names the first of them.
-        UsageError: the samples differ in size, and nothing brings them to one.
+        UsageError: the samples differ in size, and nothing brings them to one; or they are empty.
 
     Warns:
         SamplesReduced: files hold more than is read of them.
     """
+    for name, samples in part.inputs.items():
+        if 0 in samples.shape[1:]:
+            raise UsageError(
+                f"the samples{f' of {name!r}' if name else ''} are empty: each is "
+                f"{_told(samples.shape[1:])}",
+                hint="save them again, with something along every axis",
+            )
     for look in looks_at(part).values():
         if look.error is not None:
             raise look.error

@@ -351,11 +351,7 @@ class Preprocessing:
             ends = [1 if self.layout == "nchw" else len(shape) - 1]
         fitting = [axis for axis in ends if count in (1, shape[axis])]
         if not fitting:
-            told = " or ".join(dict.fromkeys(str(shape[axis]) for axis in ends))
-            raise UsageError(
-                f"samples of {told} channels are normalised by {count} constants",
-                hint=f"give {told} means and deviations, or one for all",
-            )
+            raise _other_channels([shape[axis] for axis in ends], count)
         if count > 1 and len(set(fitting)) > 1 and len(shape) > 3:
             raise UsageError(
                 f"samples of {_size(shape[1:])} may have their {count} channels first or last",
@@ -410,6 +406,24 @@ def _told(value: object) -> str:
         whole = all(isinstance(each, int) for each in value)
         return ("x" if whole else ",").join(f"{each:g}" for each in value)
     return str(value)
+
+
+def _other_channels(sizes: Sequence[int], count: int) -> UsageError:
+    """The error for samples whose channels are not as many as the constants."""
+    told = " or ".join(map(str, dict.fromkeys(sizes)))
+    hint = f"give {told} means and deviations, or one for all"
+    if count == 3 and 1 in sizes:
+        hint = (
+            "where the network takes colours, --channels grey-to-rgb makes three channels of one; "
+            "else give one mean and one deviation"
+        )
+    elif 3 in sizes:
+        hint = "give three means and deviations, or one for all"
+    return UsageError(
+        f"samples of {told} {'channel' if told == '1' else 'channels'} are normalised by {count} "
+        "constants",
+        hint=hint,
+    )
 
 
 def _size(shape: Sequence[int]) -> str:

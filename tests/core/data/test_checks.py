@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import edgeq
 from edgeq.data import DataSource, Preprocessing, Split, load
 from edgeq.data.checks import check, doubts, left_out, readable
 from edgeq.data.front_end import FrontEnd
@@ -142,3 +143,9 @@ def test_classes_that_a_part_lacks_are_named() -> None:
     source = labelled(0, 1, 2)
     train = source.test.take(np.array([0, 2]))
     assert list(doubts(replace(source, train=train))) == ["train has no sample of b"]
+
+
+def test_samples_without_numbers_are_refused_by_name() -> None:
+    source = edgeq.load_data({"test": {"left": np.zeros((4, 0, 8), np.float32)}})
+    with pytest.raises(UsageError, match="the samples of 'left' are empty: each is 0x8"):
+        check(source.test, source.preprocessing)

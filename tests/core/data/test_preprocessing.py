@@ -160,3 +160,10 @@ def test_grey_images_may_be_given_three_equal_channels() -> None:
     fed = Preprocessing(channels="grey-to-rgb").apply({"": grey})[""]
     assert (fed == grey.transpose(0, 3, 1, 2)).all()
     assert fed.shape == (1, 3, 3, 4)
+
+
+def test_grey_samples_and_constants_of_three_colours_name_the_flag() -> None:
+    grey = np.zeros((2, 8, 8, 1), np.uint8)
+    with pytest.raises(UsageError, match="1 channel are normalised by 3 constants") as caught:
+        Preprocessing.normalized((0.1, 0.2, 0.3), (1, 1, 1)).apply({"": grey})
+    assert "--channels grey-to-rgb" in caught.value.hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 from tests.support.models import onnx_models, tflite_models
 
@@ -116,6 +117,21 @@ def test_a_broken_file_is_told_as_one(tmp_path: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ArtefactError, match=r"broken.onnx.*NoSuchOperator"):
         ort.cpu.open(path)
+
+
+def test_what_a_process_refuses_keeps_its_own_hint(tmp_path: Path) -> None:
+    model = onnx_models.float_model()
+    model.producer_name = "another tool"
+    text = onnx.helper.make_tensor_value_info("text", onnx.TensorProto.STRING, [1])
+    model.graph.input.append(text)
+    model.graph.node.append(onnx.helper.make_node("Identity", ["text"], ["copy"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("copy", 8, [1]))
+    path = tmp_path / "text.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtefactError, match=r"the input 'text' is a tensor\(string\)") as error:
+        ort.cpu.open(path)
+    assert "hint" not in error.value.what
+    assert error.value.hint.startswith("export with a float input")
 
 
 def test_the_memory_of_such_a_process_is_bounded() -> None:
