@@ -464,7 +464,6 @@ def _output_spec(name: str, values: NDArray[Any], view: QdqView) -> TensorSpec:
     if values.dtype.kind not in "biuf":
         raise ArtefactError(
             f"the output {name!r} is text, and edgeq compares numbers",
-            hint="cut the model before what makes text of numbers: edgeq calibrate and edgeq export "
-            "take --outputs",
+            hint="cut the model before what makes text of numbers, by edgeq calibrate --outputs",
         )
     return TensorSpec(name, shape[1:], str(values.dtype), view.output_params(name))

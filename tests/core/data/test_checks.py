@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import edgeq
 from edgeq.data import DataSource, Preprocessing, Split, load
 from edgeq.data.checks import check, doubts, left_out, readable
 from edgeq.data.front_end import FrontEnd
@@ -146,6 +145,6 @@ def test_classes_that_a_part_lacks_are_named() -> None:
 
 
 def test_samples_without_numbers_are_refused_by_name() -> None:
-    source = edgeq.load_data({"test": {"left": np.zeros((4, 0, 8), np.float32)}})
+    empty = Split({"left": np.zeros((4, 0, 8), np.float32)}, None, np.arange(4))
     with pytest.raises(UsageError, match="the samples of 'left' are empty: each is 0x8"):
-        check(source.test, source.preprocessing)
+        check(empty, Preprocessing())
