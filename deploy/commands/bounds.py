@@ -69,12 +69,14 @@ def command(
     """
     from edgeq.data.splitting import limited
     from edgeq.deploy import console
+    from edgeq.deploy.bounds.drift.asked import has_bound
     from edgeq.deploy.bounds.drift.tables import answers_table, held_table, tensors_table
     from edgeq.deploy.bounds.run import bounds, require_held
     from edgeq.deploy.evaluation.saturation.pair_saturation import Samples
     from edgeq.deploy.evaluation.stage_runner import select
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.tables import show_remarks
+    from edgeq.formats.artefact import resolve
 
     samples = None
     if data is not None:
@@ -97,10 +99,12 @@ def command(
             _show(held_table(found.certificates), 1)
         if found.weights is not None:
             _show_words(found.weights.table())
-    if data is None:
+    if data is None and has_bound(resolve(file)):
         console.next_step("edgeq", "bounds", file, "--data", "NAME")
+    elif found.sums or found.certificates:
+        console.next_step("edgeq", "compare", file, "--data", data or "NAME")
     else:
-        console.next_step("edgeq", "compare", file, "--data", data)
+        console.next_step("edgeq", "calibrate", file, "--data", "NAME", "-o", "quantised.onnx")
     require_held(found)
 
 

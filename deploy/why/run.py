@@ -29,6 +29,7 @@ from edgeq.deploy.why.stages import is_quantized, judged, with_reference
 from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
+from edgeq.formats.onnx_io import all_stays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,9 +180,10 @@ class _Chain:
         """Read the files, and see to it that every stage shows its tensors."""
         if self.file is None:
             return
-        self.program = self._program()
-        self.places = self._places(self.program)
-        self.origin = self._origin()
+        with all_stays():
+            self.program = self._program()
+            self.places = self._places(self.program)
+            self.origin = self._origin()
         if self.program is None:
             return
         self.grids = {

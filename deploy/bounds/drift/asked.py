@@ -11,6 +11,7 @@ from edgeq.deploy.bounds.drift.propagate import Propagation
 from edgeq.deploy.bounds.drift.tflite_graph import of_tflite
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.pipeline.export import canonical
+from edgeq.errors import EdgeqError
 from edgeq.files import read_bytes
 from edgeq.formats.artefact import detect
 from edgeq.formats.tflite_validation import check_model
@@ -36,6 +37,14 @@ def drift_graph(path: Path) -> DriftGraph:
     content = read_bytes(path, "TFLite model")
     check_model(content, path)
     return of_tflite(content)
+
+
+def has_bound(path: Path) -> bool:
+    """Whether a bound on the drift of a file's answers can be asked for, with data of one input."""
+    try:
+        return len(drift_graph(path).inputs) == 1
+    except EdgeqError:
+        return False
 
 
 def certificates_of(

@@ -78,7 +78,7 @@ def read(path: Path) -> ir.Model:
     """
     if detect(path) != "onnx":
         raise ArtefactError(f"{path} is not an ONNX file", hint="name an .onnx file")
-    with _all_stays():
+    with all_stays():
         proto = load(path)
         check_graph(proto, str(path))
         _refuse_sparse(proto.graph, str(path))
@@ -125,12 +125,12 @@ def serialize(model: ir.Model) -> bytes:
         sum(_size_bytes(value.const_value) for value in model.graph.initializers.values()),
         "ONNX file",
     )
-    with _all_stays():
+    with all_stays():
         return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))
 
 
 @contextmanager
-def _all_stays() -> Iterator[None]:
+def all_stays() -> Iterator[None]:
     """Meanwhile Python does not look for objects to free among those of a graph.
 
     A long graph is a million objects, all of which stay; a third of the time goes into the search.

@@ -84,7 +84,9 @@ def test_json_holds_each_certificate(file: Path, answer: Callable[..., Any]) -> 
     assert only["bound"] > 0
 
 
-def test_what_has_no_bound_is_named(tmp_path: Path, file: Path) -> None:
+def test_what_has_no_bound_is_named(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softplus())
     path = tmp_path / "softplus.onnx"
@@ -92,6 +94,9 @@ def test_what_has_no_bound_is_named(tmp_path: Path, file: Path) -> None:
     with pytest.raises(UsageError, match="no bound is known for"):
         edgeq.bounds(path, drift=True)
     assert edgeq.bounds(path).sums
+    for asked, following in (path, "compare"), (file, "bounds"):
+        assert run(["bounds", str(asked)]) == 0
+        assert f"next: edgeq {following} {asked} --data NAME" in capsys.readouterr().out
     with pytest.raises(UsageError, match="targets are named, and no data"):
         edgeq.bounds(file, targets=["ort-cpu"])
 
