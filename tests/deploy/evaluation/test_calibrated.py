@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ def test_where_something_is_lost_what_lowers_the_noise_is_measured_and_offered(
     network: Path, tmp_path: Path, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibrated, "_WORSE", -1.0)  # whatever is lost
-    common = ["calibrate", str(network), "--data", "digits", "--samples", "64", "--held-back", "50"]
+    common = ["calibrate", str(network), "--data", "digits", "--samples", "32", "--held-back", "20"]
     told = answer(*common, "-o", tmp_path / "one.onnx")
     assert told["collapsed"] == "", "its weights make the noise, and no choice halves it"
     assert told["next"].startswith("edgeq compare")
@@ -107,8 +106,6 @@ def test_where_something_is_lost_what_lowers_the_noise_is_measured_and_offered(
     assert second > first
     assert said.endswith(f"with {flags}")
     assert told["next"].endswith(f"{flags} --overwrite")
-    again = answer(*shlex.split(told["next"])[1:])
-    assert again["size_bytes"] > 0
 
 
 def test_what_cannot_be_judged_says_why(network: Path, tmp_path: Path) -> None:
