@@ -128,7 +128,7 @@ def schema() -> str:
     }
     content = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:edgeq:edgeq-gate",
+        "$id": "urn:edgeq:edgeq-gate:1",
         "title": "A file of rules of edgeq gate, edgeq-gate.toml",
         **whole,
         "required": ["artefacts", "data", "rules"],
