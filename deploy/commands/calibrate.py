@@ -26,6 +26,8 @@ from edgeq.registry import Registry
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.deploy.console import Advance, Bar, Lines
     from edgeq.deploy.evaluation.calibrated import Outcome, Trials
     from edgeq.deploy.pipeline.calibrate import Job
@@ -307,7 +309,7 @@ def command(
                 console.note(f"held back: {lost}")
             outcome = _calibrate(job, output, statistics, advance, held_back, overwrite=overwrite)
             tried = trials_of(job, trials, held_back, advance, advance.stage) if trials else None
-            _show(outcome, tried, known, as_json=as_json)
+            _show(outcome, tried, known, asked.by_width_flags(), as_json=as_json)
 
 
 def _check_places(
@@ -394,7 +396,12 @@ def _calibrate(
 
 
 def _show(
-    outcome: "Outcome", trials: "Trials | None", device: "Device | None", *, as_json: bool
+    outcome: "Outcome",
+    trials: "Trials | None",
+    device: "Device | None",
+    by_width: "Sequence[str]",
+    *,
+    as_json: bool,
 ) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.device_advice import afterwards, export_command
@@ -402,7 +409,8 @@ def _show(
 
     done, output, job = outcome.done, outcome.path, outcome.job
     if device is None and outcome.offered:
-        console.next_again(*outcome.offered, "--overwrite")
+        kept = by_width if "--observer" in outcome.offered else ()  # which naming one drops
+        console.next_again(*outcome.offered, *kept, "--overwrite")
     elif device is None:
         console.next_step(outcome.next_command)
     else:

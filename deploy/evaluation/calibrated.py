@@ -326,13 +326,14 @@ def _beside_min_max(job: Job, path: Path, samples: int) -> str:
     first, mine = _compared(job, path, seen).stages
     if first.accuracy is None or mine.accuracy is None:
         return ""
-    if first.accuracy.fraction - mine.accuracy.fraction <= _WORSE:
+    allowed = int(_WORSE * mine.accuracy.total)
+    if first.accuracy.correct - mine.accuracy.correct <= allowed:
         return ""  # it is not worth another calibration
     with temporary_folder() as folder:
         other = folder / "minmax.onnx"
-        calibrate(replace(job, config=replace(job.config, observer=_MIN_MAX, methods=())), other)
+        calibrate(replace(job, config=replace(job.config, observer=_MIN_MAX)), other)
         (_, plain) = _compared(job, other, seen).stages
-    if plain.accuracy is None or plain.accuracy.fraction - mine.accuracy.fraction <= _WORSE:
+    if plain.accuracy is None or plain.accuracy.correct - mine.accuracy.correct <= allowed:
         return ""
     return (
         f"{job.config.found_by} is right on {100 * mine.accuracy.fraction:.1f} % of "

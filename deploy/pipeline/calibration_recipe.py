@@ -99,15 +99,21 @@ class CalibrationRecipe:
         """What the width of the weights chose, in words; empty where it chose nothing."""
         if not self.by_width:
             return ""
-        made, bits = self.config, self.config.weight_bits
-        methods = " ".join(f"--method {name}" for name in made.methods)
+        bits = self.config.weight_bits
         return (
-            f"weights of {bits} bits: --observer {made.found_by} --weight-method "
-            f"{made.weight_method} {methods}, as nothing else is asked for; "
+            f"weights of {bits} bits: --observer {self.config.found_by} "
+            f"{' '.join(self.by_width_flags())}, as nothing else is asked for; "
             "--weight-method symmetric rounds to nearest instead\n"
             "each is stored in a byte, so the file stays as large as with 8 bits"
             f"{'; edgeq export --weight-storage int4 stores two a byte' if bits <= 4 else ''}"
         )
+
+    def by_width_flags(self) -> tuple[str, ...]:
+        """How the width of the weights chose to round them, as flags; none where it did not."""
+        if not self.by_width:
+            return ()
+        methods = [part for name in self.config.methods for part in ("--method", name)]
+        return ("--weight-method", self.config.weight_method, *methods)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON; an observer of one's own by its name."""

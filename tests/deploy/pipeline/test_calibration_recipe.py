@@ -58,12 +58,15 @@ def test_the_width_of_weights_chooses_where_nothing_else_is_said(tmp_path: Path)
     for found in (CalibrationRecipe.read(path), CalibrationRecipe.said(None, weight_bits=4)):
         assert found.config == few
         assert "--method gptq --method bias-correction" in found.few_bits()
+        flags = found.by_width_flags()
+        assert flags[:2] == ("--weight-method", "mse"), "to be said beside an observer"
         assert "edgeq export --weight-storage int4 stores two a byte" in found.few_bits()
     for said in ({"observer": "minmax"}, {"methods": ()}, {"weight_method": "symmetric"}):
         found = CalibrationRecipe.said(path, **said)
         assert found.config == CalibrationConfig("minmax", "symmetric", 4, methods=())
         assert found.config.method_samples == 512
         assert not found.few_bits()
+        assert found.by_width_flags() == ()
     assert "int4" not in CalibrationRecipe.said(None, weight_bits=5).few_bits()
     assert CalibrationConfig().methods == ()
     assert not CalibrationRecipe.said(path, weight_bits=8).few_bits()
