@@ -52,7 +52,7 @@ def show_scores(found: Comparison, split: str) -> None:
     decided = any(one.threshold is not None for _, one in stages)
     columns = [
         "stage",
-        _heading(first),
+        first.heading,
         "of reference %",
         *(f"{name} %" if first.is_share(name) else name for name in further),
         *(("threshold", "shift") if decided else ()),
@@ -110,10 +110,6 @@ def _show_parts(
     rows = [[name, *(_cell(score, figures.get(name)) for _, figures in parts)] for name in names]
     unit = " %" if score.percent else f" ({score.unit})" if score.unit else ""
     console.write_table(f"{title}{unit}", columns, rows, numbers=columns[1:])
-
-
-def _heading(score: Score) -> str:
-    return f"{score.name} %" if score.percent else f"{score.name} {score.unit}".rstrip()
 
 
 def _cell(score: Score, value: float | None) -> str:

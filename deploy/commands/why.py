@@ -132,7 +132,7 @@ def _show(found: "Why", split: str) -> None:
 
     table = found.table()
     title = f"{found.data} {split}, {counted(found.samples, 'sample')}"
-    console.write_table(title, table.columns, table.rows, numbers=("accuracy %", "lost/gained"))
+    console.write_table(title, table.columns, table.rows, numbers=table.columns[1:3])
     for stage in found.stages:
         if stage.state == "WRONG":
             _show_operators(stage)

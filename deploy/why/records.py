@@ -181,11 +181,12 @@ class Why(Tabular):
         return not self.causes
 
     def table(self) -> Table:
-        """Accuracy, lost and gained samples and the verdict of each stage."""
+        """How well each stage does the task, lost and gained samples, and its verdict."""
+        score = next((stage.score for stage in self.stages if stage.score), None)
         return Table(
             f"{self.data}, {counted(self.samples, 'sample')}: "
             + (self.causes[0].what if self.causes else "no cause found"),
-            ("stage", "accuracy %", "lost/gained", "verdict"),
+            ("stage", score.heading if score else "accuracy %", "lost/gained", "verdict"),
             [
                 (
                     stage.name,

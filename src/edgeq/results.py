@@ -79,6 +79,11 @@ class Score:
     threshold: float | None = None
     remarks: tuple[str, ...] = ()
 
+    @property
+    def heading(self) -> str:
+        """Its name and unit, above a column of it."""
+        return f"{self.name} %" if self.percent else f"{self.name} {self.unit}".rstrip()
+
     def is_share(self, name: str) -> bool:
         """Whether its figure, or a further one, is a fraction that people read in per cent."""
         return self.percent and name not in self.plain

@@ -34,7 +34,8 @@ class TaskData:
     Attributes:
         name: of the data set.
         classes: the name of each class.
-        shape: of one sample, as the network is fed it: channels, height and width of images.
+        shape: of one sample, as the network is fed it: channels, height and width of images; empty
+            where there are several inputs, and not just one of images among them.
     """
 
     name: str
@@ -43,8 +44,10 @@ class TaskData:
 
     @classmethod
     def of(cls, source: DataSource) -> Self:
-        """Of a data set with one input."""
-        return cls(source.name, source.classes, source.shape)
+        """Of a data set with any number of inputs."""
+        shapes = list(source.shapes.values())
+        found = shapes if len(shapes) == 1 else [shape for shape in shapes if len(shape) == 3]
+        return cls(source.name, source.classes, found[0] if len(found) == 1 else ())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,8 +57,9 @@ class TaskData:
             UsageError: the samples are no images.
         """
         if len(self.shape) != 3:
+            what = f"have the shape {self.shape}" if self.shape else "have several inputs"
             raise UsageError(
-                f"the samples of {self.name} have the shape {self.shape} and are no images",
+                f"the samples of {self.name} {what} and are no images",
                 hint="choose a task for what they are; edgeq compare --tasks lists them",
             )
         return self.shape[1], self.shape[2]

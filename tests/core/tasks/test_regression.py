@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgeq.data import DataSource, Preprocessing, Split
+from edgeq.errors import UsageError
 from edgeq.tasks import TASKS, TaskData
 
 TRUE = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -30,3 +32,20 @@ def test_of_many_numbers_a_sample_only_means_are_kept() -> None:
     meter = TASKS.load("mae").meter(DATA, {})
     meter.update({"y": np.ones((2, 1, 4, 4), np.float32)}, np.zeros((2, 4, 4)), {})
     assert (meter.result().value, meter.result().per_class) == (1, {})
+
+
+@pytest.mark.parametrize(("shapes", "size"), [([(6,), (3,)], None), ([(4,), (3, 5, 7)], (5, 7))])
+def test_data_of_several_inputs_are_judged(
+    shapes: list[tuple[int, ...]], size: tuple[int, int] | None
+) -> None:
+    inputs = {f"x{i}": np.zeros((3, *shape), np.float32) for i, shape in enumerate(shapes)}
+    part = Split(inputs, TRUE, np.arange(3))
+    data = TaskData.of(DataSource("made-up", (), part, part, part, Preprocessing(), task="mae"))
+    meter = TASKS.load("mae").meter(data, {})
+    meter.update({"y": SAID.astype(np.float32)}, TRUE, {})
+    assert meter.result().value == pytest.approx(1.0)
+    if size is None:
+        with pytest.raises(UsageError, match="have several inputs and are no images"):
+            _ = data.size
+    else:
+        assert data.size == size
