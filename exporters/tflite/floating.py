@@ -16,6 +16,7 @@ import numpy as np
 from edgeq.errors import ArtefactError, shown
 from edgeq.exporter import Exported, ParityReport
 from edgeq.exporters.tflite.boundary import end_layout
+from edgeq.exporters.tflite.expected_values import is_plain
 from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext, HybridContext
 from edgeq.exporters.tflite.parity import numbers_in, opened, stored_floats, transposes_in
@@ -25,7 +26,7 @@ from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
 from edgeq.qdq.ir import QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor
 from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, in_order, kind_of, title
-from edgeq.qdq.op_traits import traits_of
+from edgeq.qdq.op_traits import LAYERS, traits_of
 from edgeq.qdq.picks import PICK
 from edgeq.qdq.shapes import Shapes, is_open
 from edgeq.quant import QuantParams
@@ -206,26 +207,35 @@ def _parity(
     for op in graph.ops:
         for position in (1, 2):
             constant = op.inputs[position] if len(op.inputs) > position else None
-            if op.op_type not in ("Conv", "Gemm", "MatMul") or not isinstance(
-                constant, QdqConstant
-            ):
+            if op.op_type not in LAYERS or not isinstance(constant, QdqConstant):
                 continue
             key = f"{op.output.name}/{position}"
             written: NDArray[Any] | None = found.get(key)
             values: NDArray[Any] = constant.dequantized()
             if constant.params is not None:
-                stored, values = integers.get(key), constant.centered()
+                values = constant.centered()
+                stored = integers.get(key)
                 written = None if stored is None else stored.centered
                 scales += constant.params.scale.size
-                if stored is None or not np.array_equal(
-                    np.atleast_1d(constant.params.scale), stored.scale
-                ):
+                scale = _in_file_order(op, position, np.atleast_1d(constant.params.scale))
+                if stored is None or not np.array_equal(scale, stored.scale):
                     different.append(f"{constant.name}: its scales differ from the file's")
             transposed = position == 1 and (
                 op.op_type == "MatMul" or (op.op_type == "Gemm" and not op.attributes.get("transB"))
             )
-            expected = values.T if transposed else values
+            expected = values.T if transposed else _in_file_order(op, position, values)
             counts[position] += expected.size
             if written is None or not np.array_equal(written, expected.reshape(written.shape)):
                 different.append(f"{constant.name}: differs from the file")
     return ParityReport(counts[1], counts[2], scales, 0, tuple(different))
+
+
+def _in_file_order(op: QdqOp, position: int, values: NDArray[Any]) -> NDArray[Any]:
+    """The weights of a ConvTranspose that does not stride as those of the Conv that it is."""
+    if position != 1 or not is_plain(op):
+        return values
+    groups = op.integer("group", 1)
+    if values.ndim == 1:  # scales: of an output channel each, or of all
+        return values if values.size == 1 else np.tile(values, groups)
+    parts = [part.swapaxes(0, 1) for part in np.split(values, groups)]
+    return np.flip(np.concatenate(parts), tuple(range(2, values.ndim)))

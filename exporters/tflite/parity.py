@@ -280,19 +280,25 @@ def stored_floats(graph: FileGraph) -> dict[str, NDArray[np.float32]]:
     found: dict[str, NDArray[np.float32]] = {}
     for operator in graph.operators:
         if operator.name in _TO_ONNX:
-            owner = operator.output.name
+            owner = _owner(operator)
             weights = _stored(_read(operator, 1)).transpose(_TO_ONNX[operator.name])
             found[f"{owner}/1"] = weights.astype(np.float32)
             found[f"{owner}/2"] = _stored(_bias(operator)).astype(np.float32)
     return found
 
 
-def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iterator[TensorNumbers]:
-    if not operator.outputs:
-        return
+def _owner(operator: FileOperator) -> str:
+    """The model's tensor that an operator computes, which the file may clamp, crop or reshape."""
     owner = operator.output.name
     for view in _VIEWS:
         owner = owner.removesuffix(view)
+    return owner
+
+
+def _operands(operator: FileOperator, axes: Mapping[str, Sequence[int]]) -> Iterator[TensorNumbers]:
+    if not operator.outputs:
+        return
+    owner = _owner(operator)
     if operator.name in _TO_ONNX:
         weights = _read(operator, 1)
         bias = _bias(operator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -19,17 +19,42 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_transposed_convolution_that_strides(tmp_path: Path) -> None:
-    """TRANSPOSE_CONV has its bias where no other layer has it."""
+@pytest.mark.parametrize(
+    ("kind", "shape", "filters", "attributes"),
+    [
+        ("ConvTranspose", (3, 5, 5), (3, 2, 2, 2), {"strides": [2, 2]}),
+        ("ConvTranspose", (3, 5, 5), (3, 2, 3, 3), {"pads": [1, 0, 1, 2]}),
+        ("ConvTranspose", (3, 9), (3, 2, 2), {"strides": [2]}),
+        ("ConvTranspose", (3, 9), (3, 2, 3), {"strides": [2], "pads": [1, 1]}),
+        ("ConvTranspose", (4, 9), (4, 3, 3), {"group": 2}),
+        ("Conv", (4, 9), (3, 4, 3), {"pads": [1, 1], "strides": [2]}),
+        ("Conv", (4, 9), (8, 1, 3), {"group": 4}),
+        ("Conv", (4, 9), (6, 2, 3), {"group": 2, "dilations": [2]}),
+    ],
+)
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
+def test_convolutions_of_all_kinds(
+    tmp_path: Path,
+    kind: str,
+    shape: tuple[int, ...],
+    filters: tuple[int, ...],
+    attributes: dict[str, Any],
+    *,
+    relu: bool,
+) -> None:
+    """Over one dimension and two, grouped, transposed; TRANSPOSE_CONV has its bias elsewhere."""
     random = np.random.default_rng(0)
-    weight = random.normal(size=(3, 2, 2, 2)).astype(np.float32)
-    bias = random.normal(size=2).astype(np.float32)
-    images = random.normal(size=(4, 3, 5, 5)).astype(np.float32)
+    out = filters[1] * attributes.get("group", 1) if kind == "ConvTranspose" else filters[0]
+    weight, bias, samples = (
+        random.normal(size=size).astype(np.float32) for size in (filters, out, (4, *shape))
+    )
+    nodes = [helper.make_node(kind, ["x", "w", "b"], ["c"], name="conv", **attributes)]
+    nodes += [helper.make_node("Relu" if relu else "Identity", ["c"], ["y"])]
     graph = helper.make_graph(
-        [helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[2, 2])],
+        nodes,
         "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 5, 5])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2, 10, 10])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", *[None] * len(shape)])],
         [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
     )
     opsets = [helper.make_opsetid("", 17)]
@@ -37,14 +62,15 @@ def test_a_transposed_convolution_that_strides(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), source)
     exported = exporter.export(read(source), ExportOptions())
     assert exported.parity.different == ()
+    assert (exported.parity.weights, exported.parity.biases) == (weight.size, out)
     (tmp_path / "net.tflite").write_bytes(exported.content)
     with TARGETS.load("ort-cpu-ref").open(source) as session:
-        wanted = session.run(images)
+        wanted = session.run(samples)
     with TARGETS.load("tflite-ref").open(tmp_path / "net.tflite") as session:
-        found = session.run(images)
+        found = session.run(samples)
     if found.shape != wanted.shape:
-        found = found.transpose(0, 3, 1, 2)
-    # sums of twelve products in float32, in another order
+        found = np.moveaxis(found, -1, 1)
+    # sums of at most 27 products in float32, in another order
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
 
 
