@@ -372,7 +372,7 @@ def gate(
         update: accept what is measured now: write the baseline, or replace it.
         stages: with ``update``, patterns of the stages to accept; all where there is none.
         forget: with ``update``, patterns of the stages to leave out from now on.
-        accept_worse: let ``update`` accept what became worse.
+        accept_worse: let ``update`` accept what became worse or cannot be compared.
         accept_guessing: let ``update`` accept an accuracy that guessing reaches too.
         split: which part of the data.
         limit: how many samples of it, spread evenly; None for all.

@@ -97,7 +97,10 @@ def command(
         ),
     ] = None,
     accept_worse: Annotated[
-        bool, typer.Option("--accept-worse", help="Let --update accept what became worse.")
+        bool,
+        typer.Option(
+            "--accept-worse", help="Let --update accept what became worse or cannot be compared."
+        ),
     ] = False,
     accept_guessing: Annotated[
         bool,

@@ -52,28 +52,26 @@ def require_judged(config: GateConfig, observed: Observed) -> None:
         require_measured(observed)
 
 
-def _other_data(context: Context) -> Iterator[Finding]:
-    """What makes every comparison with the baseline meaningless."""
+def incomparable(context: Context) -> tuple[str, str, str] | None:
+    """What makes every comparison with the baseline meaningless; None for nothing.
+
+    Returns:
+        What is another one, why, and how to judge what the baseline is about.
+    """
     observed, then = context.measured.observed, context.baseline
     if then.metric != observed.measure:
-        yield Finding(
-            "data",
-            "",
-            "measure",
-            "inconclusive",
-            f"the baseline holds {then.metric}, and this run measures {observed.measure}",
-            next_command="judge it by the same task, " + _ACCEPT,
-        )
-    elif (differs := observed.data.differs(then.data)) is not None:
-        what, hint = differs
-        yield Finding(
-            "data",
-            "",
-            "samples",
-            "inconclusive",
-            what,
-            next_command=f"{hint}, {_ACCEPT}",
-        )
+        why = f"the baseline holds {then.metric}, and this run measures {observed.measure}"
+        return "measure", why, "judge it by the same task"
+    differs = observed.data.differs(then.data)
+    return None if differs is None else ("samples", *differs)
+
+
+def _other_data(context: Context) -> Iterator[Finding]:
+    """The finding on what cannot be compared."""
+    if (other := incomparable(context)) is not None:
+        metric, what, hint = other
+        accept = "or accept what cannot be compared: edgeq gate --update --accept-worse"
+        yield Finding("data", "", metric, "inconclusive", what, next_command=f"{hint}, {accept}")
 
 
 def _stages(context: Context) -> Iterator[Finding]:

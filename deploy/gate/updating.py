@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from edgeq.deploy.gate.config import matches
 from edgeq.deploy.gate.judges.fall import fall_of, in_its_unit, score_of, unit_of
 from edgeq.deploy.gate.judges.files import told
+from edgeq.deploy.gate.judging import incomparable
 from edgeq.deploy.gate.numbers import changes
 from edgeq.deploy.gate.result import Delta
 from edgeq.deploy.guessing import like_guessing
 from edgeq.errors import Inconclusive, UsageError
 from edgeq.results import require_all
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +70,8 @@ def updated(
     Raises:
         UsageError: a pattern is none of the stages, or the baseline is about other samples and only
             some stages are named.
-        Inconclusive: a stage would be lost or become worse, and nobody said that it may.
+        Inconclusive: a stage would be lost, became worse or cannot be compared, and nobody said
+            that it may.
     """
     before, now = context.baseline, context.measured.baseline(context.config.threads)
     _require_known(named, now.stages, "was run")
@@ -81,8 +84,8 @@ def updated(
         )
     chosen = [name for name in now.stages if matches(name, named) and name not in gone]
     lost = [name for name in before.stages if name not in now.stages and name not in gone]
-    other = now.metric != before.metric or now.data.differs(before.data) is not None
-    if other and (named or lost):
+    other = incomparable(context)
+    if other is not None and (named or lost):
         what = "are named" if named else "ran, and the baseline has " + ", ".join(lost)
         raise UsageError(
             f"the baseline is about other samples or another measure, and only some stages {what}",
@@ -93,13 +96,38 @@ def updated(
             f"in the baseline, and not run: {', '.join(lost)}",
             hint=f"run them, name what to accept by --stage, or add --forget '{lost[0]}'",
         )
-    worse = [] if other else _worse(context, chosen)
+    if other is not None:
+        if not accept_worse:
+            _require_new(context, chosen, other)
+        return before.with_stages(now, chosen, gone)
+    worse = _worse(context, chosen)
     if worse and not accept_worse:
         raise Inconclusive(
             f"no baseline is written: {'; '.join(worse)}",
             hint="find the cause by edgeq gate without --update; to accept it, add --accept-worse",
         )
     return before.with_stages(now, chosen, gone)
+
+
+def _require_new(context: Context, chosen: Sequence[str], other: tuple[str, str, str]) -> None:
+    """Return where the baseline has none of the stages, so that none can have become worse.
+
+    Raises:
+        Inconclusive: it has one, and what it holds of it cannot be compared.
+    """
+    then, now = context.baseline.stages, context.measured.observed.artefacts
+    both = [name for name in chosen if name in then]
+    if not both:
+        return
+    changed = [then[name].artefact for name in both if now[name] != then[name].sha256]
+    files = ", ".join(dict.fromkeys(changed)) or "no file"
+    _, why, hint = other
+    raise Inconclusive(
+        f"no baseline is written: whether {counted(len(both), 'stage', 'are')} worse "
+        f"cannot be told, for {why}; {files} changed since",
+        hint=f"first judge what the baseline is about: {hint}; to accept what is measured now, "
+        "add --accept-worse",
+    )
 
 
 def _require_known(patterns: tuple[str, ...], stages: Mapping[str, object], where: str) -> None:

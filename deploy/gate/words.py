@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.result import GateResult
 
 _COMMAND = re.compile(r"(\b(?:edgeq|git) [a-z][^;,:]*)")
-_FLAG = re.compile(r"(?<!\S)(--[a-z][a-z-]*)(?:[ =]([A-Z0-9][\w./x]*|dataset|imagenet|raw))?")
+_VALUE = r"[A-Z0-9][\w./x]*|first:\d+|dataset|imagenet|raw"
+_FLAG = re.compile(rf"(?<!\S)(--[a-z][a-z-]*)(?:[ =]({_VALUE}))?")
 _KEYS = {
     "--preprocess": "preprocessing",
     "--limit": "samples",
@@ -32,13 +33,15 @@ _KEYS = {
     "--threads": "threads",
 }
 """The keys of the file of rules that stand for flags."""
+_COUNTS = ("samples", "threads")
+"""Those that hold a number, which stands without quotes."""
 Given = ParamSpec("Given")
 
 
 def in_own_words(
     judged: Callable[Concatenate[GateConfig, Given], GateResult],
 ) -> Callable[Concatenate[GateConfig, Given], GateResult]:
-    """Have what a gate tells to do next, and the hints of its errors, worded for who asked."""
+    """Have what a gate tells to do next, its remarks and hints worded for who asked."""
 
     @wraps(judged)
     def wrapped(config: GateConfig, /, *args: Given.args, **named: Given.kwargs) -> GateResult:
@@ -50,7 +53,8 @@ def in_own_words(
             replace(each, next_command=worded(each.next_command, config))
             for each in result.findings
         )
-        return replace(result, findings=tuple(findings))
+        remarks = tuple(worded(each, config) for each in result.remarks)
+        return replace(result, findings=tuple(findings), remarks=remarks)
 
     return wrapped
 
@@ -87,5 +91,8 @@ def _line(found: re.Match[str]) -> str:
     key = flag.removeprefix("--").replace("-", "_") if fed else _KEYS.get(flag)
     if key is None:
         return found[0]
-    told = f'{key} = "{value}"' if value else f"the line {key} = ..."
+    told = f"the line {key} = ..."
+    if value:
+        counts = key in _COUNTS and value.isdigit()
+        told = f"{key} = {value}" if counts else f'{key} = "{value}"'
     return f"{told} under [preprocessing]" if fed else told

@@ -112,7 +112,8 @@ class EvaluationData:
             )
         if self.ids_sha256 != then.ids_sha256:
             hint = (
-                "use the same files; where a limit took the first ones then, --limit first:N does"
+                "use the same files; where the first ones were taken, as earlier versions did, "
+                f"--limit first:{then.samples} takes them"
             )
             return "the baseline is about other samples of the same data set", hint
         if self.classes != then.classes:

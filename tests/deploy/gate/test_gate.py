@@ -168,6 +168,24 @@ def test_other_samples_are_inconclusive(
     assert [each["rule"] for each in found["findings"]] == ["data"]
 
 
+@pytest.mark.parametrize("more", [("--limit", 20), ("--split", "validation")])
+def test_an_update_with_other_samples_cannot_hide_what_became_worse(
+    accepted: Path,
+    gate: Callable[..., list[object]],
+    answer: Callable[..., Any],
+    refusal: Callable[..., str],
+    more: tuple[object, ...],
+) -> None:
+    before = accepted.read_bytes()
+    told = refusal(*gate(9, "--update", *more), code=3)
+    assert "whether 4 stages are worse cannot be told, for the baseline is about fake test" in told
+    assert "net.onnx changed since" in told
+    assert "add --accept-worse" in told
+    assert accepted.read_bytes() == before
+    assert "no file changed since" in refusal(*gate(2, "--update", *more), code=3)
+    assert answer(*gate(9, "--update", "--accept-worse", *more))["outcome"] == "updated"
+
+
 @pytest.mark.usefixtures("accepted")
 def test_other_ids_are_inconclusive(
     gate: Callable[..., list[object]],

@@ -39,6 +39,11 @@ RULES = GateConfig(
             "edgeq audit a.onnx --target ort-cpu",
             "edgeq audit a.onnx --target ort-cpu",
         ),
+        (
+            "--limit first:120 takes them, or --limit 120",
+            'samples = "first:120" takes them, or samples = 120',
+            "--limit first:120 takes them, or --limit 120",
+        ),
         ("it may go: --accept-worse", "it may go: --accept-worse", "it may go: --accept-worse"),
     ],
 )
