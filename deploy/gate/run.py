@@ -24,6 +24,7 @@ from edgeq.deploy.gate.revision import Earlier, commit_of, earlier_file, read_at
 from edgeq.deploy.gate.updating import (
     deltas,
     files_changed,
+    require_numbers,
     require_plausible,
     require_run,
     updated,
@@ -150,6 +151,8 @@ def update(
     if not accept_guessing:
         require_plausible(measured, len(source.classes))
     require_judged(config, measured.observed)
+    if not accept_worse:
+        require_numbers(config, measured, named)
     made = measured.baseline(config.threads)
     if before is not None:
         context = Context(config, measured, before)

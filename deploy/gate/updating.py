@@ -6,7 +6,15 @@ import math
 from typing import TYPE_CHECKING
 
 from edgeq.deploy.gate.config import matches
-from edgeq.deploy.gate.judges.fall import fall_of, in_its_unit, score_of, unit_of
+from edgeq.deploy.gate.judges.context import key_of
+from edgeq.deploy.gate.judges.fall import (
+    fall_of,
+    in_its_unit,
+    no_number,
+    score_of,
+    side_then,
+    unit_of,
+)
 from edgeq.deploy.gate.judges.files import told
 from edgeq.deploy.gate.judging import incomparable
 from edgeq.deploy.gate.numbers import changes
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from edgeq.deploy.gate.baseline import Baseline
+    from edgeq.deploy.gate.config import GateConfig
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.measuring import Measured
     from edgeq.deploy.gate.numbers import Change
@@ -54,6 +63,31 @@ def require_run(failures: Sequence[Failure], named: tuple[str, ...]) -> None:
         TargetError: one failed.
     """
     require_all([failure for failure in failures if matches(failure.name, named)])
+
+
+def require_numbers(config: GateConfig, measured: Measured, named: tuple[str, ...]) -> None:
+    """Return where every figure that a rule judges is a number, of the stages to accept.
+
+    Raises:
+        Inconclusive: one is NaN or infinite, so that a later run could not be judged by it.
+    """
+    found = {}
+    for rule in config.rules:
+        for stage in measured.observed.comparison.stages:
+            if rule.name != "metric" or not (
+                rule.covers(stage.name) and matches(stage.name, named)
+            ):
+                continue
+            key = key_of(rule, measured, stage)
+            score = measured.observed.figures.get(stage.name, {}).get(key)
+            if score is not None and not math.isfinite(score.value):
+                what, hint = no_number(key, score)
+                found[f"{stage.name}: {what}"] = hint
+    if found:
+        raise Inconclusive(
+            f"no baseline is written: {'; '.join(found)}",
+            hint=f"{next(iter(found.values()))}; to write it without, add --accept-worse",
+        )
 
 
 def updated(
@@ -154,10 +188,11 @@ def _worse(context: Context, chosen: Sequence[str]) -> list[str]:
                 allowed[key] = max(limit, allowed.get(key, 0.0))
         for key, limit in allowed.items():
             fall, score = fall_of(context, stage, then, key), score_of(context, stage, key)
-            if fall is None and (key or not math.isfinite(then.value)):
-                continue  # the baseline does not hold it yet
-            if fall is None or fall.amount > limit:
-                amount = "" if fall is None else f" by {fall.amount:.2f} {unit_of(score)}"
+            if fall is None and side_then(stage, then, key) is not None:
+                called = key or context.metric
+                found.append(f"{stage.name} has no {called} any more, and the baseline has")
+            if fall is not None and fall.amount > limit:
+                amount = f" by {fall.amount:.2f} {unit_of(score)}"
                 value = in_its_unit(score, then.values[key] if key else then.value)
                 called = f" of {key}" if key else ""
                 found.append(f"{stage.name} is worse{amount} than the baseline's {value}{called}")

@@ -16,6 +16,7 @@ from edgeq.deploy.gate.judges.fall import (
     figures,
     in_its_unit,
     is_share,
+    no_number,
     paired_fall,
     scaled,
     score_of,
@@ -130,8 +131,11 @@ def _beside(rule: Rule, context: Context, stage: Stage, then: Entry) -> _Judged 
 
 
 def _absent(rule: Rule, context: Context, stage: Stage, key: str) -> Finding:
-    """That a run has no figure of that name."""
-    figures = [*context.measured.observed.figures.get(stage.name, {})]
+    """That a run has no figure of that name, or none that is a number."""
+    figures = context.measured.observed.figures.get(stage.name, {})
+    if key in figures:
+        what, hint = no_number(key, figures[key])
+        return not_run(rule, stage.name, what, hint, metric=key)
     have = ", ".join([ACCURACY, *figures] if stage.score is None else figures)
     return not_run(
         rule,

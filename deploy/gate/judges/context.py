@@ -58,21 +58,26 @@ class Context:
         return list(dict.fromkeys(stage.artefact for stage in self.stages(rule)))
 
     def key(self, rule: Rule, stage: Stage) -> str:
-        """The key of the figure that a rule names.
-
-        Of a task without a name of a figure, that of its first one.
-        """
-        name, task = rule.text("name"), rule.task.label
-        if name or not task:
-            return figure_key(name, task)
-        figures = self.measured.observed.figures.get(stage.name, {})
-        return next((key for key in figures if key.endswith(f" ({task})")), figure_key("", task))
+        """See :func:`key_of`."""
+        return key_of(rule, self.measured, stage)
 
     def float_stage(self) -> Stage | None:
         """The stage that the gap is counted from; None where it was not run."""
         stages = self.measured.observed.comparison.stages
         name = self.config.float_stage or self.measured.observed.comparison.reference
         return next((stage for stage in stages if stage.name == name), None)
+
+
+def key_of(rule: Rule, measured: Measured, stage: Stage) -> str:
+    """The key of the figure that a rule names.
+
+    Of a task without a name of a figure, that of its first one.
+    """
+    name, task = rule.text("name"), rule.task.label
+    if name or not task:
+        return figure_key(name, task)
+    figures = measured.observed.figures.get(stage.name, {})
+    return next((key for key in figures if key.endswith(f" ({task})")), figure_key("", task))
 
 
 def finding(

@@ -169,6 +169,13 @@ def score_of(context: Context, stage: Stage, key: str = "") -> Score | None:
     return figures.get(key) if key else stage.score
 
 
+def no_number(called: str, score: Score) -> tuple[str, str]:
+    """What is said of a figure that is NaN or infinite, and what to do about it."""
+    value = "NaN" if math.isnan(score.value) else "infinite"
+    hint = "use more samples, with labels of the kind that it is about, or correct its meter"
+    return f"{called} is {value} on these samples", hint
+
+
 def fall_of(context: Context, stage: Stage, then: Entry, key: str = "") -> Fall | None:
     """How much worse a stage is than in the baseline; None where the two have no common figure."""
     before, now = side_then(stage, then, key), side_now(context, stage, key)

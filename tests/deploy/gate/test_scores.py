@@ -157,6 +157,33 @@ def test_every_figure_of_any_task_is_worse_equivalent_or_undecided(
 
 
 @pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(("value", "told"), [("nan", "NaN"), ("inf", "infinite")])
+def test_a_judged_figure_that_is_no_number_is_neither_judged_nor_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, told: str
+) -> None:
+    source, base = fake_targets.source(), tmp_path / "baseline.json"
+    body = "    def result(self):\n        import os\n        return float(os.environ['VALUE'])\n"
+    mine = f"{meters(tmp_path, monkeypatch, body)}:make"
+    file = fake_targets.artefact(tmp_path, "onnx")
+    rules = {"metric": {"task": mine, "max_drop": 1, "min": 0}}
+    gate = partial(judge, [file], source, base, rules=rules)
+    match = rf"make \({mine}\) is {told} on these samples"
+    monkeypatch.setenv("VALUE", value)
+    with pytest.raises(Inconclusive, match=match):
+        gate(update=True)
+    assert not base.exists()
+    monkeypatch.setenv("VALUE", "1")
+    gate(update=True)
+    held = base.read_bytes()
+    monkeypatch.setenv("VALUE", value)
+    assert {each.outcome for each in gate().findings} == {"not-run"}
+    assert f"is {told} on these samples" in gate().findings[0].message
+    with pytest.raises(Inconclusive, match=match):
+        gate(update=True)
+    assert base.read_bytes() == held
+
+
+@pytest.mark.usefixtures("fakes")
 def test_a_baseline_without_its_resamples_never_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
