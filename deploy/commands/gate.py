@@ -437,6 +437,6 @@ def _show_changes(result: "GateResult") -> None:
         )
         for each in result.deltas
     ]
-    title = f"Accepted as the baseline {result.baseline}" + ("" if rows else ": nothing changed")
+    title = f"Accepted as the baseline {result.baseline}" + ("" if rows else ": no figure changed")
     columns = ("stage", "figure", "before", "after")
     console.write_table(title, columns, rows, numbers=("before", "after"))

@@ -22,6 +22,7 @@ from edgeq.deploy.gate.reading import rules_changed
 from edgeq.deploy.gate.result import Finding, GateResult, StageValues, outcome_of
 from edgeq.deploy.gate.revision import Earlier, commit_of, earlier_file, read_at
 from edgeq.deploy.gate.updating import (
+    conditions_changed,
     deltas,
     files_changed,
     require_numbers,
@@ -168,7 +169,11 @@ def update(
         deltas(before, made, measured),
         str(config.baseline),
         config,
-        (*measured.observed.comparison.remarks, *files_changed(before, made)),
+        (
+            *measured.observed.comparison.remarks,
+            *conditions_changed(before, made),
+            *files_changed(before, made),
+        ),
     )
 
 

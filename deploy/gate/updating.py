@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.gate.baseline import context_changes
 from edgeq.deploy.gate.config import matches
 from edgeq.deploy.gate.judges.context import key_of
 from edgeq.deploy.gate.judges.fall import (
@@ -223,6 +224,31 @@ def deltas(before: Baseline | None, now: Baseline, measured: Measured) -> tuple[
         if parts
     ]
     return tuple(found)
+
+
+def conditions_changed(before: Baseline | None, now: Baseline) -> Iterator[str]:
+    """What is otherwise of what was judged and how, beside files and figures, a sentence each."""
+    if before is None:
+        return
+    if (other := now.data.differs(before.data)) is not None:
+        yield f"accepted with other samples or feeding: before this, {other[0]}"
+    for each in context_changes(before.context, now.context):
+        yield f"accepted with {each}"
+    was, drawn = _resamples(before), _resamples(now)
+    if was != drawn:
+        yield f"accepted with figures on {counted(drawn, 'resample')}, and {was:,} before"
+
+
+def _resamples(baseline: Baseline) -> int:
+    """The most that a figure of a baseline was taken on."""
+    return max(
+        (
+            len(drawn)
+            for entry in baseline.stages.values()
+            for drawn in (entry.resampled, *entry.further.values())
+        ),
+        default=0,
+    )
 
 
 def files_changed(before: Baseline | None, now: Baseline) -> Iterator[str]:

@@ -183,7 +183,9 @@ def test_an_update_with_other_samples_cannot_hide_what_became_worse(
     assert "add --accept-worse" in told
     assert accepted.read_bytes() == before
     assert "no file changed since" in refusal(*gate(2, "--update", *more), code=3)
-    assert answer(*gate(9, "--update", "--accept-worse", *more))["outcome"] == "updated"
+    accepted_now = answer(*gate(9, "--update", "--accept-worse", *more))
+    assert accepted_now["outcome"] == "updated"
+    assert any("other samples or feeding: before" in each for each in accepted_now["remarks"])
 
 
 @pytest.mark.usefixtures("accepted")

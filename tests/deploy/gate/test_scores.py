@@ -204,6 +204,7 @@ def test_a_baseline_without_its_resamples_never_passes(
     assert first.outcome == "not-run"
     assert "on 0 resamples, and this run has it on 200" in first.message
     assert "edgeq gate --update" in first.next_command or "--update" in first.next_command
+    assert "figures on 200 resamples, and 0 before" in gate(update=True, rules=rules).remarks[-1]
 
 
 @pytest.mark.usefixtures("fakes")
