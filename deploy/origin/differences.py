@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.deploy.origin.fused import with_fused_bounds
 from edgeq.deploy.origin.matching import BOUNDS, match
 from edgeq.deploy.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
 from edgeq.deploy.pipeline.reading import view_of
@@ -107,7 +108,10 @@ def origin_of(real: Path, file: Path, known: Collection[str]) -> Origin:
     else:
         view = view_of(file)
         other = layers_as_network(view)
-    found = _Comparison(network_of(read(real)), other, view, known, quantized).run()
+    network = network_of(read(real))
+    found = _Comparison(network, other, view, known, quantized).run()
+    if quantized is None:
+        found = replace(found, values=with_fused_bounds(found.values, network, view.activations))
     return _rewritten(real, found, other, known, quantized) if found.differences else found
 
 

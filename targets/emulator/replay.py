@@ -140,7 +140,12 @@ def _numbers(found: Recorded, slot: Slot, part: slice) -> NDArray[np.float32]:
 
 
 def _stored(slot: Slot, upright: NDArray[Any]) -> Tensor:
-    """Numbers in the axes of the model, as a slot holds them: (samples, *shape)."""
-    if slot.axes is not None and slot.axes[0] == 0 and upright.ndim == len(slot.axes):
-        upright = upright.transpose(slot.axes)
+    """Numbers in the axes of the model, as a slot holds them: (samples, *shape).
+
+    A row that a file holds as an image of one line has an axis more there.
+    """
+    if slot.axes is not None and slot.axes[0] == 0:
+        sizes = [slot.shape[slot.axes.index(axis)] for axis in range(len(slot.axes))]
+        whole = upright.reshape(len(upright), *sizes)
+        upright = whole.transpose(0, *(axis + 1 for axis in slot.axes))
     return torch.from_numpy(np.ascontiguousarray(upright).reshape(len(upright), *slot.shape))
