@@ -120,6 +120,8 @@ def _quantised(
     """A float ONNX file beside a quantised one; None where they are something else."""
     from edgeq.deploy.origin.differences import origin_of
     from edgeq.deploy.origin.weights import other_weights
+    from edgeq.diffing.grids import handover_differences
+    from edgeq.diffing.records import Difference
 
     if mine.view.is_quantized == other.view.is_quantized:
         return None
@@ -143,7 +145,11 @@ def _quantised(
         0,
         found.layers,
         0,
-        found.differences,
+        (
+            *found.differences,
+            *(Difference("broken scale", *each) for each in view.broken),
+            *handover_differences((), view.handovers),
+        ),
         sum(each.weight_grid is not None for each in view.layers),
         len(view.activations),
         remark,

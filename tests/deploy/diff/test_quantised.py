@@ -9,6 +9,7 @@ import onnx
 import pytest
 from tests.support.faults.networks import SHAPES, network
 from tests.support.faults.origins import origin
+from tests.support.faults.planting import Planting
 from tests.support.faults.running import places, planted
 
 import edgeq
@@ -86,3 +87,17 @@ def test_what_a_file_may_leave_out_is_no_difference(files: tuple[Path, Path, Pat
         onnx.save(real, path)
     assert edgeq.diff(files[1], files[2]).equal
     assert edgeq.diff(files[0], files[1]).differences == ()
+
+
+def test_integers_read_on_another_grid_are_told(
+    files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    planting = Planting(network("small"))
+    planting.own(planting.dequantizer("c_dequantized"), 2, lambda zero: zero + 1)
+    onnx.save(planting.model, files[1])
+    found = edgeq.diff(files[0], files[1])
+    (told,) = found.differences
+    assert (told.kind, told.steps) == ("integers read on another grid", 1)
+    assert "c_dequantized" in told.where
+    assert run(["diff", *map(str, files[:2])]) == 1
+    assert "1 difference that this does not explain" in capsys.readouterr().out
