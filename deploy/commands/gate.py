@@ -282,9 +282,9 @@ def init(
     check_output(config, overwrite=overwrite)
     files = artefacts or found_in(Path())
 
-    def labelled() -> bool:
+    def judged_by() -> str:
         source = load_data(data, None, AskedPreprocessing(preprocess), files)
-        return select(source, "test", None).labels is not None
+        return "" if select(source, "test", None).labels is None else source.task
 
     text = initial(
         files,
@@ -293,7 +293,7 @@ def init(
         config.parent,
         preprocess,
         user_model,
-        labelled=labelled,
+        judged_by=judged_by,
     )
     write_text(config, text, overwrite=overwrite)
     made = read_config(config)

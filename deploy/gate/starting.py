@@ -12,6 +12,7 @@ from edgeq.deploy.user_code import user_code_of
 from edgeq.errors import UsageError
 from edgeq.formats.artefact import detect
 from edgeq.plan import Planner
+from edgeq.tasks import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,7 +57,7 @@ def initial(
     preprocessing: str | None = None,
     model: str | None = None,
     *,
-    labelled: Callable[[], bool] = lambda: True,
+    judged_by: Callable[[], str] = lambda: "top1",
 ) -> str:
     """The text of a file of rules that suits some files on the targets that work here.
 
@@ -67,7 +68,8 @@ def initial(
         folder: of the file of rules, which paths are told from.
         preprocessing: a name or a TOML file; None for what the files note.
         model: ``package.module:function``, the code of the checkpoints; None for none.
-        labelled: tells whether the samples have labels; asked once all files may be opened.
+        judged_by: tells the task of the samples' labels, empty where they have none; asked once all
+            files may be opened.
 
     Raises:
         UsageError: a checkpoint is of other code than ``model``, or ``model`` is of none.
@@ -93,9 +95,7 @@ def initial(
         "alpha = 0.05  # how often nothing but luck may fail a rule",
         "",
         "[rules]",
-        "accuracy = { max_drop = 0.5 }  # points that may be lost"
-        if labelled()
-        else "agreement = { min = 0.99 }  # answers of the first stage; there are no labels",
+        _first_rule(judged_by()),
         *_rules(pairs, names),
         "",
         "# [[expect]]  # a failure that is known and let pass for a time",
@@ -105,6 +105,16 @@ def initial(
         "# until = 2027-01-31",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _first_rule(task: str) -> str:
+    """How well the stages have to do the task, and what its number counts."""
+    if not task:
+        return "agreement = { min = 0.99 }  # answers of the first stage; there are no labels"
+    what = "points that may be lost"
+    if TASKS.load(task).labels == "values":  # of an error there are no points
+        what = f"by how many per cent of itself the {task.upper()} may grow"
+    return f"accuracy = {{ max_drop = 0.5 }}  # {what}"
 
 
 def _require_code(artefacts: Iterable[Path], model: str | None) -> None:

@@ -13,6 +13,7 @@ from tests.support.runtimes import fake_targets
 
 import edgeq
 from edgeq.deploy.cli import run
+from edgeq.deploy.gate.starting import initial
 from edgeq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -208,6 +209,10 @@ def test_init_writes_what_a_gate_then_passes(
     told = answer("gate", "init", "--data", "fake", "-t", "ort-cpu,ort-cpu-ref")
     assert told["stages"] == ["net.onnx @ ort-cpu-ref", "net.onnx @ ort-cpu"]
     assert told["rules"] == ["accuracy", "exactness", "size", "lint"]
+    assert "max_drop = 0.5 }  # points" in (tmp_path / "edgeq-gate.toml").read_text()
+    paths = [tmp_path / "out" / "net.onnx"]
+    of_values = initial(paths, "fake", ["ort-cpu"], tmp_path, judged_by=lambda: "mae")
+    assert "max_drop = 0.5 }  # by how many per cent of itself the MAE may grow" in of_values
     assert "exists" in refusal("gate", "init", "--data", "fake")
     text = (tmp_path / "edgeq-gate.toml").read_text()
     plain = [line for line in text.splitlines() if not line.startswith(("lint", "exactness"))]
