@@ -1,6 +1,7 @@
 """``edgeq calibrate``: post-training quantisation of a float network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -392,7 +393,7 @@ def _calibrate(
         stage=advance.stage,
     )
     advance.stage("judging")
-    return judged(job, output, done, held_back, advance)
+    return replace(judged(job, output, done, held_back, advance), doubted=bool(told))
 
 
 def _show(
@@ -408,7 +409,7 @@ def _show(
     from edgeq.deploy.report.values import kilobytes
 
     done, output, job = outcome.done, outcome.path, outcome.job
-    if device is None and outcome.offered:
+    if device is None and outcome.offered and not outcome.doubted:
         kept = by_width if "--observer" in outcome.offered else ()  # which naming one drops
         console.next_again(*outcome.offered, *kept, "--overwrite")
     elif device is None:

@@ -86,9 +86,22 @@ def command(
     if not as_json:
         for report in reports:
             _show(report)
-    worse = [report.file for report in reports if report.findings]
-    console.next_step("edgeq", "why" if worse else "compare", *(worse or files), "--data", "NAME")
+    worse = [report for report in reports if report.findings]
+    wrong = [report.file for report in worse if not _is_float(report)]
+    if worse and not wrong:
+        in_float = worse[0].file
+        console.next_step("edgeq", "calibrate", in_float, "--data", "NAME", "-o", "quantised.onnx")
+    else:
+        verb = "why" if wrong else "compare"
+        console.next_step("edgeq", verb, *(wrong or files), "--data", "NAME")
     require_clean(reports, asked)
+
+
+def _is_float(report: "LintReport") -> bool:
+    """Whether it is an ONNX file in float that can be calibrated, and is not called quantised."""
+    found = {(each.rule, each.severity) for each in report.findings}
+    broken = any(severity == "error" for _, severity in found)
+    return report.format == "onnx" and ("float-in-fact", "note") in found and not broken
 
 
 def _show(report: "LintReport") -> None:

@@ -48,6 +48,7 @@ class Outcome:
         collapsed: where something is lost, what another choice does better on the samples of the
             calibration, in words; empty for nothing.
         offered: that choice, as flags of the command.
+        doubted: whether the float network already answers these data hardly better than guessing.
     """
 
     job: Job
@@ -57,6 +58,7 @@ class Outcome:
     not_judged: str
     collapsed: str
     offered: tuple[str, ...] = ()
+    doubted: bool = False
 
     @property
     def lost(self) -> float:
@@ -77,8 +79,10 @@ class Outcome:
     @property
     def next_command(self) -> str:
         """What to type next."""
+        data = self.job.given or self.job.source.name
+        if self.doubted:  # the float file and its data come first
+            return shlex.join(["edgeq", "compare", str(self.job.path), "--data", data])
         if self.lost > _WORSE:
-            data = self.job.given or self.job.source.name
             return shlex.join(
                 ["edgeq", "compare", str(self.job.path), str(self.path), "--data", data]
             )

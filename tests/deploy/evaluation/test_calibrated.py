@@ -80,6 +80,8 @@ def test_both_networks_are_judged_on_samples_held_back(network: Path, tmp_path: 
     assert (found.not_judged, found.collapsed) == ("", "")
     assert [each.layer for each in found.done.layers] in (["first", "last"], ["last", "first"])
     assert found.next_command.startswith("edgeq export ")
+    doubted = replace(found, doubted=True)
+    assert doubted.next_command == f"edgeq compare {network} --data digits", "its data come first"
 
 
 def test_an_observer_that_collapses_is_told_with_the_better_one(

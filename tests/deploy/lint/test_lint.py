@@ -180,8 +180,10 @@ def float_file(path: Path, weight: float = 1.0) -> Path:
     return path
 
 
-def test_a_float_file_says_that_it_is_one(tmp_path: Path) -> None:
+def test_a_float_file_says_that_it_is_one(tmp_path: Path, answer: Callable[..., Any]) -> None:
     found = lint(float_file(tmp_path / "net.onnx")).findings
+    following = answer("lint", tmp_path / "net.onnx")["next"]
+    assert following.startswith(f"edgeq calibrate {tmp_path / 'net.onnx'} --data NAME -o ")
     (told,) = [each for each in found if each.rule == "float-in-fact"]
     assert told.severity == "note"
     assert "the file is in float, with the layers conv" in told.message
