@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from edgeq.errors import UsageError
 from edgeq.results import Score
 from edgeq.tasks import choose
 from edgeq.tasks.outputs import OPTION, OneOutput, per_sample
@@ -74,6 +75,8 @@ class RegressionMeter:
         fitting = [
             name for name, values in outputs.items() if math.prod(values.shape[1:]) == true.shape[1]
         ]
+        if not fitting:
+            _refuse_classes(true, outputs)
         error = per_sample(self._output.of(outputs, fitting)).astype(np.float64) - true
         # of many values a sample, such as pixels or steps of time, only their means are kept
         if error.shape[1] != len(self._names):
@@ -116,3 +119,22 @@ class RegressionMeter:
 
 
 mae, rmse = Regression("MAE"), Regression("RMSE")
+
+
+def _refuse_classes(true: NDArray[np.float64], outputs: Mapping[str, NDArray[np.float32]]) -> None:
+    """Refuse labels that number an output's classes, and are stored as real numbers.
+
+    Raises:
+        UsageError: they do.
+    """
+    if true.shape[1] != 1 or not (np.equal(true, np.rint(true)) & (true >= 0)).all():
+        return
+    for name, values in outputs.items():
+        scores = math.prod(values.shape[1:])
+        if scores > 1 and true.max(initial=0) < scores:
+            raise UsageError(
+                f"the labels are whole numbers stored as real ones, 0 to {int(true.max())} here, "
+                f"and the output {name} has {scores} numbers a sample: they look like classes",
+                hint="store them as integers, such as labels.astype(numpy.int64), and they are "
+                "read as classes",
+            )

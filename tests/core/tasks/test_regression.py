@@ -49,3 +49,13 @@ def test_data_of_several_inputs_are_judged(
             _ = data.size
     else:
         assert data.size == size
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"), [([0.0, 2.0, 3.0], "look like classes"), ([0.0, 2.5, 3.0], "could judge")]
+)
+def test_classes_stored_as_real_numbers_are_told(labels: list[float], told: str) -> None:
+    meter = TASKS.load("mae").meter(DATA, {})
+    with pytest.raises(UsageError, match=told) as caught:
+        meter.update({"scores": np.zeros((3, 4), np.float32)}, np.array(labels), {})
+    assert ("int64" in caught.value.hint) == (told == "look like classes")
