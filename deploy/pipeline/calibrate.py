@@ -163,11 +163,13 @@ class Job:
         """The float network.
 
         Raises:
-            ArtefactError: it is broken, or quantised already.
+            ArtefactError: it is broken, quantised already, or made for batches of several samples.
         """
         from edgeq.formats.subgraph import cut
 
-        return cut(float_model(resolve(self.path)), self.outputs)
+        found = cut(float_model(resolve(self.path)), self.outputs)
+        _require_any_batch(found)
+        return found
 
     def batches(self, first: int = 0, last: int | None = None) -> Iterator[Batch]:
         """The samples as the network is fed them, from one batch to before another."""
@@ -284,6 +286,24 @@ def adding_up(progress: Callable[[int, int], None], total: int) -> Callable[[int
         progress(done, total)
 
     return count
+
+
+def _require_any_batch(model: ir.Model) -> None:
+    """Return where the batch of a network's only input is one, or free.
+
+    Raises:
+        ArtefactError: it is fixed at several samples, and no runtime could be fed with the file.
+    """
+    inputs = [value for value in model.graph.inputs if value.const_value is None]
+    axes = [] if len(inputs) != 1 or inputs[0].shape is None else list(inputs[0].shape)
+    if axes and isinstance(axes[0], int) and axes[0] != 1:
+        sizes = ", ".join("any" if not isinstance(size, int) else str(size) for size in axes)
+        raise ArtefactError(
+            f"the input {inputs[0].name!r} has the shape [{sizes}], and edgeq runs files whose "
+            "batch is one or of any size",
+            hint="export the network with a batch of 1, or with a free one (dynamic_axes or "
+            "dynamic_shapes of torch.onnx.export)",
+        )
 
 
 def float_model(path: Path) -> ir.Model:

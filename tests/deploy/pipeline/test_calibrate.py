@@ -353,3 +353,15 @@ def test_a_tflite_file_is_refused_with_what_to_calibrate_instead(tmp_path: Path)
     with pytest.raises(ArtefactError, match="only ONNX files and checkpoints") as caught:
         float_model(tmp_path / "net.tflite")
     assert "tf2onnx" in caught.value.hint
+
+
+def test_a_batch_of_several_is_refused_before_anything_is_written(
+    network: Path, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    model = onnx.load(network)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, tmp_path / "two.onnx")
+    made = tmp_path / "made.onnx"
+    told = refusal("calibrate", tmp_path / "two.onnx", "--data", "digits", "-o", made)
+    assert "[2, 1, 8, 8], and edgeq runs files whose batch is one or of any size" in told
+    assert not made.exists()
