@@ -77,10 +77,18 @@ class Outcome:
         return first, second
 
     @property
+    def _unfit(self) -> bool:
+        """Whether the data have labels, and the float network could not be judged by them."""
+        stages = self.stages
+        if stages is None or self.job.source.test.labels is None:
+            return False
+        return stages[0].accuracy is None and stages[0].score is None
+
+    @property
     def next_command(self) -> str:
         """What to type next."""
         data = self.job.given or self.job.source.name
-        if self.doubted:  # the float file and its data come first
+        if self.doubted or self._unfit:  # the float file and its data come first
             return shlex.join(["edgeq", "compare", str(self.job.path), "--data", data])
         if self.lost > _WORSE:
             return shlex.join(

@@ -82,6 +82,9 @@ def test_both_networks_are_judged_on_samples_held_back(network: Path, tmp_path: 
     assert found.next_command.startswith("edgeq export ")
     doubted = replace(found, doubted=True)
     assert doubted.next_command == f"edgeq compare {network} --data digits", "its data come first"
+    none = [replace(stage, accuracy=None) for stage in (before, after)]
+    unfit = replace(found, held_back=replace(found.held_back, stages=tuple(none)))
+    assert unfit.next_command == doubted.next_command, "the labels fit nothing that it answers"
 
 
 def test_an_observer_that_collapses_is_told_with_the_better_one(
