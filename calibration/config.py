@@ -12,7 +12,7 @@ from edgeq.calibration.methods import METHODS
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.weight_methods import WEIGHT_METHODS
 from edgeq.errors import UsageError
-from edgeq.network.checks import check_width
+from edgeq.network.checks import check_count, check_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,6 +89,12 @@ class CalibrationConfig:
         for name, value in (_FEW_BITS if few else _WHOLE_BYTES).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if isinstance(self.methods, str):
+            raise UsageError(
+                f"methods is the text {self.methods!r}, and a sequence of names is needed",
+                hint=f"write methods=({self.methods!r},)",
+            )
+        check_count("method_samples", self.method_samples, 1)
         for rule in self.layers:
             _check_rule(rule)
         self.observer_factory()

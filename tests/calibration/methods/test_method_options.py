@@ -41,6 +41,14 @@ def test_a_method_named_twice() -> None:
         CalibrationConfig(methods=("adaround", "bias-correction", "adaround:steps=10"))
 
 
+def test_methods_are_a_sequence_and_keep_samples() -> None:
+    with pytest.raises(UsageError, match="the text 'gptq', and a sequence") as caught:
+        CalibrationConfig(methods="gptq")  # type: ignore[arg-type]
+    assert "methods=('gptq',)" in caught.value.hint
+    with pytest.raises(UsageError, match="method_samples is 0"):
+        CalibrationConfig(weight_bits=4, method_samples=0)
+
+
 def test_a_method_that_does_nothing_says_so(build: Build) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
     model = build(nodes, {"w": np.ones((3, 3, 1, 1), np.float32)}, ["n", 3, 4, 4])
