@@ -262,12 +262,12 @@ def _refusal(error: BaseException) -> UsageError:
 
 def _of_the_system(error: OSError) -> OutputError:
     where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return OutputError(
-        f"{where}{error.strerror}",
-        hint="make room there: TMPDIR names the folder of temporary files"
-        if error.errno in _FULL
-        else "check the permissions there, or choose another place",
-    )
+    hint = "check the permissions there, or choose another place"
+    if error.errno in _FULL:
+        hint = "make room there: TMPDIR names the folder of temporary files"
+    elif error.errno == errno.ENAMETOOLONG:
+        hint = "choose a shorter name"
+    return OutputError(f"{where}{error.strerror}", hint=hint)
 
 
 def _bug(error: BaseException) -> EdgeqError:

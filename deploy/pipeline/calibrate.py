@@ -19,7 +19,7 @@ from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.deploy.pipeline.noise import refuse_noise
 from edgeq.errors import ArtefactError, OutputError, UsageError
-from edgeq.files import in_use, write_bytes
+from edgeq.files import in_use, name_beside, write_bytes
 from edgeq.formats.artefact import detect, resolve
 from edgeq.formats.preprocessing_note import note, set_aside_note
 from edgeq.network.loading import LOADERS
@@ -235,7 +235,7 @@ def calibrate(
             said.append(line)
             tell(line)
 
-        resume = Progress(output.with_name(f"{output.name}.resume"), tell=tell)
+        resume = Progress(output.with_name(name_beside(output.name, after=".resume")), tell=tell)
         model = quantize_onnx(
             job.model(),
             job.batches(),

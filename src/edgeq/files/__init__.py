@@ -1,6 +1,6 @@
 """Files are read within limits and written whole or not at all; nothing else is left behind."""
 
-from edgeq.files.locks import in_use
+from edgeq.files.locks import in_use, name_beside
 from edgeq.files.reading import (
     MAX_MODEL_BYTES,
     check_model_size,
@@ -26,6 +26,7 @@ __all__ = [
     "check_model_size",
     "check_output",
     "in_use",
+    "name_beside",
     "parse_toml",
     "read_bytes",
     "sha256_of",

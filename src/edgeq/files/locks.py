@@ -67,7 +67,7 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
     Raises:
         OutputError: another process works there, or the folder cannot be written.
     """
-    path = folder / _name(file)
+    path = folder / (name_beside(file, ".", ".lock") if file else NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _entered(path, what, folder / file)
@@ -85,13 +85,17 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
         os.close(descriptor)
 
 
-def _name(file: str) -> str:
-    """The name of the lock of a file; of one whose name leaves no room, by a digest of it."""
-    if not file:
-        return NAME
-    name = f".{file}.lock"
+def name_beside(file: str, before: str = "", after: str = "") -> str:
+    """The name of a file that belongs to another one.
+
+    Args:
+        file: the other's name; where what is added leaves no room, a digest of it stands for it.
+        before: what is put before it.
+        after: what is put after it.
+    """
+    name = f"{before}{file}{after}"
     digest = hashlib.sha256(file.encode(errors="surrogateescape")).hexdigest()
-    return name if len(os.fsencode(name)) <= _LONGEST else f".{digest}.lock"
+    return name if len(os.fsencode(name)) <= _LONGEST else f"{before}{digest}{after}"
 
 
 @contextmanager

@@ -101,9 +101,10 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        other = "a shorter name" if error.errno == errno.ENAMETOOLONG else "another place"
         raise OutputError(
             f"{path} cannot be written: {error.strerror}",
-            hint=f"{'make room there, or ' if full else ''}choose another place with -o/--output",
+            hint=f"{'make room there, or ' if full else ''}choose {other} with -o/--output",
         ) from error
 
 

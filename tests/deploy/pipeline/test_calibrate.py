@@ -198,6 +198,20 @@ def test_a_killed_calibration_goes_on(
     assert not list(tmp_path.glob("*.resume*"))
 
 
+def test_the_longest_name_leaves_room_to_go_on(
+    job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "EVERY_S", 0.0)
+    made, told = tmp_path / f"{'n' * 250}.onnx", list[str]()
+    assert interrupted(job(), made, 3)
+    calibrate(job(), made, tell=told.append)
+    assert told[0].startswith("going on from ")
+    assert [path.name for path in tmp_path.glob("*n*") if len(path.name) > 60] == [made.name]
+    with pytest.raises(OutputError, match="File name too long") as caught:
+        calibrate(job(), tmp_path / f"{'n' * 251}.onnx")
+    assert "a shorter name" in caught.value.hint
+
+
 def test_what_others_left_is_not_gone_on_with(
     job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
