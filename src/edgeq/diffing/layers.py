@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeq.diffing.grids import scale_difference
 from edgeq.diffing.records import Difference, listed
+from edgeq.metrics.sqnr import sqnr_db
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _weights(
         yield Difference(
             "weights requantised",
             where,
-            f"the same real weights on {_grid_of(grid, other)}",
+            _requantised(layers=(before, after), real=(real, after_real)),
         )
         return
     yield from scale_difference(grid, other, where, "weight scale")
@@ -126,6 +127,30 @@ def _weights(
             differ if len(differ) < count else (),
             steps=steps,
         )
+
+
+def _requantised(
+    layers: tuple[LintLayer, LintLayer],
+    real: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> str:
+    """How weights lie that are one real number rounded on two grids, and how far they moved."""
+    (old, grid), (new, other) = (
+        (each.weights, each.weight_grid)
+        for each in layers
+        if each.weights is not None and each.weight_grid is not None
+    )
+    apart = real[1] - real[0]
+    told = f"{sqnr_db(float((real[0] ** 2).sum()), float((apart**2).sum())):.1f} dB"
+    finer = np.minimum(_scales(grid, old), _scales(other, new))
+    if np.all(np.abs(apart) <= _ONE_GRID_STEP * finer):
+        return f"the same real weights on {_grid_of(grid, other)}, within rounding: {told}"
+    levels = [2 * int(np.abs(integers).max()) + 1 for integers in (old, new)]
+    onto = (
+        f"rounded to {levels[1]} steps instead of {levels[0]}"
+        if levels[0] != levels[1]
+        else f"rounded on {_grid_of(grid, other)}"
+    )
+    return f"{onto}: the real weights moved, {told}"
 
 
 def _bias(before: LintLayer, after: LintLayer) -> Iterator[Difference]:

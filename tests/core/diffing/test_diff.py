@@ -139,20 +139,30 @@ def test_integers_that_are_read_on_another_grid() -> None:
     assert "the zero point +2" in told["integers read on another grid"].detail
 
 
-def test_the_same_real_weights_on_another_grid_are_called_that() -> None:
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (0.9, "the same real weights on another grid, within rounding: "),
+        (17.0, "rounded to 9 steps instead of 129: the real weights moved, "),
+    ],
+)
+def test_weights_on_another_grid_are_the_same_only_within_rounding(
+    factor: float, told: str
+) -> None:
     def fault(constants: Constants) -> None:
         weights, scale = constants["c.weight_quantized"], constants["c.weight_scale"]
-        new = scale * np.float32(1.5)
+        new = scale * np.float32(factor)
         real = weights * scale.reshape(-1, 1, 1, 1)
         constants["c.weight_quantized"] = np.rint(real / new.reshape(-1, 1, 1, 1)).astype(np.int8)
         constants["c.weight_scale"] = new
-        constants["c.bias_quantized"] = np.rint(constants["c.bias_quantized"] / 1.5).astype(
-            np.int32
-        )
-        constants["c.bias_scale"] *= np.float32(1.5)
+        biases = np.rint(constants["c.bias_quantized"] / factor)
+        constants["c.bias_quantized"] = biases.astype(np.int32)
+        constants["c.bias_scale"] *= np.float32(factor)
 
     (one,) = planted(fault, tflite=False).differences
     assert one.kind == "weights requantised"
+    assert one.detail.startswith(told)
+    assert one.detail.endswith(" dB")
 
 
 @pytest.mark.parametrize("name", ["c_scale", "d.weight_scale"])
