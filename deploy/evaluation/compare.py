@@ -6,7 +6,7 @@ Which hop changes the answers, where, by how much and why.
 from __future__ import annotations
 
 from array import array
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 from zlib import crc32
@@ -37,9 +37,10 @@ from edgeq.deploy.evaluation.stage_runner import (
     select,
 )
 from edgeq.deploy.origin.weights import other_weights
-from edgeq.errors import UsageError
+from edgeq.deploy.pipeline.reading import view_of
+from edgeq.errors import EdgeqError, UsageError
 from edgeq.files import sha256_of
-from edgeq.formats.artefact import size_of
+from edgeq.formats.artefact import detect, size_of
 from edgeq.metrics.drift import DriftMeter
 from edgeq.results import Comparison, Hop, Stage
 from edgeq.tabular import counted
@@ -458,10 +459,19 @@ class _Run:
             if self.others[files]:
                 return OTHER_WEIGHTS
         found = cause(one, other)
-        ends = self.rounded[meter.source], self.rounded[meter.stage]
+        ends = self._rounds(meter.source), self._rounds(meter.stage)
         if None in ends or ends[0] == ends[1] or QUANTISATION in found:
             return found
         return " + ".join([QUANTISATION, *(each for each in found.split(" + ") if each != ANOTHER)])
+
+    def _rounds(self, stage: int) -> bool | None:
+        """Whether a stage rounds, by its file where its tensors are not shown."""
+        known, path = self.rounded[stage], self.opened[stage].pair.artefact
+        if known is not None or detect(path) == "checkpoint":
+            return known
+        with suppress(EdgeqError):
+            return view_of(path).is_quantized
+        return None
 
     def _others(self, one: Path, other: Path) -> str:
         """That two files hold weights of two trainings, in words; empty where they do not."""

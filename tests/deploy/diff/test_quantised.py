@@ -101,3 +101,11 @@ def test_integers_read_on_another_grid_are_told(
     assert "c_dequantized" in told.where
     assert run(["diff", *map(str, files[:2])]) == 1
     assert "1 difference that this does not explain" in capsys.readouterr().out
+
+
+def test_without_tensors_files_tell_that_one_is_quantised(files: tuple[Path, Path, Path]) -> None:
+    data = np.random.default_rng(0).normal(0, 1, (2, *SHAPES["small"])).astype(np.float32)
+    found = edgeq.compare(
+        files[:2], edgeq.load_data({"test": data}), targets=["ort-cpu-ref"], tensors=False
+    )
+    assert [each.cause for each in found.hops] == ["quantisation"]
