@@ -13,7 +13,7 @@ from edgeq.deploy.evaluation.outputs.answers import Answering, answering
 from edgeq.errors import UsageError
 from edgeq.factories import is_reference
 from edgeq.metrics.resampling import bootstrap_weights
-from edgeq.tasks import TASKS, TaskData
+from edgeq.tasks import TASKS, SummedMeter, TaskData
 from edgeq.tasks.user import load_user
 
 if TYPE_CHECKING:
@@ -129,13 +129,15 @@ def _check_labels(name: str, task: Task, source: DataSource) -> None:
 
 
 class _Meters:
-    """Of one task: a meter for each stage, and again for each resample."""
+    """Of one task: a meter for each stage; again for each resample where no sums make them."""
 
     def __init__(
         self, asked: AskedTask, source: DataSource, part: Split, count: int, resamples: int
     ) -> None:
         self.plain = meters(asked, source, part, count)
-        drawn = resamples if self.plain else 0
+        self._summed = [each for each in self.plain if isinstance(each, SummedMeter)]
+        self._drawn: list[NDArray[np.uint16]] = []
+        drawn = resamples if len(self._summed) < len(self.plain) else 0
         self.again = [meters(asked, source, part, count) for _ in range(drawn)]
         self._asked = asked
         made = [getattr(each, "inner", each) for row in (self.plain, *self.again) for each in row]
@@ -150,16 +152,26 @@ class _Meters:
         """The score of each stage; to be asked at the end."""
         return [meter.result() for meter in self.plain]
 
-    def drawn_again(self) -> list[list[Score]]:
-        """The score of each stage, for each resample.
+    def resampled(self) -> list[Mapping[str, NDArray[np.float64]]]:
+        """Every figure of each stage on each resample, (resamples,) by name.
 
         Raises:
             UsageError: a meter of the user's own takes no samples that are drawn again.
         """
+        if self._drawn:
+            drawn = np.concatenate(self._drawn)
+            return [meter.resampled(drawn) for meter in self._summed]
         try:
-            return [[meter.result() for meter in row] for row in self.again]
+            rows = [[meter.result().figures() for meter in row] for row in self.again]
         except UsageError as error:
             raise _not_drawn_again(error) from error
+        return [
+            {
+                name: np.array([each[name].value if name in each else np.nan for each in figures])
+                for name in dict.fromkeys(name for each in figures for name in each)
+            }
+            for figures in zip(*rows, strict=True)
+        ]
 
     def add(
         self,
@@ -171,6 +183,8 @@ class _Meters:
         """One batch: the outputs of each stage, and how often each resample holds each sample."""
         for meter, one in zip(self.plain, outputs, strict=True):
             meter.update(one, labels, columns)
+        if drawn.size and not self.again:
+            self._drawn.append(drawn.astype(np.uint16))
         try:
             for row, weights in zip(self.again, drawn.T, strict=False):
                 _update_resampled(row, weights, outputs, labels, columns)
@@ -265,12 +279,8 @@ class Judge:
         """Those of each stage on each resample, (resamples,); NaN where one has none."""
         found: list[dict[str, NDArray[np.float64]]] = [{} for _ in range(self._count)]
         for task, meters_of in self._all.items():
-            for place, scores in enumerate(zip(*meters_of.drawn_again(), strict=True)):
-                figures = [score.figures() for score in scores]
-                for name in dict.fromkeys(name for each in figures for name in each):
-                    found[place][figure_key(name, task)] = np.array(
-                        [each[name].value if name in each else np.nan for each in figures]
-                    )
+            for stage, figures in zip(found, meters_of.resampled(), strict=False):
+                stage |= {figure_key(name, task): values for name, values in figures.items()}
         return found
 
 

@@ -8,7 +8,7 @@ and keeps no pixels. What a detector's outputs mean is said by a decoder
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from edgeq.errors import UsageError
 from edgeq.registry import Registry
@@ -91,6 +91,19 @@ class Meter(Protocol):
 
     def result(self) -> Score:
         """The score of all samples so far."""
+        ...
+
+
+@runtime_checkable
+class SummedMeter(Meter, Protocol):
+    """One whose figures come from sums over samples, so that resamples need no other meters."""
+
+    def resampled(self, drawn: NDArray[np.integer]) -> Mapping[str, NDArray[np.float64]]:
+        """Every figure on resamples of all samples so far, (resamples,) by name.
+
+        Args:
+            drawn: how often each resample holds each sample, (samples, resamples).
+        """
         ...
 
 

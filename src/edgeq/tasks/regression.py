@@ -117,6 +117,17 @@ class RegressionMeter:
             remarks=(self._output.remark,) if self._output.remark else (),
         )
 
+    def resampled(self, drawn: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+        """Both errors on each resample, (resamples,); NaN of one without samples."""
+        weights = drawn.astype(np.float64)
+        means = []
+        for kept in (self._absolute, self._squared):
+            each = np.concatenate(kept).mean(1)
+            # no matrix product: its order of sums may depend on threads
+            sums, count = np.einsum("sr,s->r", weights, each), weights.sum(0)
+            means.append(np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0))
+        return {"MAE": means[0], "RMSE": np.sqrt(means[1])}
+
 
 mae, rmse = Regression("MAE"), Regression("RMSE")
 

@@ -99,6 +99,17 @@ class SegmentationMeter:
             remarks=(self._output.remark,) if self._output.remark else (),
         )
 
+    def resampled(self, drawn: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+        """Both figures on each resample, (resamples,); NaN of one without pixels."""
+        counts = np.concatenate(self._counts)
+        flat = counts.reshape(len(counts), -1).astype(np.float64)
+        sums = (drawn.T.astype(np.float64) @ flat).reshape(-1, *counts.shape[1:])  # exact: integers
+        found = np.full((2, len(sums)), np.nan)
+        for place, whole in enumerate(sums):
+            if pixels := whole[1].sum():
+                found[:, place] = np.nanmean(_ious(whole)), whole[0].sum() / pixels
+        return {"mIoU": found[0], "pixel accuracy": found[1]}
+
 
 def _fits(shape: tuple[int, ...], classes: int) -> bool:
     """Scores (classes, h, w) in either layout, or a class for each pixel."""
@@ -136,7 +147,7 @@ def _enlarged(answers: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.i
     return answers.repeat(factors[0], 1).repeat(factors[1], 2)
 
 
-def _ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _ious(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Of each class; NaN where it is neither there nor said to be."""
     right, true, said = counts.astype(np.float64)
     union = true + said - right
