@@ -20,12 +20,12 @@ import edgeq
 from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
-from edgeq.calibration.feeds.method_samples import kept_for_methods
 from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample, why_alone
 from edgeq.calibration.graph import changes_of, classify
 from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.inspection.layer_costs import LayerCost, layer_costs
+from edgeq.calibration.inspection.method_samples import kept_for_methods
 from edgeq.calibration.inspection.profiles import (
     FOLDED,
     IN_FILE,

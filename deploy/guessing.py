@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeq.deploy.report.values import GUESSING, percent
 from edgeq.metrics.accuracy import hardly_better, near_chance
 from edgeq.tabular import counted
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource
     from edgeq.results import Accuracy
 
-GUESSING = " guessing among "
-"""What every sentence about such an accuracy says."""
 NOTHING_BETTER = "Other preprocessings and orders of classes were tried, and none is better"
 
 
@@ -26,8 +25,6 @@ def like_guessing(scored: Accuracy, classes: int) -> str:
 
     Empty for one that it does not reach.
     """
-    from edgeq.deploy.report.values import percent
-
     if not near_chance(scored, classes):
         return ""
     chance, here = 1 / classes, f"{percent(scored.fraction)} %"
@@ -62,8 +59,6 @@ def next_step(
         source: the data, as it is fed.
         tried: what else was tried, and what came of it; empty for nothing.
     """
-    from edgeq.deploy.report.values import percent
-
     if not hardly_better(scored, classes):
         return "Use more samples"
     name, best = max(others, key=lambda other: other[1].fraction, default=("", None))

@@ -15,10 +15,10 @@ import onnx_ir.passes.common as passes
 import edgeq
 from edgeq.calibration._nodes import channel_axis, constant, name_of
 from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
-from edgeq.calibration.feeds.method_samples import kept_for_methods
 from edgeq.calibration.feeds.samples import WholePixels, feeds
 from edgeq.calibration.graph import classify
 from edgeq.calibration.grids import PIXELS
+from edgeq.calibration.inspection.method_samples import kept_for_methods
 from edgeq.calibration.methods.parts.layer_pairs import LayerPairs
 from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.observe import observe, run, session_of

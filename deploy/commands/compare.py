@@ -130,9 +130,9 @@ def command(
     from edgeq.deploy.evaluation.compare import compare, ordered, shorten
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.evaluation.sharded import ComparisonJob
-    from edgeq.deploy.guessing import GUESSING
     from edgeq.deploy.inputs import load_data
     from edgeq.deploy.pipeline.shards import Shard
+    from edgeq.deploy.report.values import GUESSING
     from edgeq.deploy.runs.drawings import DRAWINGS, drawings
     from edgeq.errors import UsageError
     from edgeq.results import require_all

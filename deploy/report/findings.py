@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.report import commands
 from edgeq.deploy.report.documents import (
     figure,
@@ -24,7 +23,7 @@ from edgeq.deploy.report.documents import (
 )
 from edgeq.deploy.report.made import MADE, made
 from edgeq.deploy.report.sections.latency import speed_ups
-from edgeq.deploy.report.values import decibels, milliseconds
+from edgeq.deploy.report.values import GUESSING, decibels, milliseconds
 from edgeq.deploy.report.verdict import ORDER, Verdict
 from edgeq.metrics.accuracy import mcnemar
 from edgeq.tabular import counted

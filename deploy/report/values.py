@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 MAX_NAME = 48
+GUESSING = " guessing among "
+"""What every sentence about an accuracy says that guessing reaches, too."""
 
 
 def short(name: str) -> str:

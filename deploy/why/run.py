@@ -14,9 +14,9 @@ from edgeq.deploy.evaluation.chain import load_target, replay_target
 from edgeq.deploy.evaluation.compare import Observed, compare, shorten
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
-from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.origin.differences import origin_of
 from edgeq.deploy.pipeline.reading import view_of
+from edgeq.deploy.report.values import GUESSING
 from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence
 from edgeq.deploy.why.exposing import exposed

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.report.documents import accuracy, comparison, every_kind, finding, made, profile
 
-from edgeq.deploy.guessing import GUESSING
 from edgeq.deploy.report.findings import judge
+from edgeq.deploy.report.values import GUESSING
 
 if TYPE_CHECKING:
     from edgeq.deploy.report.documents import Document
