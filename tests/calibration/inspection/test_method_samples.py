@@ -8,7 +8,7 @@ import numpy as np
 from onnx import helper
 
 from edgeq.calibration.config import CalibrationConfig
-from edgeq.calibration.feeds import method_samples
+from edgeq.calibration.inspection import method_samples
 from edgeq.calibration.quantize import quantize_onnx
 
 if TYPE_CHECKING:
