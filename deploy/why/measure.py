@@ -280,13 +280,17 @@ def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dic
 
     Tensors of one name belong together. Where most have other names, as other tools' converters
     give, they are paired in order, by size and grid. A runtime that shows only a few is no sign of
-    that where half of those have names of the first file.
+    that where half of those have names of the first file, nor is an order that sets tensors of one
+    name apart.
     """
     wanted = {each.tensor: each for each in program.operators}
     found = {name: values for name, values in recorded.items() if name in wanted}
     if 2 * len(found) >= min(len(wanted), len(recorded)):
         return found
-    return max(found, dict(_in_order(wanted, recorded)), key=len)
+    ordered = dict(_in_order(wanted, recorded))
+    if any(ordered.get(name) is not values for name, values in found.items()):
+        return found
+    return max(found, ordered, key=len)
 
 
 def with_requantized(

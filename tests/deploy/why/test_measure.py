@@ -47,5 +47,10 @@ def test_tensors_of_other_names_are_paired_in_order() -> None:
     assert list(by_names_of(Chain(), other)) == list("abcd")
 
 
+def test_an_order_that_sets_tensors_of_one_name_apart_is_none() -> None:
+    copies = {**seen("b", "b"), **seen("a copy", "a"), **seen("another", "c"), **seen("more", "d")}
+    assert by_names_of(Chain(), copies) == {"b": copies["b"]}
+
+
 def test_nothing_recorded_is_nothing() -> None:
     assert by_names_of(Chain(), {}) == {}
