@@ -251,10 +251,10 @@ class _Result:
     def of(cls, values: NDArray[np.float64], grid: ir.Node) -> _Result:
         scale, low, high = _ends(grid)
         rounded = np.clip(np.rint(values / scale), low, high) * scale
-        beyond = (values < (low - 0.5) * scale) | (values > (high + 0.5) * scale)
+        outside = (values < (low - 0.5) * scale) | (values > (high + 0.5) * scale)
         at_ends = (rounded <= low * scale) & (low < 0) | (rounded >= high * scale)
-        clipped, saturated = float(beyond.mean()), float(at_ends.mean())
-        reason = _of_activation(values, rounded, scale, (low, high), clipped, saturated)
+        clipped, saturated = float(outside.mean()), float(at_ends.mean())
+        reason = _of_activation(values, rounded, scale, (low, high), outside, saturated)
         return cls(_ratio(values, rounded), clipped, saturated, reason)
 
 
@@ -268,16 +268,15 @@ def _of_activation(
     rounded: NDArray[np.float64],
     scale: float,
     ends: tuple[float, float],
-    clipped: float,
+    outside: NDArray[np.bool_],
     saturated: float,
 ) -> str:
     """Why the grid of a tensor costs what it does."""
     error = (rounded - values) ** 2
-    beyond = (values < (ends[0] - 0.5) * scale) | (values > (ends[1] + 0.5) * scale)
-    if error[beyond].sum() > error[~beyond].sum():
+    if error[outside].sum() > error[~outside].sum():
         if saturated > 0.01:
             return f"saturation: {100 * saturated:.1f} % of its values lie at an end of its range"
-        return f"clipping: {100 * clipped:.2f} % of its values lie beyond its range"
+        return f"clipping: {100 * outside.mean():.2f} % of its values lie beyond its range"
     low, high = np.percentile(values, [_OUTLIERS, 100 - _OUTLIERS])
     width = (ends[1] - ends[0]) * scale
     inner = max(high, 0.0) - min(low, 0.0)

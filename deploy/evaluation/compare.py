@@ -37,7 +37,7 @@ from edgeq.deploy.evaluation.stage_runner import (
     select,
 )
 from edgeq.deploy.origin.weights import other_weights
-from edgeq.deploy.pipeline.reading import view_of
+from edgeq.deploy.pipeline import reading
 from edgeq.errors import EdgeqError, UsageError
 from edgeq.files import sha256_of
 from edgeq.formats.artefact import detect, size_of
@@ -470,7 +470,7 @@ class _Run:
         if known is not None or detect(path) == "checkpoint":
             return known
         with suppress(EdgeqError):
-            return view_of(path).is_quantized
+            return reading.is_quantized(path)
         return None
 
     def _others(self, one: Path, other: Path) -> str:

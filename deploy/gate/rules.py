@@ -72,7 +72,9 @@ RULES: Mapping[str, RuleKind] = {
             "equivalent_within": Setting(
                 "number", f"pass only what is shown to be so near: {_MARGIN}"
             ),
-            "min": Setting("number", "the least figure, a fraction where it is a share"),
+            "min": Setting(
+                "number", "the lowest figure that passes, a fraction where it is a share"
+            ),
             "worst_class_max_drop": Setting("number", "by how many points any class may fall"),
             "worst_slice_max_drop": Setting("number", "by how many points any slice may fall"),
         },
@@ -87,7 +89,9 @@ RULES: Mapping[str, RuleKind] = {
             "equivalent_within": Setting(
                 "number", f"pass only what is shown to be so near: {_MARGIN}"
             ),
-            "min": Setting("number", "the least figure, a fraction where it is a share"),
+            "min": Setting(
+                "number", "the lowest figure that passes, a fraction where it is a share"
+            ),
         },
     ),
     "gap": RuleKind(
@@ -99,7 +103,7 @@ RULES: Mapping[str, RuleKind] = {
     ),
     "agreement": RuleKind(
         "the share of samples with the answer of the reference stage",
-        {"min": Setting("share", "the least share")},
+        {"min": Setting("share", "the lowest share that passes")},
     ),
     "changed": RuleKind(
         "samples that are answered otherwise than in the baseline",
@@ -113,7 +117,7 @@ RULES: Mapping[str, RuleKind] = {
         "how far the integers of a stage are from the reference stage's",
         {
             "max_lsb_per_operator": Setting("count", "the most LSB, given equal inputs"),
-            "min_sqnr_db": Setting("number", "the least SQNR of the output"),
+            "min_sqnr_db": Setting("number", "the lowest SQNR of the output that passes"),
         },
     ),
     "exactness": RuleKind(
@@ -123,7 +127,7 @@ RULES: Mapping[str, RuleKind] = {
     ),
     "integer_share": RuleKind(
         "the share of multiplications in integers on the target",
-        {"min": Setting("share", "the least share")},
+        {"min": Setting("share", "the lowest share that passes")},
     ),
     "placement": RuleKind(
         "each operator runs where and in what it ran in the baseline",
@@ -141,7 +145,7 @@ RULES: Mapping[str, RuleKind] = {
     "speed_up": RuleKind(
         "how many times as fast a stage is as another one of the same run",
         {
-            "min": Setting("number", "the least"),
+            "min": Setting("number", "the lowest that passes"),
             "over": Setting("text", "the other stage, `artefact @ target`; else the float stage"),
         },
     ),

@@ -6,6 +6,7 @@ none, gives a channel that has nothing to do with them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,19 +41,25 @@ def other_weights(first: Path, second: Path) -> tuple[int, int] | None:
         None where most layers are alike, or nothing can be compared.
     """
     try:
-        mine, its = ([*_weights(path)] for path in (first, second))
+        mine, its = (_by_shape(path) for path in (first, second))
     except EdgeqError:
         return None
     compared = [
         pair
-        for size in dict.fromkeys(map(_size, mine))
-        for here in [[each for each in mine if _size(each) == size]]
-        for there in [[each for each in its if _size(each) == size]]
-        if len(here) == len(there)
-        for pair in zip(here, there, strict=True)
+        for shape, here in mine.items()
+        if len(here) == len(its[shape])
+        for pair in zip(here, its[shape], strict=True)
     ]
     others = sum(not _alike(*pair) for pair in compared)
     return (others, len(compared)) if 2 * others > len(compared) else None
+
+
+def _by_shape(path: Path) -> defaultdict[tuple[int, ...], list[NDArray[np.float64]]]:
+    """The weights of the layers, in their order, of each shape."""
+    found = defaultdict(list)
+    for weights in _weights(path):
+        found[weights.shape].append(weights)
+    return found
 
 
 def _weights(path: Path) -> Iterator[NDArray[np.float64]]:
@@ -72,10 +79,6 @@ def _weights(path: Path) -> Iterator[NDArray[np.float64]]:
     for node in network.nodes:
         if node.layer is not None:
             yield node.layer.weights.reshape(len(node.layer.weights), -1)
-
-
-def _size(weights: NDArray[np.float64]) -> tuple[int, ...]:
-    return weights.shape
 
 
 def _alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

@@ -12,6 +12,26 @@ if TYPE_CHECKING:
     from edgeq.linting.model import LintModel
 
 
+_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
+
+
+def is_quantized(path: Path) -> bool:
+    """Whether a file has grids, of an ONNX file by its operators where these tell.
+
+    Raises:
+        ArtefactError: the file is missing or broken.
+    """
+    if detect(path) != "onnx":
+        return view_of(path).is_quantized
+    from edgeq.formats.onnx_io import load
+
+    kinds = {node.op_type for node in load(path, weights=False).graph.node}
+    if kinds >= _QUANTIZERS:
+        return True
+    about_integers = any("Q" in kind or "Integer" in kind for kind in kinds)
+    return about_integers and view_of(path).is_quantized
+
+
 def view_of(path: Path) -> LintModel:
     """An ONNX or TFLite file as it is, a checkpoint as the QDQ file that its export would be.
 

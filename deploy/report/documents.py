@@ -144,7 +144,7 @@ def _told_apart(place: Path, places: Sequence[Path]) -> str:
     parts = place.parts
     for length in range(2, len(parts)):
         if sum(other.parts[-length:] == parts[-length:] for other in places) == 1:
-            return "/".join(part for part in parts[-length:])
+            return "/".join(parts[-length:])
     return str(place)
 
 

@@ -15,10 +15,8 @@ from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +112,9 @@ def _reference_among(integers: Sequence[Pair]) -> Pair | None:
 
 
 def _file_is_quantized(path: Path) -> bool:
-    from edgeq.deploy.pipeline.reading import view_of
+    from edgeq.deploy.pipeline import reading
 
     try:
-        if detect(path) != "onnx":
-            return view_of(path).is_quantized
-        kinds = _kinds(path)
-        return kinds >= _QUANTIZERS or (_may_hold_integers(kinds) and view_of(path).is_quantized)
+        return reading.is_quantized(path)
     except EdgeqError:  # its own runtime tells what is wrong with it
         return True
-
-
-def _kinds(path: Path) -> set[str]:
-    """The kinds of operators that an ONNX file has; its weights are not read for that."""
-    from edgeq.formats.onnx_io import load
-
-    return {node.op_type for node in load(path, weights=False).graph.node}
-
-
-def _may_hold_integers(kinds: Collection[str]) -> bool:
-    """Whether operators could be about integers, by their names alone."""
-    return any("Q" in kind or "Integer" in kind for kind in kinds)

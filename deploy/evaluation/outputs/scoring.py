@@ -139,7 +139,6 @@ class _Meters:
         self._drawn: list[NDArray[np.uint16]] = []
         drawn = resamples if len(self._summed) < len(self.plain) else 0
         self.again = [meters(asked, source, part, count) for _ in range(drawn)]
-        self._asked = asked
         made = [getattr(each, "inner", each) for row in (self.plain, *self.again) for each in row]
         if len({id(each) for each in made}) < len(made):
             raise UsageError(

@@ -235,10 +235,10 @@ def _at_least(rule: Rule, context: Context, stage: Stage) -> Finding:
     else:
         interval = (value, value)
     factor = 100.0 if is_share(score) else 1.0
-    beyond = interval[1] < least if sign > 0 else interval[0] > least
+    outside = interval[1] < least if sign > 0 else interval[0] > least
     good = sign * value >= sign * least - 1e-12
     needed = None
-    if not good and not beyond:
+    if not good and not outside:
         needed = statistics.figure_samples_needed(
             abs(value - least),
             (interval[1] - interval[0]) / 2,
@@ -252,9 +252,9 @@ def _at_least(rule: Rule, context: Context, stage: Stage) -> Finding:
         rule,
         "min",
         stage.name,
-        "pass" if good else "fail" if beyond else "inconclusive",
+        "pass" if good else "fail" if outside else "inconclusive",
         f"{called} is {in_its_unit(score, value)}, {in_its_unit(score, least)} {asked}"
-        + ("" if good or beyond else too_few(needed, samples)),
+        + ("" if good or outside else too_few(needed, samples)),
         metric=called,
         **scaled(score, measured=value, limit=least),
         interval=(factor * interval[0], factor * interval[1]),
