@@ -8,8 +8,8 @@ does.
 from __future__ import annotations
 
 from functools import cache
-from math import inf, isfinite, prod
-from typing import TYPE_CHECKING, Any
+from math import inf, prod
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -17,12 +17,13 @@ import onnx_ir as ir
 from edgeq.calibration._nodes import name_of, shape_of
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.statistics import digest_of
+from edgeq.calibration.statistics.parts import Watch
 from edgeq.data.ahead import ahead
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.formats.onnx_io import is_ours
 from edgeq.formats.onnx_session import Opening, RuntimeFailed, open_graph
-from edgeq.machine import usable_cores
+from edgeq.machine import usable_threads
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.calibration.statistics import Statistics
+    from edgeq.calibration.statistics.parts import PartStatistics
     from edgeq.formats.onnx_session import Graph
     from edgeq.target import Batch
+
+    _About = tuple[bytes, int]
+
+_Part = TypeVar("_Part")
 
 # of the largest magnitude of an output: what folding in float32 may move; no rewrite that is wrong
 # stays below it
@@ -43,7 +49,7 @@ _SAMPLES = 4
 _USABLE_DB = 10.0
 _TOLD_OUTPUTS = 10  # lines; of more, the outputs farthest from float
 _JUDGED_BATCHES = 4
-_AT_ONCE = 2**22  # numbers of the observed tensors that are computed at once: 16 MiB
+_AT_ONCE = 2**23  # numbers of the observed tensors that are computed at once: 32 MiB
 
 
 def observe(
@@ -74,17 +80,18 @@ def observe(
         {tensor for tensors in taps.values() for tensor in tensors}
         - {name_of(value) for value in inputs}
     )
-    workers, threads, at_once = _division(model, wanted, statistics)
+    watch = Watch(taps, statistics)
+    workers, threads, at_once = _division(model, wanted, watch)
     count = 0
 
     @cache
     def session() -> Graph:
         return session_of(_with_outputs(model, wanted), threads=threads)
 
-    def compute(fed: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        return run(session(), wanted, fed)
+    def compute(fed: Sequence[dict[str, NDArray[np.float32]]]) -> PartStatistics:
+        return watch.look(run(session(), wanted, each) for each in fed)
 
-    def parts() -> Iterator[tuple[dict[str, NDArray[np.float32]] | None, tuple[bytes, int]]]:
+    def given() -> Iterator[tuple[Sequence[dict[str, NDArray[np.float32]]] | None, _About]]:
         """Of batches that were not seen; behind each batch None, its digest and its samples."""
         nonlocal count
         for number, batch in enumerate(batches):
@@ -92,19 +99,21 @@ def observe(
             about = digest_of(batch), samples_in(batch)
             if not statistics.was_seen(number, about[0]):
                 session()  # made once, before several threads use it
-                for fed in feeds(batch, inputs, None, at_once):
-                    yield fed, about
+                for some in _shares(list(feeds(batch, inputs, None, at_once)), workers):
+                    yield some, about
             yield None, about
 
-    shown = _Shown(taps, statistics)
     number = 0
-    for made, (digest, samples) in ahead(compute, parts(), workers):
-        if made is not None:
-            shown.part(made)
-            made.clear()  # before the next ones are made
+    for seen_by_one, (digest, samples) in (
+        ahead(compute, given(), workers)
+        if watch.in_threads
+        else ((None if fed is None else compute(fed), about) for fed, about in given())
+    ):
+        if seen_by_one is not None:
+            watch.take(seen_by_one)
             continue
         if number == len(statistics.digests):
-            shown.end_of_batch()
+            watch.end_of_batch()
             statistics.digests.append(digest)
             statistics.samples += samples
             seen()
@@ -123,51 +132,27 @@ def observe(
         )
 
 
-class _Shown:
-    """Shows observers the tensors of a batch, part by part; several may watch one tensor."""
-
-    def __init__(self, taps: Mapping[str, Sequence[str]], statistics: Statistics) -> None:
-        observed = [
-            (statistics.observers[grid], tensor)
-            for grid, tensors in taps.items()
-            for tensor in tensors
-        ]
-        self._whole = [each for each in observed if not each[0].of_extremes]
-        self._of_extremes = [each for each in observed if each[0].of_extremes]
-        self._extremes: dict[str, list[float]] = {tensor: [] for _, tensor in self._of_extremes}
-
-    def part(self, made: Mapping[str, NDArray[np.float32]]) -> None:
-        """Some samples of the batch."""
-        for observer, tensor in self._whole:
-            observer.update(_finite(tensor, made[tensor]))
-        for tensor, found in self._extremes.items():
-            if made[tensor].size:
-                found += _finite_extremes(tensor, made[tensor])
-
-    def end_of_batch(self) -> None:
-        """That was all of it."""
-        for observer, tensor in self._of_extremes:
-            if found := self._extremes[tensor]:
-                observer.update(np.array([found], np.float32))
-        for found in self._extremes.values():
-            found.clear()
+def _shares(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:
+    """The parts of a batch, in their order, divided between workers."""
+    size = max(1, -(-len(parts) // workers))
+    for start in range(0, len(parts), size):
+        yield parts[start : start + size]
 
 
-def _division(
-    model: ir.Model, wanted: Sequence[str], statistics: Statistics
-) -> tuple[int, int | None, int | None]:
-    """How many runs there are at a time, of how many threads and of how many samples each.
+def _division(model: ir.Model, wanted: Sequence[str], watch: Watch) -> tuple[int, int, int | None]:
+    """How many threads compute and count, of how many the runtime has, and the samples of a run.
 
-    Together they make a few megabytes of the observed tensors. None is what the runtime chooses,
-    and whole batches.
+    Together they make some megabytes of the observed tensors, or one sample each of two. None is
+    whole batches.
     """
     numbers = _numbers_of_a_run(model, wanted)
-    in_parts = all(each.divisible or each.of_extremes for each in statistics.observers.values())
-    if numbers is None or not in_parts:
-        return 1, None, None
-    cores = usable_cores()
-    workers = min(cores, max(1, _AT_ONCE // numbers))
-    return workers, cores // workers, max(1, _AT_ONCE // (numbers * workers))
+    threads = usable_threads()
+    if numbers is None or not watch.in_parts:
+        return 1, threads, None
+    if not watch.in_threads:
+        return 1, threads, max(1, _AT_ONCE // numbers)
+    workers = min(threads, max(2, _AT_ONCE // numbers))
+    return workers, threads // workers, max(1, _AT_ONCE // (numbers * workers))
 
 
 def _numbers_of_a_run(model: ir.Model, wanted: Sequence[str]) -> int | None:
@@ -315,7 +300,7 @@ def session_of(
     Args:
         model: the model.
         exact: whether each operator is computed as ONNX says, without any optimisation.
-        threads: that compute one operator; by default as many as the runtime chooses.
+        threads: that compute one operator; by default as many as may be used.
         ours: whether edgeq wrote all of it; by default what it says itself.
 
     Raises:
@@ -326,7 +311,7 @@ def session_of(
     try:
         return open_graph(
             ir.to_proto(model).SerializeToString(),
-            Opening(optimize, threads or 0),
+            Opening(optimize, threads or usable_threads()),
             ours=is_ours(model) if ours is None else ours,
         )
     except RuntimeFailed as error:
@@ -364,23 +349,6 @@ def results(
         raise ArtefactError(
             f"ONNX Runtime cannot run the float model: {error}", hint="try it on the same data"
         ) from error
-
-
-def _finite(tensor: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    if values.size:
-        _finite_extremes(tensor, values)  # twice as fast as a sum
-    return values
-
-
-def _finite_extremes(tensor: str, values: NDArray[np.float32]) -> tuple[float, float]:
-    # NaN and infinity end up in the extremes
-    low, high = float(values.min()), float(values.max())
-    if not (isfinite(low) and isfinite(high)):
-        raise ArtefactError(
-            f"the tensor {tensor!r} holds NaN or infinity in calibration",
-            hint="look at the data and the float model: one is broken",
-        )
-    return low, high
 
 
 def judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:

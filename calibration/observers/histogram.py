@@ -7,6 +7,7 @@ the counts depend neither on the order of the batches nor on how they are divide
 
 from __future__ import annotations
 
+from math import frexp, ldexp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,15 +51,16 @@ class Histogram:
         values = batch.reshape(-1)
         # up to a width of 1 no tiny value becomes a zero without a sign
         single = _FINEST < width <= 1.0
+        counts = self.counts[HALF_BINS:] if low >= 0.0 else self.counts
         for start in range(0, values.size, _PIECE):
             part = values[start : start + _PIECE]
             # scaling by a power of two is exact
             scaled = part * np.float32(1.0 / width) if single else part.astype(np.float64) / width
             if low < 0.0:  # else cutting off is rounding down
                 np.floor(scaled, out=scaled)
-            bins = scaled.astype(np.intp)  # which is what numpy counts; of others it makes a copy
-            bins += HALF_BINS
-            self.counts += np.bincount(bins, minlength=2 * HALF_BINS)
+                scaled += HALF_BINS  # exact: whole numbers
+            # numpy counts whole numbers of this type; of others it makes a copy
+            counts += np.bincount(scaled.astype(np.intp), minlength=len(counts))
 
     def extremes(self) -> tuple[float, float]:
         """The exact minimum and maximum; zeros for no values."""
@@ -75,28 +77,34 @@ class Histogram:
             return
         # only zeros so far, and they are in the bin that begins at zero whatever its width
         if self.width == 0.0:
-            self.width = float(2.0 ** np.floor(np.log2(magnitude / HALF_BINS)))
+            self.width = ldexp(1.0, frexp(magnitude / HALF_BINS)[1])
         while magnitude >= self.width * HALF_BINS:
             self.counts = _coarser(self.counts)
             self.width *= 2.0
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The counts from the first to the last bin that holds any, and where they begin."""
-        filled = np.flatnonzero(self.counts)
-        first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 0)
+        extremes = self._extremes.state()
+        first = last = 0
+        if np.isfinite(extremes["extremes"]).all():  # anything was seen
+            ends = np.floor(extremes["extremes"] / (self.width or 1.0)).astype(np.int64) + HALF_BINS
+            first, last = int(ends[0]), int(ends[1]) + 1
         return {
             "counts": self.counts[first:last],
             "first": np.array(first, np.int64),
             "width": np.array(self.width),
-            **self._extremes.state(),
+            **extremes,
         }
 
     def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Add the counts of others, in bins as wide as the wider ones of the two."""
         self._extremes.merge(state)
-        counts, first = np.zeros(2 * HALF_BINS, np.int64), int(state["first"])
+        first, width = int(state["first"]), float(state["width"])
+        if self.width == width:
+            self.counts[first : first + len(state["counts"])] += state["counts"]
+            return
+        counts = np.zeros(2 * HALF_BINS, np.int64)
         counts[first : first + len(state["counts"])] = state["counts"]
-        width = float(state["width"])
         while 0.0 < width < self.width:
             counts, width = _coarser(counts), 2.0 * width
         while 0.0 < self.width < width:

@@ -58,6 +58,7 @@ class Statistics:
     Attributes:
         origin: what they belong to.
         observers: grid to its observer.
+        make: makes an observer that has seen nothing.
         first: the number of the first batch; those of a shard do not begin with 0.
         digests: the SHA-256 of each batch that was seen, in order.
         samples: how many were seen.
@@ -76,7 +77,7 @@ class Statistics:
         make: Callable[[], CheckedObserver],
         first: int = 0,
     ) -> None:
-        self.origin, self.first, self.samples = origin, first, 0
+        self.origin, self.first, self.samples, self.make = origin, first, 0, make
         self.observers = {grid: make() for grid in grids}
         self.digests: list[bytes] = []
 

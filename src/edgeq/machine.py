@@ -89,6 +89,13 @@ def usable_cores() -> int:
     return found or 1
 
 
+def usable_threads() -> int:
+    """How many threads may compute at a time: one a core, or fewer by ``OMP_NUM_THREADS``."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    most = int(asked) if asked.isascii() and asked.isdigit() else 0
+    return min(usable_cores(), most or usable_cores())
+
+
 def memory_bytes() -> int | None:
     """How much memory this machine has; None where the system does not say."""
     try:

@@ -11,6 +11,7 @@ from onnx import helper
 
 from edgeq.calibration import observe
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.observers.minmax import MinMax
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.calibration.statistics import Origin, Statistics
@@ -46,12 +47,44 @@ def test_a_batch_is_computed_in_parts_with_the_same_result(
     assert serialize(quantize_onnx(net, [images(16)], config)) == whole
 
 
+class NotMergeable:
+    """An observer of another package that keeps to the smallest protocol."""
+
+    divisible = True
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def update(self, batch: NDArray[np.float32]) -> None:
+        self.seen += [float(batch.min()), float(batch.max())]
+
+    def range(self, bits: int) -> tuple[float, float]:
+        return min(self.seen), max(self.seen)
+
+
+@pytest.mark.parametrize(
+    "observer", [*OBSERVERS.names(), "minmax-percentile:granularity=batch", NotMergeable]
+)
+def test_as_many_threads_as_one_likes_see_the_same(
+    observer: str, net: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sees some samples of a batch; there are also more threads than such samples."""
+    config = CalibrationConfig(observer)
+    batches = [images(16)[:7], images(16)[7:9] * 100, images(16)[9:]]
+    made = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(observe, "usable_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(observe, "_AT_ONCE", threads * 97)  # runs of one sample
+        made.append(serialize(quantize_onnx(net, batches, config)))
+    assert made[0] == made[1] == made[2]
+
+
 @pytest.mark.parametrize(("divisible", "sizes"), [(True, {2}), (False, {16})])
 def test_only_an_observer_of_whole_batches_gets_them_whole(
     divisible: bool, sizes: set[int], net: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observe, "_AT_ONCE", 5 * 97)
-    monkeypatch.setattr(observe, "usable_cores", lambda: 2)
+    monkeypatch.setattr(observe, "usable_threads", lambda: 2)
     seen = set()
 
     class Watching(MinMax):

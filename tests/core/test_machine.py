@@ -9,13 +9,11 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from edgeq import machine
 from edgeq.machine import ISA_FLAGS, fingerprint, memory_bytes, parse_cpuinfo
-
-if TYPE_CHECKING:
-    import pytest
 
 X86 = """processor\t: 0
 vendor_id\t: GenuineIntel
@@ -93,3 +91,17 @@ def test_no_runtime_is_imported() -> None:
     assert not {"torch", "onnxruntime", "onnx", "ai_edge_litert", "numpy"} & set(
         json.loads(out.stdout)
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"),
+    [(None, 4), ("1", 1), ("3,1", 3), ("9", 4), ("0", 4), ("many", 4), ("", 4)],
+)
+def test_openmp_variable_bounds_threads(
+    asked: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert machine.usable_threads() == threads
