@@ -104,11 +104,13 @@ def read(path: Path, *, defaults: bool = True) -> Contents:
     """
     kind = detect(path)
     if kind == "onnx":
+        from edgeq.formats.onnx_io import all_stays
         from edgeq.formats.onnx_io import read as read_model
         from edgeq.linting.onnx_view import view
 
-        model = read_model(path)
-        return Contents(kind, view(model, path.name), _onnx(model.graph, defaults=defaults))
+        with all_stays():
+            model = read_model(path)
+            return Contents(kind, view(model, path.name), _onnx(model.graph, defaults=defaults))
     return Contents(kind, view_of(path), _tflite(path) if kind == "tflite" else ())
 
 

@@ -129,9 +129,10 @@ def canonical(artefact: Path, *, dense: bool = False, outputs: Sequence[str] = (
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
+    from edgeq.formats.onnx_io import all_stays
     from edgeq.formats.onnx_validation import error_context
 
-    with error_context(model):
+    with error_context(model), all_stays():
         return fold_onnx(model)
 
 
@@ -209,6 +210,7 @@ def export(
         UnknownName: a format or target is not known.
         UsageError: no format is named, or the stem holds a folder.
     """
+    from edgeq.formats.onnx_io import all_stays
     from edgeq.formats.onnx_validation import error_context
 
     source = resolve(artefact)
@@ -217,7 +219,7 @@ def export(
         job.check(source, overwrite=overwrite)
     done = []
     for job, model in zip(jobs, _models(source, jobs, outputs), strict=True):
-        with error_context(model):
+        with error_context(model), all_stays():
             done.append((job, model, job.exporter.export(model, job.options)))
     require_parity([(job.path, exported.parity) for job, _, exported in done])
     for job, model, exported in done:

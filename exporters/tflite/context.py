@@ -5,6 +5,7 @@ Where each tensor of the view stands in the file, and how a result is kept in ra
 
 from __future__ import annotations
 
+from collections import ChainMap
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
@@ -34,7 +35,7 @@ from edgeq.formats.tflite_schema import schema
 from edgeq.quant import STORAGE_RANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -85,8 +86,8 @@ class LoweringContext:
     int4_weights: bool = False
     transposes: int = 0
     axes: dict[str, Layout] = field(default_factory=dict)
-    _placed: dict[str, Placed] = field(default_factory=dict)
-    _copies: dict[tuple[str, Layout], int] = field(default_factory=dict)
+    _placed: MutableMapping[str, Placed] = field(default_factory=dict)
+    _copies: MutableMapping[tuple[str, Layout], int] = field(default_factory=dict)
 
     def grid(self, tensor: QdqTensor) -> StoredGrid | None:
         """A tensor's grid in its storage dtype; None for whole numbers that pick rows."""
@@ -110,16 +111,22 @@ class LoweringContext:
         """Take back all that is written inside if it ends with an ArtefactError, which goes on."""
         mark, placed, copies, transposes = (
             self.builder.mark(),
-            dict(self._placed),
-            dict(self._copies),
+            self._placed,
+            self._copies,
             self.transposes,
         )
+        inside = self._placed, self._copies = ChainMap({}, placed), ChainMap({}, copies)
         try:
             yield
         except ArtefactError:
             self.builder.rewind(mark)
-            self._placed, self._copies, self.transposes = placed, copies, transposes
+            self.transposes = transposes
             raise
+        else:
+            placed.update(inside[0].maps[0])
+            copies.update(inside[1].maps[0])
+        finally:
+            self._placed, self._copies = placed, copies
 
     def find(self, tensor: QdqTensor) -> int | None:
         """The index of a tensor that was recorded; None for one that was not."""

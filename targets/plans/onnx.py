@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
+from edgeq.formats.onnx_validation import error_context
 from edgeq.plan import HYBRID_WHY, Plan, PlannedOp
 from edgeq.qdq.nodes import constant_of, title
 from edgeq.qdq.qoperator.convert import as_qdq
@@ -82,10 +83,8 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
     graph = ir.serde.deserialize_model(model)
     shapes = Shapes(as_qdq(graph))
     kernels = _Kernels(graph.graph, running, shapes)
-    ops = []
-    for node in graph.graph:
-        if not is_computed(node):
-            continue
+
+    def planned(node: ir.Node) -> PlannedOp:
         kernel, arithmetic = kernels.of(node)
         why = (
             why_float(node, optimize=optimize)
@@ -94,12 +93,13 @@ def plan_of(model: onnx.ModelProto, running: onnx.ModelProto, *, optimize: bool)
             if arithmetic == "hybrid"
             else ""
         )
-        ops.append(
-            PlannedOp(
-                title(node), node.op_type, kernel, arithmetic, "target", macs_of(node, shapes), why
-            )
+        return PlannedOp(
+            title(node), node.op_type, kernel, arithmetic, "target", macs_of(node, shapes), why
         )
-    return Plan(tuple(ops), *kernels.transposes())
+
+    with error_context(graph):
+        ops = tuple(planned(node) for node in graph.graph if is_computed(node))
+        return Plan(ops, *kernels.transposes())
 
 
 def is_computed(node: ir.Node) -> bool:

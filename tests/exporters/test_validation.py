@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.support.models.qdq_models import S8, U8, Graph
@@ -130,6 +131,23 @@ def test_what_is_no_graph_is_refused_by_name(
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(ArtefactError, match=words):
         read_as_qdq(tmp_path / "model.onnx")
+
+
+def test_a_pad_with_too_few_widths_is_refused_by_name() -> None:
+    graph = Graph(np.random.default_rng(0))
+    image = graph.input("image", ["N", 3, 6, 6], S8)
+    padded = graph.op("Pad", [image, graph.constant("widths", np.array([1, 1, 1]))], "pad", S8)
+    with pytest.raises(ArtefactError, match="Pad 'pad/Pad' has 3 widths for 4 axes"):
+        read_qdq(ir.from_proto(graph.proto(padded)))
+
+
+def test_what_the_reader_stumbles_over_is_the_models_fault() -> None:
+    graph = Graph(np.random.default_rng(0))
+    image = graph.input("image", ["N", 3, 6, 6], S8)
+    ends = [graph.constant(name, np.array(at)) for name, at in (("from", [0, 0]), ("to", [2]))]
+    cut = graph.op("Slice", [image, *ends], "cut", S8)
+    with pytest.raises(ArtefactError, match=r"contradicts itself.*Slice"):
+        read_qdq(ir.from_proto(graph.proto(cut)))
 
 
 def test_a_sound_model_passes_and_stays(tmp_path: Path) -> None:

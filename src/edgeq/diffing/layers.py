@@ -215,7 +215,7 @@ def _follows(before: LintLayer, after: LintLayer, order: NDArray[np.int64]) -> b
 
 def _turned(old: NDArray[np.int64], new: NDArray[np.int64]) -> str:
     """Which axes of the weights changed places, for people; empty where none did."""
-    if np.array_equal(old, new):
+    if min(old.ndim, new.ndim) < 2 or np.array_equal(old, new):
         return ""
     turned = old.swapaxes(0, 1)
     if any(

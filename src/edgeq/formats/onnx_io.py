@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeq.errors import ArtefactError, first_line, shown
@@ -20,7 +22,8 @@ from edgeq.formats.onnx_validation import (
     check_external_data,
     check_functions,
     check_graph,
-    in_order,
+    check_texts,
+    graphs_in,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 _ALIAS = "ai.onnx"  # another name of the empty domain
+_MOST_WRITTEN_OUT = 2**26  # numbers, of an initialiser that leaves out its zeros
 
 
 def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
@@ -53,8 +57,8 @@ def load(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     if weights:
         folder = path.resolve().parent
         try:
-            check_external_data(proto, folder)
-            onnx.load_external_data_for_model(proto, str(folder))
+            if check_external_data(proto, folder):
+                onnx.load_external_data_for_model(proto, str(folder))
         except ArtefactError:
             raise
         except Exception as error:  # many kinds: a name that no file can have, an offset, a length
@@ -80,20 +84,11 @@ def read(path: Path) -> ir.Model:
         raise ArtefactError(f"{path} is not an ONNX file", hint="name an .onnx file")
     with all_stays():
         proto = load(path)
-        check_graph(proto, str(path))
-        _refuse_sparse(proto.graph, str(path))
+        ordered = check_graph(proto, str(path))
         model = _deserialize(proto, str(path))
-        if not in_order(proto.graph):
+        if not ordered:
             _sort(model.graph, str(path))
     return model
-
-
-def _refuse_sparse(graph: onnx.GraphProto, what: str) -> None:
-    for tensor in graph.sparse_initializer:
-        raise ArtefactError(
-            f"{what} keeps {shown(tensor.values.name)} without its zeros, which is not read",
-            hint="write the initialiser densely",
-        )
 
 
 def _sort(graph: ir.Graph, what: str) -> None:
@@ -155,8 +150,44 @@ def _proto(content: bytes, what: str) -> onnx.ModelProto:
         proto = _without_negative_sizes(_without_alias(onnx.load_model_from_string(content)))
     except Exception as error:  # protobuf raises many kinds on broken files
         raise _broken(what, error) from error
+    check_texts(proto, what)
     check_functions(proto, what)
+    for graph in graphs_in(proto):
+        _densify(graph, what)
     return proto
+
+
+def _densify(graph: onnx.GraphProto, what: str) -> None:
+    """Initialisers that leave out their zeros, with them, as runtimes write them out first."""
+    for sparse in graph.sparse_initializer:
+        name = shown(sparse.values.name)
+        try:
+            graph.initializer.append(_dense(sparse))
+        except Exception as error:  # numpy raises many kinds on broken tensors
+            raise ArtefactError(
+                f"{what} keeps {name} without its zeros, and cannot be read: {first_line(error)}",
+                hint="write the initialiser densely",
+            ) from error
+    del graph.sparse_initializer[:]
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
+    from onnx import numpy_helper
+
+    parts = (sparse.values, sparse.indices)
+    if any(part.data_location == part.EXTERNAL for part in parts):
+        raise ValueError("its numbers lie in another file")
+    values, places = map(numpy_helper.to_array, parts)
+    shape = tuple(sparse.dims)
+    if min(shape, default=1) < 0 or math.prod(shape) > _MOST_WRITTEN_OUT:
+        raise ValueError(f"its shape is {shape}")
+    whole = np.zeros(math.prod(shape), values.dtype)
+    flat = np.ravel_multi_index(tuple(places.T), shape) if places.ndim == 2 else places
+    if values.shape != flat.shape or (flat.size and not 0 <= flat.min() <= flat.max() < whole.size):
+        raise ValueError(f"its places do not fit its shape {shape}")
+    whole[flat] = values
+    dense: onnx.TensorProto = numpy_helper.from_array(whole.reshape(shape), sparse.values.name)
+    return dense
 
 
 def _without_alias(proto: onnx.ModelProto) -> onnx.ModelProto:

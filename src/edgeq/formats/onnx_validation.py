@@ -30,7 +30,7 @@ _MOST = 2**31 - 1  # of a version, and of the elements of a tensor
 _MOST_NODES = 1_000_000  # once every function is written out
 
 
-def check_graph(proto: onnx.ModelProto, what: str) -> None:
+def check_graph(proto: onnx.ModelProto, what: str) -> bool:
     """Refuse a model that is no valid graph.
 
     The order of the nodes is left open, as some tools write any.
@@ -39,12 +39,69 @@ def check_graph(proto: onnx.ModelProto, what: str) -> None:
         proto: the model.
         what: the noun for messages, such as its path.
 
+    Returns:
+        Whether its nodes are in order.
+
     Raises:
         ArtefactError: a value without origin or with two, an operand or attribute that its operator
             does not have, or a size beyond what any runtime allocates; names the node.
     """
-    for problem in _problems(proto):
+    ordered = in_order(proto.graph)
+    for problem in _problems(proto, ordered=ordered):
         raise ArtefactError(f"{what} is no ONNX model: {problem}", hint=_HINT)
+    return ordered
+
+
+def check_texts(proto: onnx.ModelProto, what: str) -> None:
+    """Refuse names and notes that are no UTF-8, which protobuf hands on as bytes.
+
+    Args:
+        proto: the model.
+        what: the noun for messages, such as its path.
+
+    Raises:
+        ArtefactError: one is not; shows it.
+    """
+    for text in _texts(proto):
+        if isinstance(text, bytes):
+            name = shown(text.decode("utf-8", "replace"))
+            raise ArtefactError(
+                f"{what} is no ONNX model: the text {name} in it is not UTF-8", hint=_HINT
+            )
+
+
+def _texts(proto: onnx.ModelProto) -> Iterator[str | bytes]:
+    yield from (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string)
+    yield from (entry.domain for entry in proto.opset_import)
+    yield from _notes(proto)
+    for function in proto.functions:
+        yield from (function.name, function.domain, function.doc_string, function.overload)
+        yield from (*function.input, *function.output, *function.attribute)
+        yield from _notes(function)
+    for graph in graphs_in(proto):
+        yield from (graph.name, graph.doc_string)
+        yield from _notes(graph)
+        for tensor in graph.initializer:
+            yield from (tensor.name, tensor.doc_string)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield from (value.name, value.doc_string)
+            yield from (size.dim_param for size in value.type.tensor_type.shape.dim)
+    for node in _nodes(proto):
+        if node.SerializeToString().isascii():  # much faster than to look at each field
+            continue
+        yield from (node.name, node.op_type, node.domain, node.doc_string)
+        yield from node.input
+        yield from node.output
+        yield from _notes(node)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name, attribute.doc_string)
+
+
+def _notes(
+    message: onnx.ModelProto | onnx.FunctionProto | onnx.GraphProto | onnx.NodeProto,
+) -> Iterator[str | bytes]:
+    for entry in message.metadata_props:
+        yield from (entry.key, entry.value)
 
 
 def check_functions(proto: onnx.ModelProto, what: str) -> None:
@@ -72,30 +129,37 @@ def check_functions(proto: onnx.ModelProto, what: str) -> None:
         raise ArtefactError(
             f"{what} is no ONNX model: its function {shown(name)} calls itself", hint=_HINT
         ) from None
+    if not calls:
+        return
     total = sum(sizes.get((node.domain, node.op_type), 1) for node in proto.graph.node)
-    if calls and total > _MOST_NODES:
+    if total > _MOST_NODES:
         raise ArtefactError(
             f"the functions of {what} stand for {total:,} nodes, more than a network has",
             hint=_HINT,
         )
 
 
-def check_external_data(proto: onnx.ModelProto, folder: Path) -> None:
+def check_external_data(proto: onnx.ModelProto, folder: Path) -> bool:
     """Refuse weights that lie outside the model's folder, links followed, or are too large.
 
     Args:
         proto: the model.
         folder: where its file lies.
 
+    Returns:
+        Whether there are weights outside of the file at all.
+
     Raises:
         ArtefactError: a file is elsewhere, missing, or they are larger than a model may be.
     """
-    size = sum(file.stat().st_size for file in external_files(proto, folder))
+    files = external_files(proto, folder)
+    size = sum(file.stat().st_size for file in files)
     if size > MAX_MODEL_BYTES:
         raise ArtefactError(
             f"the weights beside the model have {size} bytes, more than a model may have",
             hint="is it the right file?",
         )
+    return bool(files)
 
 
 def external_files(proto: onnx.ModelProto, folder: Path) -> set[Path]:
@@ -127,16 +191,43 @@ def external_files(proto: onnx.ModelProto, folder: Path) -> set[Path]:
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    graphs = [proto.graph]
-    while graphs:
-        graph = graphs.pop()
+    for graph in graphs_in(proto):
         yield from graph.initializer
-        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+    for node in _nodes(proto):
+        for attribute in node.attribute or ():
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            graphs += [attribute.g] if attribute.HasField("g") else []
-            graphs += attribute.graphs
+
+
+def graphs_in(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph, and all that nodes hold, those of functions too."""
+    waiting = [proto.graph]
+    waiting += (graph for each in proto.functions for graph in _held_in(each))
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        waiting += _held_in(graph)
+
+
+def _held_in(nodes: onnx.GraphProto | onnx.FunctionProto) -> list[onnx.GraphProto]:
+    return [graph for node in nodes.node if node.attribute for graph in held_by(node)]
+
+
+def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of all graphs, and of functions."""
+    for function in proto.functions:
+        yield from function.node
+    for graph in graphs_in(proto):
+        yield from graph.node
+
+
+def held_by(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds: branches of an If, the body of a Loop."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 @contextmanager
@@ -173,24 +264,44 @@ def _refusal(model: ir.Model) -> str | None:
 
 
 def in_order(graph: onnx.GraphProto) -> bool:
-    """Whether each node stands after those it reads."""
-    missing = {name for node in graph.node for name in node.output if name}
+    """Whether each node stands after those it reads, in the graphs that nodes hold too."""
+    made: set[str] = set()
+    too_early: set[str] = set()  # or made by no node
     for node in graph.node:
-        if missing.intersection(node.input):
+        too_early.update([name for name in node.input[:] if name not in made])
+        for inner in held_by(node) if node.attribute else ():
+            if not in_order(inner):
+                return False
+            too_early.update(_read_outside(inner) - made)
+        results = node.output[:]
+        if not too_early.isdisjoint(filter(None, results)):
             return False
-        missing.difference_update(node.output)
+        made.update(results)
     return True
 
 
-def _problems(proto: onnx.ModelProto) -> Iterator[str]:
+def _read_outside(graph: onnx.GraphProto) -> set[str]:
+    """What a graph that a node holds reads of the graphs around it."""
+    own = {each.name for each in (*graph.input, *graph.initializer)}
+    own.update(name for node in graph.node for name in node.output)
+    read = {name for node in graph.node for name in node.input}
+    read.update(value.name for value in graph.output)
+    for node in graph.node:
+        for inner in held_by(node):
+            read |= _read_outside(inner)
+    return read - own
+
+
+def _problems(proto: onnx.ModelProto, *, ordered: bool) -> Iterator[str]:
     yield from (
         f"it is written in opset {entry.version}"
         for entry in proto.opset_import
         if not 0 < entry.version <= _MOST
     )
     yield from _of_ends(proto.graph)
-    yield from _of_origins(proto.graph)
-    yield from _of_order(proto.graph)
+    yield from _of_origins(proto.graph, frozenset())
+    if not ordered:
+        yield from _of_cycles(proto.graph)
     yield from _of_sizes(proto.graph)
     yield from _of_grids(proto.graph)
     yield from _of_nodes(proto)
@@ -205,22 +316,32 @@ def _of_ends(graph: onnx.GraphProto) -> Iterator[str]:
         yield "an input, output or initialiser has no name"
 
 
-def _of_origins(graph: onnx.GraphProto) -> Iterator[str]:
-    constants = [tensor.name for tensor in graph.initializer] + [
-        tensor.values.name for tensor in graph.sparse_initializer
-    ]
+def _of_origins(graph: onnx.GraphProto, around: frozenset[str]) -> Iterator[str]:
+    """What has two origins, or none.
+
+    Args:
+        graph: the graph.
+        around: what it may read of the graphs around it.
+    """
+    constants = [tensor.name for tensor in graph.initializer]
     known = {value.name for value in graph.input} | set(constants)
     if len(set(constants)) < len(constants):
         yield "two initialisers have one name"
+    holders = []
     for node in graph.node:
-        for name in filter(None, node.output):
-            if name in known:
+        for name in node.output[:]:
+            if name in known and name:
                 yield f"{_title(node)} computes {shown(name)}, which has another origin already"
             known.add(name)
+        holders += [(node, inner) for inner in held_by(node)] if node.attribute else []
+    known |= around
     for node in graph.node:
-        for name in filter(None, node.input):
-            if name not in known:
+        for name in node.input[:]:
+            if name not in known and name:
                 yield f"{_title(node)} reads {shown(name)}, which nothing computes"
+    for node, inner in holders:
+        for problem in _of_origins(inner, frozenset(known)):
+            yield f"in {_title(node)}, {problem}"
     yield from (
         f"nothing computes the output {shown(value.name)}"
         for value in graph.output
@@ -228,9 +349,7 @@ def _of_origins(graph: onnx.GraphProto) -> Iterator[str]:
     )
 
 
-def _of_order(graph: onnx.GraphProto) -> Iterator[str]:
-    if in_order(graph):
-        return
+def _of_cycles(graph: onnx.GraphProto) -> Iterator[str]:
     origins = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     try:
         TopologicalSorter(
@@ -286,7 +405,7 @@ def _of_nodes(proto: onnx.ModelProto) -> Iterator[str]:
     context.opset_imports = dict.fromkeys(_UNNAMED_DOMAINS, 1)
     context.opset_imports |= {entry.domain: entry.version for entry in proto.opset_import}
     for node in proto.graph.node:
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+        if node.attribute and next(held_by(node), None) is not None:
             continue  # the reader of graphs has more to say of control flow
         try:
             checker.check_node(node, context)

@@ -208,7 +208,7 @@ def _layer(operator: FileOperator, writers: dict[int, FileOperator]) -> LintLaye
         size=0 if data is None else data.size,
     )
     grid = grid_of_tensor(weights)
-    if data is None or grid is None or grid.dtype == "int32":
+    if data is None or data.ndim < 2 or grid is None or grid.dtype == "int32":
         return layer
     zero = grid.broadcast(data.ndim)[1]
     centered = _out_first(operator, data.astype(np.int64) - zero)

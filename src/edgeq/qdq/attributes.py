@@ -148,6 +148,11 @@ def _slice(node: ir.Node, shape: Sequence[int]) -> dict[str, AttributeValue]:
 def _pad(node: ir.Node, rank: int) -> dict[str, AttributeValue]:
     given = listed(node, 1)
     axes = tuple(axis % rank for axis in listed(node, 3)) or tuple(range(rank))
+    if len(given) != 2 * len(axes):
+        raise ArtefactError(
+            f"Pad {title(node)!r} has {len(given)} widths for {len(axes)} axes",
+            hint="give one for each side of each axis",
+        )
     pads = [0] * (2 * rank)
     for i, axis in enumerate(axes):
         pads[axis], pads[axis + rank] = given[i], given[i + len(axes)]

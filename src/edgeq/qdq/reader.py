@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeq.errors import ArtefactError
+from edgeq.formats.onnx_validation import error_context
 from edgeq.numerics.attributes import integer, real
 from edgeq.qdq import batch_norm
 from edgeq.qdq.attributes import attributes_of, picked
@@ -485,4 +486,5 @@ def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
 
     quantized = as_qdq(model)
     require_static(quantized.graph)
-    return Reader(quantized, float_fallback).read()
+    with error_context(quantized):
+        return Reader(quantized, float_fallback).read()

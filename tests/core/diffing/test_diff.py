@@ -260,6 +260,16 @@ def test_products_of_two_activations_are_no_layers() -> None:
     assert diff(model, replace(model, layers=(*model.layers, product))).differences == ()
 
 
+def test_weights_that_lost_their_axes_are_another_shape() -> None:
+    from dataclasses import replace
+
+    model = as_view(network(), tflite=False)
+    last = model.layers[-1]
+    flat = replace(last, weights=last.weights.reshape(-1))
+    found = diff(model, replace(model, layers=(*model.layers[:-1], flat))).differences
+    assert (found[0].kind, found[0].where) == ("shape", last.node)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
