@@ -54,7 +54,7 @@ def prepare(model: ir.Model) -> ir.Model:
     given = _without_initializer_inputs(single)
     without_control_flow(given)
     _check_operators(given)
-    prepared = ir.from_proto(_convert(_to_proto(given)))
+    prepared = _converted(given)
     _keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)
@@ -140,9 +140,11 @@ def _to_proto(model: ir.Model) -> onnx.ModelProto:
         ) from error
 
 
-def _convert(proto: onnx.ModelProto) -> onnx.ModelProto:
+def _converted(model: ir.Model) -> ir.Model:
+    """A copy of the model in the opset of the canonical form, or a later one that it has."""
     version = next(
-        (entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None
+        (number for domain, number in model.opset_imports.items() if domain in ("", "ai.onnx")),
+        None,
     )
     if version is None:
         raise ArtefactError(
@@ -151,20 +153,20 @@ def _convert(proto: onnx.ModelProto) -> onnx.ModelProto:
         )
     # QuantizeLinear and DequantizeLinear mean the same for uint8, int8 and int32 ever since
     if version >= OPSET:
-        return proto
+        return model.clone()
     try:
-        converted = onnx.version_converter.convert_version(proto, OPSET)
+        converted = onnx.version_converter.convert_version(_to_proto(model), OPSET)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         raise ArtefactError(
             f"the model of opset {version} cannot be brought to opset {OPSET}: {error}",
             hint=f"export it at opset {OPSET}",
         ) from error
     converted.ir_version = max(converted.ir_version, IR_VERSION)
-    return converted
+    return ir.from_proto(converted)
 
 
 def _with_shapes(model: ir.Model) -> ir.Model:
-    """The model with the shapes that follow from its input.
+    """The model with the types and shapes that follow from its input.
 
     Those written in a file may be out of date.
     """
@@ -173,16 +175,23 @@ def _with_shapes(model: ir.Model) -> ir.Model:
         for value in node.outputs:
             value.shape = None
     try:
-        inferred = ir.from_proto(
-            onnx.shape_inference.infer_shapes(_to_proto(model), strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(
+            _to_proto(model), strict_mode=True, data_prop=True
         )
     except onnx.shape_inference.InferenceError as error:
         raise ArtefactError(
             f"the shapes in the model do not fit each other: {error}", hint="export it again"
         ) from error
-    for value in inferred.graph.outputs:
+    found = {each.name: each.type for each in inferred.graph.value_info}
+    found |= {each.name: each.type for each in inferred.graph.output}
+    for node in model.graph:
+        for value in node.outputs:
+            if (known := found.get(name_of(value))) is not None:
+                value.type = ir.serde.deserialize_type_proto_for_type(known) or value.type
+                value.shape = ir.serde.deserialize_type_proto_for_shape(known)
+    for value in model.graph.outputs:
         value.shape = value.shape or stated[name_of(value)]
-    return inferred
+    return model
 
 
 def _label(graph: ir.Graph, given: ir.Graph) -> None:

@@ -173,13 +173,13 @@ def compare(
                 if statistics is not None:
                     stack.enter_context(failures_told())
                 inside = tensors or watcher is not None
-                # what judges tensors has a thread of its own: seen on two cores, runtimes and judge
-                # that take turns with two threads each are slower than with one for everything
-                beside = inside and threads > 1
+                # stages compute beside each other and beside what judges their tensors: seen on two
+                # cores, runtimes with two threads that take turns are slower
+                beside = min(threads - 1, len(left.pairs)) if inside else 0
                 opened = open_all(
                     left.pairs,
                     stack,
-                    threads=threads - beside,
+                    threads=threads // (beside + 1),
                     tensors=inside,
                     sizes=OpenSizes(part, source, stack),
                 )

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.data.ahead import ahead
 from edgeq.data.batching import fed, samples_in
 from edgeq.data.checks import check
+from edgeq.data.in_parts import in_parts
 from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing
@@ -116,7 +116,7 @@ def run_all(
     source: DataSource,
     *,
     tensor_samples: int,
-    beside: bool = False,
+    beside: int = 0,
 ) -> Generator[tuple[Batch, list[StageOutput]], None, None]:
     """Feed a split through all stages, a batch at a time.
 
@@ -125,8 +125,8 @@ def run_all(
         part: the samples.
         source: how they are normalised.
         tensor_samples: how many samples, from the first, inner tensors are read for.
-        beside: whether a batch is computed while the caller looks at the one before, which takes a
-            thread more. It is then to be closed before the stages are.
+        beside: threads in which stages compute while the caller looks at a batch before. Where
+            there are any, it is to be closed before the stages are.
 
     Yields:
         A batch, and what each stage computed of it, in the order given.
@@ -135,22 +135,36 @@ def run_all(
         StagesFailed: some could not compute a batch; holds all of those.
     """
 
-    def asked() -> Iterator[tuple[tuple[Batch, bool], Batch]]:
+    def asked() -> Iterator[tuple[Batch, bool]]:
         done = 0
         for images, _ in fed(part, source, BATCH):
-            yield (images, done < tensor_samples), images
+            yield images, done < tensor_samples
             done += samples_in(images)
 
-    def compute(of: tuple[Batch, bool]) -> list[StageOutput]:
-        images, read = of
-        return _see(opened, images, read=read)
+    def compute(of: tuple[Batch, bool], number: int) -> StageOutput | Exception:
+        try:
+            return _see(opened[number], *of)
+        except Exception as error:  # noqa: BLE001  told once all stages have had the batch
+            return error
 
-    if beside:
-        for seen, images in ahead(compute, asked(), workers=1):
-            yield images, seen or []
-    else:
-        for of, images in asked():
-            yield images, compute(of)
+    def in_turn() -> Generator[tuple[tuple[Batch, bool], list[StageOutput | Exception]]]:
+        for of in asked():
+            yield of, [compute(of, number) for number in range(len(opened))]
+
+    computed = in_parts(compute, asked(), len(opened), beside) if beside else in_turn()
+    try:
+        for (images, _), found in computed:
+            failing = Failing()
+            seen = []
+            for stage, one in zip(opened, found, strict=True):
+                with failing.noted(stage.pair):
+                    if isinstance(one, Exception):
+                        raise one
+                    seen.append(one)
+            failing.stop()
+            yield images, seen
+    finally:
+        computed.close()
 
 
 def matched(
@@ -234,16 +248,10 @@ def select(source: DataSource, split: str, limit: int | None = None) -> Split:
     return chosen
 
 
-def _see(opened: Sequence[Opened], images: Batch, *, read: bool) -> list[StageOutput]:
-    failing = Failing()
-    seen = []
-    for stage in opened:
-        with failing.noted(stage.pair):
-            found, tensors = _computed(stage, images, read=read)
-            outputs = {name: np.ascontiguousarray(values) for name, values in found.items()}
-            seen.append(StageOutput(outputs[stage.session.output.name], outputs, tensors))
-    failing.stop()
-    return seen
+def _see(stage: Opened, images: Batch, read: bool) -> StageOutput:
+    found, tensors = _computed(stage, images, read=read)
+    outputs = {name: np.ascontiguousarray(values) for name, values in found.items()}
+    return StageOutput(outputs[stage.session.output.name], outputs, tensors)
 
 
 def _computed(stage: Opened, images: Batch, *, read: bool) -> tuple[Answers, Shown | None]:

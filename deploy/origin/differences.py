@@ -91,18 +91,21 @@ class Origin:
     __repr__ = brief
 
 
-def origin_of(real: Path, file: Path, known: Collection[str]) -> Origin:
+def origin_of(
+    real: Path, file: Path, known: Collection[str], model: ir.Model | None = None
+) -> Origin:
     """Hold a quantised file against the float one that it was made from.
 
     Args:
         real: a float ONNX file.
         file: a quantised file, ONNX or TFLite; of TFLite, layers alone are compared.
         known: the names of tensors that operators are known by.
+        model: the quantised file, where it is read already.
 
     Raises:
         ArtefactError: a file is broken, or has operators that cannot be brought to one form.
     """
-    quantized = as_qdq(read(file)) if detect(file) == "onnx" else None
+    quantized = as_qdq(model or read(file)) if detect(file) == "onnx" else None
     if quantized is not None:
         other, view = network_of(unrounded(quantized)), onnx_view.view(quantized, file.name)
     else:

@@ -16,6 +16,8 @@ from edgeq.brief import brief
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from edgeq.deploy.origin.unrounded import FloatNetwork, FloatNode
 
 BOUNDS = frozenset(("Relu", "Clip"))
@@ -23,6 +25,7 @@ _ALIKE = 0.9
 """The cosine of weights from which on they are the same layer's."""
 _SAME = 0.02
 """By how much less the cosine may be of layers that share their weights."""
+_DIGITS = 12  # of a cosine, so that layers of the same weights are equally alike
 _FAR = 4  # operators that the quantised file may lack in a row
 _ADDED = BOUNDS | {"Neg", "Identity", "Abs", "Cast"}
 """What is more likely put in than put in the place of another operator."""
@@ -63,13 +66,11 @@ class _Matcher:
         self.readers, self.others = real.readers(), other.readers()
         self.makers = {name: node for node in real.nodes for name in node.outputs}
         self.free = {id(node) for node in real.nodes}
-        self.layers = {
-            id(b): a
-            for a, b in pairs_of_layers(
-                [node for node in real.nodes if node.layer is not None],
-                [node for node in other.nodes if node.layer is not None],
-            )
-        }
+        mine, its = (
+            [node for node in network.nodes if node.layer is not None] for network in (real, other)
+        )
+        self.alike = _cosines(mine, its)
+        self.layers = {id(b): a for a, b in _pairs_of_layers(mine, its, self.alike)}
         self.found = Matching()
 
     def run(self) -> Matching:
@@ -108,14 +109,11 @@ class _Matcher:
         partner = self.layers.get(id(node))
         if partner is None:
             return None
-        least = _cosine(partner, node) - _SAME
+        least = self.alike.get((id(partner), id(node)), -1.0) - _SAME
         able = [
             each
             for each in self.real.nodes
-            if each.layer is not None
-            and id(each) in self.free
-            and _size(each) == _size(node)
-            and _cosine(each, node) >= least
+            if id(each) in self.free and self.alike.get((id(each), id(node)), -2.0) >= least
         ]
         exact = [each for each in able if each.inputs == tuple(known)]
         if exact or id(partner) in self.free:
@@ -206,9 +204,14 @@ def pairs_of_layers(
     real: Sequence[FloatNode], other: Sequence[FloatNode]
 ) -> list[tuple[FloatNode, FloatNode]]:
     """Layers in pairs: by their weights, then by name and order among those of one shape."""
+    return _pairs_of_layers(real, other, _cosines(real, other))
+
+
+def _pairs_of_layers(
+    real: Sequence[FloatNode], other: Sequence[FloatNode], alike: Mapping[tuple[int, int], float]
+) -> list[tuple[FloatNode, FloatNode]]:
     found: list[tuple[FloatNode, FloatNode]] = []
     free, waiting = list(real), list(other)
-    alike = {(id(a), id(b)): _cosine(a, b) for a in real for b in other if _size(a) == _size(b)}
     for least in (_ALIKE, -2.0):
         rest = []
         for node in waiting:
@@ -258,12 +261,24 @@ def _size(node: FloatNode) -> tuple[int, int]:
     return (0, 0) if layer is None else (len(layer.weights), layer.weights.size)
 
 
-def _cosine(a: FloatNode, b: FloatNode) -> float:
-    if a.layer is None or b.layer is None:
-        return -1.0
-    mine, its = a.layer.weights.reshape(-1), b.layer.weights.reshape(-1)
-    size = float(np.linalg.norm(mine) * np.linalg.norm(its))
-    return float(mine @ its) / size if size else 0.0
+def _cosines(real: Sequence[FloatNode], other: Sequence[FloatNode]) -> dict[tuple[int, int], float]:
+    """How alike the weights of layers of one size are, by the ids of the two."""
+    found: dict[tuple[int, int], float] = {}
+    for size in {_size(each) for each in real}:
+        mine, its = ([each for each in side if _size(each) == size] for side in (real, other))
+        if its:
+            cosines = (_directions(mine) @ _directions(its).T).round(_DIGITS)
+            for a, row in zip(mine, cosines.tolist(), strict=True):
+                found |= {(id(a), id(b)): each for b, each in zip(its, row, strict=True)}
+    return found
+
+
+def _directions(layers: Sequence[FloatNode]) -> NDArray[np.float64]:
+    """The weights of each layer in a row of length 1; of zeros where it has no others."""
+    rows = np.stack([np.zeros(1) if n.layer is None else n.layer.weights.ravel() for n in layers])
+    lengths = np.sqrt((rows * rows).sum(1, keepdims=True))
+    found: NDArray[np.float64] = rows / np.where(lengths > 0, lengths, 1.0)
+    return found
 
 
 def _kind(node: FloatNode) -> str:

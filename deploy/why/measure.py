@@ -6,6 +6,7 @@ that is wrong a few samples with all that it read and wrote.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -340,9 +341,28 @@ def _step(params: Any) -> str:
     return "" if params is None else " ".join(f"{each:.5g}" for each in np.atleast_1d(params.scale))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread meanwhile: on tensors of a few images, others only get in the way."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _squares(values: NDArray[Any]) -> float:
+    """The sum of squares, by torch, whose threads are under control: numpy's are not."""
+    import torch
+
     flat = values.reshape(-1).astype(np.float32, copy=False)
-    return float(np.dot(flat, flat))
+    if not flat.flags.writeable:
+        flat = flat.copy()
+    of = torch.from_numpy(flat)
+    return float(torch.dot(of, of))
 
 
 def _sample(recorded: Mapping[str, Recorded], index: int) -> dict[str, Recorded]:

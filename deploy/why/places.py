@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.why.evidence import Place
 from edgeq.diffing.replay import Operator
-from edgeq.formats.artefact import detect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -18,23 +16,19 @@ _BOUNDARY = frozenset(("QuantizeLinear", "DequantizeLinear"))
 """What only enters and leaves the integers; it is no operator to be counted."""
 
 
-def places_of(path: Path, operators: Sequence[Operator]) -> dict[str, Place]:
+def places_of(model: ir.Model | None, operators: Sequence[Operator]) -> dict[str, Place]:
     """The operators by the name of what they compute, their own, their layer's and their reader's.
 
     Args:
-        path: the file.
+        model: the file; None for one that is no ONNX file.
         operators: what a replaying target makes of it.
     """
-    from edgeq.formats.onnx_io import read
-
-    model = read(path) if detect(path) == "onnx" else None
     computing = [each for each in operators if each.op_type not in _BOUNDARY]
     numbers = {each.tensor: number for number, each in enumerate(computing, start=1)}
     readers = [] if model is None else list(_readers(model))
-    titles = {} if model is None else dict(_titles(model))
     found: dict[str, Place] = {}
     for each in operators:
-        title = titles.get(each.name, each.tensor)
+        title = each.title or each.tensor
         place = Place(each, title, numbers.get(each.tensor, 0), len(computing))
         for name in (each.tensor, each.name, title):
             found.setdefault(name, place)
@@ -45,13 +39,12 @@ def places_of(path: Path, operators: Sequence[Operator]) -> dict[str, Place]:
     return found
 
 
-def places_unread(path: Path) -> dict[str, Place]:
+def places_unread(model: ir.Model) -> dict[str, Place]:
     """The operators of an ONNX file that cannot be run on integers, as far as quantisers show them.
 
     Raises:
-        ArtefactError: the file is missing or broken.
+        ArtefactError: it is quantised in a form that has no QDQ one.
     """
-    from edgeq.formats.onnx_io import read
     from edgeq.qdq.nodes import title
     from edgeq.qdq.qoperator.convert import as_qdq
 
@@ -62,7 +55,7 @@ def places_unread(path: Path) -> dict[str, Place]:
             value = next(iter(value.consumers())).outputs[0]
         return value.name or ""
 
-    nodes = [node for node in as_qdq(read(path)).graph if node.op_type not in _BOUNDARY]
+    nodes = [node for node in as_qdq(model).graph if node.op_type not in _BOUNDARY]
     found: dict[str, Place] = {}
     for number, node in enumerate(nodes, start=1):
         read_from = tuple(value.name or "" for value in node.inputs if value is not None)
@@ -77,14 +70,6 @@ def places_unread(path: Path) -> dict[str, Place]:
             if reader is not None and reader.op_type == "DequantizeLinear":
                 found.setdefault(title(reader), place)
     return found
-
-
-def _titles(model: ir.Model) -> Iterator[tuple[str, str]]:
-    """What each operator computes, and the name of its node."""
-    from edgeq.qdq.reader import read_qdq
-
-    for op in read_qdq(model, float_fallback=True).ops:
-        yield op.output.name, op.name
 
 
 def _readers(model: ir.Model) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quan
 from edgeq.deploy.why.evidence import Evidence
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
-from edgeq.deploy.why.measure import StageMeter, by_names_of, with_requantized
+from edgeq.deploy.why.measure import StageMeter, by_names_of, one_thread, with_requantized
 from edgeq.deploy.why.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
@@ -29,12 +29,14 @@ from edgeq.deploy.why.stages import is_quantized, judged, with_reference
 from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
-from edgeq.formats.onnx_io import all_stays
+from edgeq.formats.onnx_io import all_stays, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
     from pathlib import Path
+
+    import onnx_ir as ir
 
     from edgeq.data import DataSource, Split
     from edgeq.deploy.diff.run import FileDiff
@@ -175,6 +177,7 @@ class _Chain:
             if each.quantized and detect(each.pair.artefact) != "checkpoint"
         )
         self.file: Path | None = next(files, None)
+        self.model: ir.Model | None = None
 
     def begin(self, opened: Sequence[Opened], stack: ExitStack) -> None:
         """Read the files, and see to it that every stage shows its tensors."""
@@ -182,6 +185,9 @@ class _Chain:
             return
         with all_stays():
             self.program = self._program()
+            if detect(self.file) == "onnx":
+                with suppress(EdgeqError):  # its runtimes tell what is wrong with it
+                    self.model = read(self.file)
             self.places = self._places(self.program)
             self.origin = self._origin()
         if self.program is None:
@@ -200,8 +206,12 @@ class _Chain:
         """
         if self.program is None:
             return
+        with one_thread():
+            self._judge(self.program, batch, seen)
+
+    def _judge(self, program: ReplaySession, batch: Batch, seen: Sequence[Shown]) -> None:
         recorded = {
-            stage.pair: self._by_names(self.program, stage.pair, shown)
+            stage.pair: self._by_names(program, stage.pair, shown)
             for stage, shown in zip(self.stages, seen, strict=True)
             if stage.pair in self.meters
             for shown in [
@@ -214,9 +224,9 @@ class _Chain:
             meter = self.meters[stage.pair]
             meter.samples += samples_in(batch)
             if not self._is_itself(stage):
-                meter.add(self.program, batch, recorded[stage.pair], self.done)
+                meter.add(program, batch, recorded[stage.pair], self.done)
             if stage.against is not None and stage.against in recorded:
-                meter.accumulate(self.program, recorded[stage.against], recorded[stage.pair])
+                meter.accumulate(program, recorded[stage.against], recorded[stage.pair])
         self.done += samples_in(batch)
         for pair, session in self.counting.items():
             self.overflows[pair] = {each.work.name: each.stats for each in session.layers()}
@@ -235,12 +245,10 @@ class _Chain:
             return None
 
     def _places(self, program: ReplaySession | None) -> dict[str, Place]:
-        if self.file is None:
-            return {}
         if program is not None:
-            return places_of(self.file, program.operators)
+            return places_of(self.model, program.operators)
         with suppress(EdgeqError):
-            return places_unread(self.file) if detect(self.file) == "onnx" else {}
+            return {} if self.model is None else places_unread(self.model)
         return {}
 
     def _origin(self) -> Origin | None:
@@ -252,7 +260,7 @@ class _Chain:
         if detect(real) != "onnx":
             return None
         try:
-            found = origin_of(real, self.file, self.places)
+            found = origin_of(real, self.file, self.places, self.model)
         except EdgeqError as error:
             self.remarks.append(f"{self.file.name} is not held against {real.name}: {error.what}")
             return None

@@ -109,6 +109,9 @@ class QuantParams:
     def dequantize(self, q: NDArray[np.integer]) -> NDArray[np.float32]:
         """``scale * (q - zero_point)`` in float32, as ONNX DequantizeLinear does."""
         scale, zero = self.broadcast(q.ndim)
+        if q.dtype.itemsize <= 2:  # exact in float32
+            steps: NDArray[np.float32] = np.subtract(q, zero, dtype=np.float32, casting="unsafe")
+            return (steps * scale).astype(np.float32, copy=False)
         return ((q.astype(np.int32) - zero).astype(np.float32) * scale).astype(np.float32)
 
     def broadcast(self, rank: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -138,12 +138,14 @@ class ProgramStep:
         result: the slot it writes.
         kernel: what it computes.
         work: what that costs.
+        title: what the file calls it; empty for what calls its operators nothing.
     """
 
     operands: tuple[int, ...]
     result: int
     kernel: StepKernel
     work: LayerWorkload
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -117,8 +117,9 @@ def _operator(program: Program, step: ProgramStep, number: int) -> Operator:
     images = len(slot.shape) > 1
     axis = 1 + (slot.axes.index(1) if slot.axes else 1) if images else None
     read = tuple(_name(program.slots[i]) for i in step.operands if i not in program.constants)
+    kind = step.work.op_type
     return Operator(
-        slot.shown[0], step.work.name, step.work.op_type, number, slot.params, axis, read
+        slot.shown[0], step.work.name, kind, number, slot.params, axis, read, step.title
     )
 
 

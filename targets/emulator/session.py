@@ -177,8 +177,8 @@ class EmulatorSession:
         for entered in self._parts(batch):
             part = slice(done, done + len(next(iter(entered.values()))))
             done = part.stop
-            recording = Recording.of(self._program, recorded, part)
             with torch.inference_mode(), _threads(self._threads):
+                recording = Recording.of(self._program, recorded, part)
                 yield from replay(self._program, operators, entered, recording, self._log)
 
     def __enter__(self) -> Self:

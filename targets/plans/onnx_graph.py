@@ -151,12 +151,13 @@ class QdqView:
     :mod:`edgeq.qdq.ir` is strict where this only looks.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto | ir.Model) -> None:
         import onnx_ir as ir
 
         from edgeq.qdq.qoperator.convert import as_qdq
 
-        self._graph = as_qdq(ir.from_proto(model)).graph
+        read = model if isinstance(model, ir.Model) else ir.from_proto(model)
+        self._graph = as_qdq(read).graph
 
     def input_params(self, name: str) -> QuantParams | None:
         """The grid of an integer input: that of the DequantizeLinear that reads it."""

@@ -37,6 +37,7 @@ class Operator:
         params: the grid of its result; None for real numbers.
         channel_axis: where the arrays of :class:`Replayed` have its channels; None for no channels.
         inputs: the names of the tensors that it reads.
+        title: what the file calls it; empty where it does not.
     """
 
     tensor: str
@@ -46,6 +47,7 @@ class Operator:
     params: QuantParams | None
     channel_axis: int | None
     inputs: tuple[str, ...]
+    title: str = ""
 
     __repr__ = brief
 

@@ -60,7 +60,7 @@ def read_onnx(model: onnx.ModelProto, path: Path, profile: HardwareProfile) -> P
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     x86 = on_x86(source, graph) if profile.kernels == "ort" else None
     return _OnnxCompiler(
-        graph, profile, frozenset(real), QdqView(model).quantized(), opset, x86
+        graph, profile, frozenset(real), QdqView(source).quantized(), opset, x86
     ).program()
 
 
@@ -146,7 +146,9 @@ class _OnnxCompiler:
         data, kernel, kind = onnx_operators.kernel_of(op)
         operands = tuple(self._operand(op.operand(i)) for i in data)
         self.steps.append(
-            ProgramStep(operands, self._slot(op.view.output), kernel, _work(op, kind, data))
+            ProgramStep(
+                operands, self._slot(op.view.output), kernel, _work(op, kind, data), op.view.name
+            )
         )
 
     def _operand(self, operand: Operand) -> int:
