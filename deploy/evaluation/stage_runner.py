@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.data.ahead import in_parts
 from edgeq.data.batching import fed, samples_in
 from edgeq.data.checks import check
-from edgeq.data.in_parts import in_parts
 from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import require_targets
 from edgeq.deploy.evaluation.failures import Failing

@@ -232,11 +232,8 @@ class _Comparison:
             return
         source = self._near(node.inputs[0]) if node.inputs else ""
         found = list(rounding_differences(wanted, layer, layer.node, source))
-        if (
-            found
-            and (gain == -1).all()
-            and not list(rounding_differences(real, layer, layer.node, source))
-        ):
+        negated = bool(found) and bool((gain == -1).all())
+        if negated and not list(rounding_differences(real, layer, layer.node, source)):
             readers = self.readers.get(node.outputs[0], [node])
             where = self._near(readers[0].outputs[0])
             found = [Difference("operator", where, "a sum became a difference")]
