@@ -1,6 +1,6 @@
 """How often a gate errs: false alarms, coverage and power over simulated gates.
 
-    python -m benchmarks.gate_statistics [--gates 10000]
+    python -m benchmarks.gate_statistics [--gates 10000] [--sizes 50 360]
 
 Each line is one setting: so many samples, of which some are lost and gained in truth. `promised` is
 what the gate states, `found` the share of the simulated gates.
@@ -39,7 +39,9 @@ def main() -> None:
     """Simulate, and print a table for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gates", type=int, default=10_000)
-    gates: int = parser.parse_args().gates
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 360, 1_000])
+    options = parser.parse_args()
+    gates: int = options.gates
     random = np.random.default_rng(0)
     for title, rows in (
         ("worse: false alarms", worse(random, gates)),
@@ -47,7 +49,7 @@ def main() -> None:
         ("changed: false alarms", changed(random, gates)),
         ("power", power(random, gates)),
         ("intervals of a drop: coverage", drops(random, gates)),
-        ("other figures, by a paired bootstrap", figures(random, gates)),
+        ("other figures, by paired resamples", figures(random, gates, options.sizes)),
     ):
         print(f"\n## {title}\n\n| setting | samples | promised | found |\n|---|--:|--:|--:|")
         for row in rows:
@@ -154,14 +156,12 @@ class Population:
         before: what is kept of each sample, (samples, ...).
         now: likewise.
         figure: of what is kept, (gate, ...), and of weights, (gate, resamples), their figures.
-        sizes: of the gates that are simulated.
     """
 
     score: Score
     before: Reals
     now: Reals
     figure: Callable[[Reals, Reals], Reals]
-    sizes: tuple[int, ...] = (50, 360, 1_000)
 
     def fall(self, chosen: Counts | slice, weights: Reals) -> Fall:
         """Of some samples."""
@@ -198,8 +198,43 @@ def auc(kept: Reals, weights: Reals) -> Reals:
     positive, drawn = kept[order, 1:], weights[order]
     below = np.cumsum(drawn * (1 - positive), axis=0)
     pairs = (drawn * positive).sum(axis=0) * below[-1]
-    with np.errstate(invalid="ignore"):  # of a resample without one of the two kinds
+    with np.errstate(invalid="ignore"):  # of samples without one of the two kinds
         return np.asarray((drawn * positive * below).sum(axis=0) / pairs)
+
+
+def precision(kept: Reals, weights: Reals) -> Reals:
+    """Mean average precision, of a score and a label for each class, (samples, 2, classes)."""
+    found = []
+    for scores, positive in kept.transpose(2, 1, 0):
+        order = np.argsort(-scores)
+        drawn = weights[order]
+        right = drawn * positive[order][:, None]
+        hits = np.cumsum(right, axis=0)
+        with np.errstate(invalid="ignore"):
+            found.append((right * hits / np.cumsum(drawn, axis=0)).sum(axis=0) / hits[-1])
+    return np.asarray(np.mean(found, axis=0))
+
+
+def f1(kept: Reals, weights: Reals) -> Reals:
+    """F1 at a fixed threshold, of scores and labels, (samples, 2)."""
+    said, true = kept[:, 0] > 0.5, kept[:, 1] > 0
+    counts = 2.0 * (said & true) @ weights, (1.0 * said + true) @ weights
+    return np.asarray(counts[0] / np.maximum(counts[1], 1.0))
+
+
+def best(kept: Reals, weights: Reals) -> Reals:
+    """F1 at the threshold where it is best, likewise."""
+    order = np.argsort(-kept[:, 0])
+    drawn, hits = weights[order], np.cumsum(weights[order] * kept[order, 1:], axis=0)
+    return np.asarray((2 * hits / (np.cumsum(drawn, axis=0) + hits[-1])).max(axis=0))
+
+
+def balanced(kept: Reals, weights: Reals) -> Reals:
+    """Balanced accuracy, likewise."""
+    said, true = kept[:, 0] > 0.5, kept[:, 1] > 0
+    with np.errstate(invalid="ignore"):
+        found = [((said == true) & one) @ weights / (one @ weights) for one in (true, ~true)]
+    return np.asarray(sum(found) / 2)
 
 
 def populations(random: np.random.Generator) -> Iterator[tuple[str, Population]]:
@@ -218,10 +253,7 @@ def populations(random: np.random.Generator) -> Iterator[tuple[str, Population]]
     yield "MAE, in per cent", Population(plain, error, error + 0.03 + 0.1 * normal[1], mean)
     moved = normal[0] + 0.2 * normal[1] + 0.1
     yield "RMSE, in per cent", Population(plain, normal[0] ** 2, moved**2, root)
-    labels = (random.random(many) < 0.3).astype(float)
-    scores = normal[0] + labels
-    then, later = (np.stack([x, labels], axis=1) for x in (scores, scores + 0.3 * normal[1]))
-    yield "ROC-AUC", Population(share, then, later, auc, (50, 360))
+    yield from _of_scores(random, share)
     pixels = 64 * random.dirichlet((5.0, 2.0, 0.5), many)
     kept = []
     for worse in (0.0, 0.02):
@@ -231,25 +263,60 @@ def populations(random: np.random.Generator) -> Iterator[tuple[str, Population]]
     yield "mIoU of three classes", Population(share, kept[0], kept[1], iou)
 
 
-def figures(random: np.random.Generator, gates: int) -> Iterator[Row]:
+def _of_scores(random: np.random.Generator, like: Score) -> Iterator[tuple[str, Population]]:
+    """Of scores that part positive samples from negative ones."""
+    many = 100_000
+    for part, apart, moved in ((0.3, 1.0, 0.3), (0.3, 2.5, 0.3), (0.1, 2.5, 0.3), (0.5, 2.5, 0.1)):
+        labels = (random.random(many) < part).astype(float)
+        scores = random.standard_normal(many) + apart * labels
+        then, now = (
+            np.stack([each, labels], axis=1)
+            for each in (scores, scores + moved * random.standard_normal(many))
+        )
+        reached = float(auc(then, np.ones((many, 1)))[0])
+        told = f"of {reached:.2f}, {100 * part:g} % positive, scores off by {moved:g}"
+        for name, figure in (("ROC-AUC", auc), ("F1", f1)):
+            yield f"{name}, {told}", Population(like, then, now, figure)
+        if (part, apart) == (0.3, 1.0):
+            yield f"best F1, {told}", Population(like, then, now, best)
+            yield f"balanced accuracy, {told}", Population(like, then, now, balanced)
+    found = []
+    labels = (random.random((many, 3)) < 0.3).astype(float)
+    for noise in (0.0, 0.3):
+        scores = random.standard_normal((many, 3)) * noise
+        if not found:
+            scores = random.standard_normal((many, 3)) + 2 * labels
+        else:
+            scores += found[0][:, 0]
+        found.append(np.stack([scores, labels], axis=1))
+    yield "mAP of three classes", Population(like, found[0], found[1], precision)
+
+
+def figures(random: np.random.Generator, gates: int, sizes: Sequence[int]) -> Iterator[Row]:
     """The true fall of a figure is called worse than itself, or nearer than itself; or is held."""
     every = np.ones((100_000, 1))
     for name, population in populations(random):
         truth = population.fall(slice(None), every).amount
-        for samples in population.sizes:
-            weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(np.float64)
-            counts = np.zeros(3)
+        for samples in sizes:
+            weights = bootstrap_weights(samples, statistics.RESAMPLES).astype(np.float64)
+            counts = np.zeros(4)
             for _ in range(gates):
                 chosen = random.integers(0, len(every), samples)
                 fall = population.fall(chosen, weights)
-                low, high = fall.interval or (truth, truth)
-                worse = fall.worse_than(truth, LEVELS) is True
-                alike = fall.equivalent_within(abs(truth), LEVELS) is True
-                counts += worse, alike, low <= truth <= high
-            found = counts / gates
-            yield f"{name}: called worse", samples, "<= 0.05", float(found[0])
-            yield f"{name}: called equivalent", samples, "<= 0.05", float(found[1])
-            yield f"{name}: held by the interval", samples, "0.95", float(found[2])
+                if not np.isfinite(fall.amount):
+                    continue  # of samples without one of two classes: the gate refuses it
+                counts[0] += fall.worse_than(truth, LEVELS) is True
+                counts[1] += fall.equivalent_within(abs(truth), LEVELS) is True
+                if fall.interval is not None:
+                    low, high = fall.interval
+                    counts[2:] += 1, low <= truth <= high
+            told = counts[2] / gates
+            yield f"{name}: called worse", samples, "<= 0.05", float(counts[0] / gates)
+            yield f"{name}: called equivalent", samples, "<= 0.05", float(counts[1] / gates)
+            yield f"{name}: interval told", samples, "", float(told)
+            if counts[2]:
+                held = float(counts[3] / counts[2])
+                yield f"{name}: held, of those told", samples, "0.95", held
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ FIGURES = """
 
 Every figure of a task: that of the run by `name`, that of another one by `task`, which may be
 `module:function` of your own, with a meter of your own or of torchmetrics. `edgeq compare --json`
-has the names. Each is computed again on the same resamples of the samples in both runs, a sample as
-often as it was drawn, and the rule judges the change:
+has the names. Each is computed again on the same resamples of the samples in both runs, where each
+sample stands once or oftener, and the rule judges the change:
 
 - `max_drop`: it fails where the whole interval of the change is above it, passes where the change
   is not above it, and is inconclusive in between;
@@ -61,6 +61,10 @@ often as it was drawn, and the rule judges the change:
   also takes so many samples that a share as large as the margin could not stay unseen: 360 samples
   show 0.83 points and no less;
 - `min`: it fails where the whole interval of the figure is below it; of an error, above it.
+
+Where about three samples or fewer carry a change, or the figure is far from a sum over so few
+samples, as ROC-AUC of 50 is, the message says why no interval is told. The verdict takes wider ends
+there, so that it is rather inconclusive than wrong.
 
 A figure that is no share has its limits in per cent of the baseline's. A figure that no samples are
 drawn for has a rule of its own, and is refused by name: """

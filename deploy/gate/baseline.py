@@ -212,11 +212,9 @@ def _written(entry: Entry) -> dict[str, Any]:
     if entry.answers is not None:
         figures["answers"] = _packed(entry.answers.astype("<i4"))
     if len(entry.resampled):
-        figures["resampled"] = _numbers(entry.resampled)
+        figures["drawn"] = _numbers(entry.resampled)
     if entry.further:
-        figures["further_resampled"] = {
-            name: _numbers(drawn) for name, drawn in entry.further.items()
-        }
+        figures["further_drawn"] = {name: _numbers(drawn) for name, drawn in entry.further.items()}
     return {
         "artefact": entry.artefact,
         "sha256": entry.sha256,
@@ -298,7 +296,7 @@ def _entry(content: Any, samples: int) -> Entry:
     facts, placement = _texts(content["facts"]), _texts(content["placement"])
     further = {
         _text(name): _read_numbers(drawn)
-        for name, drawn in content.get("further_resampled", {}).items()
+        for name, drawn in content.get("further_drawn", {}).items()
     }
     if "correct" not in content:
         score = None if content.get("score") is None else float(content["score"])
@@ -310,7 +308,7 @@ def _entry(content: Any, samples: int) -> Entry:
             sha256,
             score=score,
             outputs=outputs,
-            resampled=_read_numbers(content.get("resampled", ())),
+            resampled=_read_numbers(content.get("drawn", ())),
             further=further,
             values=values,
             facts=facts,

@@ -9,9 +9,9 @@ the other way round; the drop is the share of losses less that of gains.
   paired-sample design, 1998, less one sample for continuity, so that it errs on the safe side.
 - Equivalent within a margin: two one-sided tests (TOST), each the same score test.
 - Changed beyond a share: the exact binomial test.
-- Any other figure: a paired bootstrap. Its replicates weigh sample i of resample r equally in every
-  run, so that those of a run and of its baseline can be subtracted one by one. Worse is a change
-  whose interval at ``alpha`` is above what is allowed, equivalent one whose interval is within the
+- Any other figure: paired resamples. They weigh sample i of resample r equally in every run, so
+  that those of a run and of its baseline can be subtracted one by one. Worse is a change whose
+  interval at ``alpha`` is above what is allowed, equivalent one whose interval is within the
   margin. That is TOST at ``alpha`` / 2: half the level is kept for errors that are not normal.
 
 All p-values are two-sided, except TOST's and the binomial's: a fall of nothing but luck is called
@@ -28,7 +28,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.metrics.resampling import MEAN, group_weights, groups_of
 from edgeq.numerics.student import student_quantile
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,11 @@ MOST_SAMPLES = 10_000_000
 """Beyond so many, a number of samples that it takes is not told."""
 NORMAL = NormalDist()
 """The standard normal distribution."""
+FEWEST_CHANGED = 4
+"""Groups of samples that have to carry a change, for its interval to be told."""
+_MOST_OVER = 0.04  # of the variance of resamples, that least squares may leave over
+_TAKEN_OFF = 3.0  # times what they leave over; a figure of pairs counts it four times too often
+_ROUNDING = 1e-12
 _EXACT_UP_TO = 20_000  # samples for which power is summed over all outcomes
 _REACH = 6.0  # standard deviations of outcomes that are summed over
 _HALVINGS = 40
@@ -332,23 +339,30 @@ def min_detectable_drop(
 class Spread:
     """How sure a change is, by the change of each resample.
 
-    The ends of its intervals are a Student quantile of standard errors away, with the freedom that
-    both the samples and the resamples leave. Where few samples change much, the others do not show
-    how far the truth may be on that side: the end there is moved outwards by the first term of
-    Hall, Inverting an Edgeworth expansion, 1983. The other end stays, so that the correction never
-    makes a gate surer.
+    What each group of samples does to it follows from the resamples by least squares, and its error
+    from how far the groups differ, as in a jackknife. The ends of its intervals are a Student
+    quantile of errors away. Where few groups change much, the others do not show how far the truth
+    may be on that side: the end there is moved outwards by the first term of Hall, Inverting an
+    Edgeworth expansion, 1983. The other end stays, so that the correction never makes a gate surer.
+
+    What is left over by least squares tells how far the figure is from a sum over samples. Of a
+    little, three quarters of what it adds to the error are taken off. Of much, and where fewer than
+    ``FEWEST_CHANGED`` groups carry the change, no interval is right: the ends are moved outwards
+    then, so that a gate is never too sure, and ``doubt`` says why they are no interval.
 
     Attributes:
         change: on all samples.
         error: its standard error; infinite where too few resamples have a figure.
-        skew: the skewness of the changes of the resamples.
+        skew: the skewness of the changes of the groups.
         freedom: degrees of freedom of the error.
+        doubt: why no 95 % interval is told; empty where one is.
     """
 
     change: float
     error: float
     skew: float
     freedom: float
+    doubt: str = ""
 
     @classmethod
     def of(cls, change: float, samples: int, replicates: Reals) -> Spread:
@@ -360,31 +374,84 @@ class Spread:
             replicates: on each resample, (resamples,); the resamples as of
                 :func:`edgeq.metrics.resampling.bootstrap_weights`. NaN where one has no figure.
         """
-        known = replicates[np.isfinite(replicates)]
-        if min(len(known), samples) < 2:
-            return cls(change, math.inf, 0.0, 1)
-        error, away = float(known.std(ddof=1)), known - known.mean()
-        skew = float((away**3).mean()) / error**3 if error > 0 else 0.0
-        freedom = 1 / (1 / (len(known) - 1) + 1 / (samples - 1))
-        return cls(change, error, skew, max(1.0, freedom))
+        known = np.isfinite(replicates)
+        groups = groups_of(samples, len(replicates))
+        free = int(known.sum()) - 1 - groups
+        if groups < FEWEST_CHANGED or free < groups:
+            few = min(samples, int(known.sum()))
+            return cls(change, math.inf, 0.0, 1, f"{few} samples or resamples are too few")
+        per_group, over = _by_group(replicates, groups, known)
+        away = per_group - per_group.mean()
+        total = float(away @ away)
+        if total <= (_ROUNDING * max(abs(change), float(np.abs(per_group).max()))) ** 2:
+            doubt = "no sample shows a change" if change == 0 else ""
+            return cls(change, 0.0, 0.0, groups - 1, doubt)
+        plain, rest = total * groups / (groups - 1), MEAN**2 * float(over @ over) / free
+        carried = total * total / float((away**4).sum())
+        skew = float((away**3).sum()) / total**1.5
+        if carried < FEWEST_CHANGED:
+            reach = math.sqrt(_most_behind(carried) / carried)
+            doubt = f"{_few(carried)} carry the whole change"
+            return cls(change, reach * math.sqrt(plain + rest), skew, groups - 1, doubt)
+        if rest > _MOST_OVER * (plain + rest):
+            doubt = f"{counted(samples, 'sample')} are too few for this figure, which is no sum"
+            return cls(change, math.sqrt(plain + MEAN**2 * rest), skew, groups - 1, doubt)
+        return cls(change, math.sqrt(plain - _TAKEN_OFF * rest), skew, groups - 1)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval; None where there is a doubt about it."""
+        return None if self.doubt else (self.low(0.025), self.high(0.025))
 
     def low(self, tail: float) -> float:
-        """What the truth is below in so large a share of all gates."""
+        """What the truth is below in so large a share of all gates, or in fewer."""
         return self.change - self._reach(tail, -self.skew)
 
     def high(self, tail: float) -> float:
-        """What the truth is above in so large a share."""
+        """What the truth is above in so large a share, or in fewer."""
         return self.change + self._reach(tail, self.skew)
 
     def mirrored(self) -> Spread:
         """That of the opposite change."""
-        return Spread(-self.change, self.error, -self.skew, self.freedom)
+        return Spread(-self.change, self.error, -self.skew, self.freedom, self.doubt)
 
     def _reach(self, tail: float, skew: float) -> float:
         if self.error == 0:
             return 0.0
         t = student_quantile(1 - tail, self.freedom)
         return self.error * (t + max(0.0, skew) * (2 * t * t + 1) / 6)
+
+
+def _by_group(replicates: Reals, groups: int, known: NDArray[np.bool_]) -> tuple[Reals, Reals]:
+    """What each group adds to a figure, (groups,), and what that leaves over, (resamples,)."""
+    weights, solve = _least_squares(groups, len(replicates))
+    if not known.all():
+        weights, replicates = weights[known], replicates[known]
+        weights = weights - weights.mean(axis=0)
+        solve = np.linalg.pinv(weights)
+    found = replicates - replicates.mean()
+    slopes = solve @ found
+    return MEAN * slopes, found - weights @ slopes
+
+
+@lru_cache(maxsize=32)
+def _least_squares(groups: int, resamples: int) -> tuple[Reals, Reals]:
+    """How much more often than on average each resample holds each group, and its inverse."""
+    weights = group_weights(groups, resamples).T.astype(np.float64)
+    weights -= weights.mean(axis=0)
+    return weights, np.linalg.pinv(weights).astype(np.float64)
+
+
+def _most_behind(count: float, tail: float = 0.025) -> float:
+    """How many there may be in truth where so few are seen: Poisson's exact upper end, nearly."""
+    z = NORMAL.inv_cdf(1 - tail)
+    more = count + 1
+    return more * (1 - 1 / (9 * more) + z / (3 * math.sqrt(more))) ** 3
+
+
+def _few(carried: float) -> str:
+    number = max(1, round(carried))
+    return "1 sample or few" if number == 1 else f"about {number} samples"
 
 
 def unseen_share(samples: int, alpha: float = ALPHA) -> float:

@@ -230,7 +230,10 @@ class Judge:
         self._all = {"": self._main} | {
             each.label: _Meters(each, source, part, count, resamples) for each in also
         }
-        self._resamples, self._count = resamples, count
+        self._count = count
+        self._weights = np.zeros((len(part), 0), np.int64)
+        if resamples:
+            self._weights = bootstrap_weights(len(part), resamples)
 
     def answering(
         self, artefact: Path, spec: TensorSpec, shape: Sequence[int], source: DataSource
@@ -254,9 +257,7 @@ class Judge:
         end = self._done + len(next(iter(outputs[0].values())))
         here = labels_as_fed(self._part, self._source, slice(self._done, end))
         columns = {name: values[self._done : end] for name, values in self._part.columns.items()}
-        drawn = np.zeros((0, 0), np.int64)
-        if self._resamples:
-            drawn = bootstrap_weights(self._done, end - self._done, self._resamples)
+        drawn = self._weights[self._done : end]
         for each in asked:
             each.add(outputs, here, columns, drawn)
         self._done = end

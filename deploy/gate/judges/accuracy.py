@@ -24,6 +24,7 @@ from edgeq.deploy.gate.judges.fall import (
     side_then,
     too_few,
     unit_of,
+    untold,
 )
 from edgeq.deploy.gate.statistics import Spread
 from edgeq.metrics.accuracy import wilson
@@ -160,7 +161,8 @@ def _compared(rule: Rule, context: Context, judged: _Judged) -> Iterator[Finding
             judged.stage,
             _OUTCOMES[worse],
             f"{told}; {allowed:g} {unit_of(score)} may be lost"
-            + (too_few(needed, fall.samples) if worse is None else ""),
+            + (too_few(needed, fall.samples) if worse is None else "")
+            + untold(fall.doubt),
             metric=judged.metric,
             samples=judged.ids if worse is not False else (),
             samples_needed=needed,
@@ -177,7 +179,8 @@ def _compared(rule: Rule, context: Context, judged: _Judged) -> Iterator[Finding
             judged.stage,
             "inconclusive" if alike is None else "pass" if alike else "fail",
             f"{told}; it {word[alike]} within {margin:g} {unit_of(score)}"
-            + (too_few(needed, fall.samples) if alike is None else ""),
+            + (too_few(needed, fall.samples) if alike is None else "")
+            + untold(fall.doubt),
             metric=judged.metric,
             samples=() if alike else judged.ids,
             samples_needed=needed,
@@ -225,13 +228,14 @@ def _at_least(rule: Rule, context: Context, stage: Stage) -> Finding:
         return _absent(rule, context, stage, key)
     value, samples = side.value, context.measured.observed.comparison.samples
     sign = 1 if score is None or score.higher_is_better else -1
+    doubt = ""
     if side.correct is not None:
         interval = wilson(round(value * samples), samples)
     elif score is not None and score.interval is not None:
         interval = score.interval
     elif len(side.drawn):
         spread = Spread.of(value, samples, side.drawn)
-        interval = spread.low(0.025), spread.high(0.025)
+        interval, doubt = (spread.low(0.025), spread.high(0.025)), spread.doubt
     else:
         interval = (value, value)
     factor = 100.0 if is_share(score) else 1.0
@@ -254,10 +258,11 @@ def _at_least(rule: Rule, context: Context, stage: Stage) -> Finding:
         stage.name,
         "pass" if good else "fail" if outside else "inconclusive",
         f"{called} is {in_its_unit(score, value)}, {in_its_unit(score, least)} {asked}"
-        + ("" if good or outside else too_few(needed, samples)),
+        + ("" if good or outside else too_few(needed, samples))
+        + untold(doubt),
         metric=called,
         **scaled(score, measured=value, limit=least),
-        interval=(factor * interval[0], factor * interval[1]),
+        interval=None if doubt else (factor * interval[0], factor * interval[1]),
         samples_needed=needed,
     )
 

@@ -67,11 +67,16 @@ class Fall:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the amount; None where nothing tells."""
+        """The 95 % interval of the amount; None where nothing tells, or not rightly."""
         if self.paired is not None:
             low, high = self.paired.interval
             return 100 * low, 100 * high
-        return None if self.spread is None else (self.spread.low(0.025), self.spread.high(0.025))
+        return None if self.spread is None else self.spread.interval
+
+    @property
+    def doubt(self) -> str:
+        """Why its interval is not told; empty where it is."""
+        return "" if self.spread is None or self.spread.change == 0 else self.spread.doubt
 
     def worse_than(self, allowed: float, levels: Levels) -> bool | None:
         """Whether it is shown to be more than allowed; None where too few samples tell."""
@@ -113,10 +118,12 @@ class Fall:
     def needed(self, margin: float, levels: Levels, *, alike: bool = False) -> int | None:
         """How many samples would tell; None for too many."""
         if self.paired is None:
-            excess = margin - abs(self.amount) if alike else self.amount - margin
-            low, high = self.interval or (self.amount, self.amount)
+            excess = abs(margin - abs(self.amount)) if alike else self.amount - margin
+            half = 0.0
+            if self.spread is not None:
+                half = (self.spread.high(0.025) - self.spread.low(0.025)) / 2
             needed = statistics.figure_samples_needed(
-                excess, (high - low) / 2, self.samples, alpha=levels.alpha, wanted=levels.power
+                excess, half, self.samples, alpha=levels.alpha, wanted=levels.power
             )
             if not alike or needed is None or not self.share:
                 return needed
@@ -300,3 +307,8 @@ def too_few(needed: int | None, samples: int) -> str:
     if needed is None:
         return "; too few samples tell"
     return f"; {counted(samples, 'sample')} are too few to tell, about {needed:,} would"
+
+
+def untold(doubt: str) -> str:
+    """Why no interval is told, for the end of a sentence; nothing where one is."""
+    return f"; no 95 % interval is told, since {doubt}" if doubt else ""

@@ -18,6 +18,7 @@ from edgeq.deploy.gate.judges.fall import (
     side_then,
     too_few,
     unit_of,
+    untold,
 )
 from edgeq.deploy.gate.statistics import Spread
 
@@ -70,7 +71,8 @@ def _gap(rule: Rule, context: Context, stage: Stage, first: Stage) -> Iterator[F
             "inconclusive" if worse is None else "fail" if worse else "pass",
             f"it is {now.amount:.2f} {unit_of(stage.score)} below {first.name}, {most:g} "
             f"{unit_of(stage.score)} are allowed"
-            + (too_few(needed, now.samples) if worse is None else ""),
+            + (too_few(needed, now.samples) if worse is None else "")
+            + untold(now.doubt),
             metric="gap to float",
             measured=now.amount,
             interval=now.interval,

@@ -26,7 +26,7 @@ def test_resamples_are_those_of_the_samples_repeated(name: str) -> None:
     else:
         labels = random.normal(size=(count, 3))
         answers = random.normal(size=(count, 3)).astype(np.float32)
-    drawn = bootstrap_weights(0, count, 9)
+    drawn = bootstrap_weights(count, 9)
     drawn[:, 4] = 0  # a resample without samples
     drawn[5, 4] = name == "mIoU"
     meter = task.meter(data, {})

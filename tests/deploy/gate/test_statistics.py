@@ -48,7 +48,7 @@ def test_intervals_cover_the_truth_in_95_of_100(loss: float, gain: float) -> Non
 def test_what_a_bootstrap_says_errs_no_more_often_than_stated(samples: int, errors: str) -> None:
     """Means of paired differences, and those of which few are large, which the level allows for."""
     random, gates = np.random.default_rng(1), 4_000
-    weights = bootstrap_weights(0, samples, statistics.RESAMPLES).astype(float)
+    weights = bootstrap_weights(samples, statistics.RESAMPLES).astype(float)
     found = {
         "normal": lambda: random.standard_normal((gates, samples)),
         "rises": lambda: random.exponential(1.0, (gates, samples)) - 1,
@@ -107,11 +107,41 @@ def test_a_share_is_tested_exactly() -> None:
     assert statistics.below_share_p(9, 10, 0.0) == 1.0
 
 
-def test_resamples_are_the_same_wherever_a_batch_begins() -> None:
-    whole = bootstrap_weights(0, 6, 20)
-    np.testing.assert_array_equal(whole[4:], bootstrap_weights(4, 2, 20))
-    nothing = Spread.of(0.0, 9, np.full(9, np.nan))
-    assert (nothing.low(0.025), nothing.high(0.025)) == (-math.inf, math.inf)
+def test_each_resample_holds_each_sample_and_whole_groups() -> None:
+    drawn = bootstrap_weights(500, 200)
+    assert drawn.shape == (500, 200)
+    assert drawn.min() == 1
+    assert drawn.mean() == pytest.approx(2, abs=0.1)
+    assert len(np.unique(drawn, axis=0)) == 64
+    np.testing.assert_array_equal(drawn, bootstrap_weights(500, 200))
+
+
+def test_no_interval_is_told_where_none_can_be_right() -> None:
+    """Of too few resamples, of changes that two samples carry, and of a figure that jumps."""
+    weights = bootstrap_weights(60, 200).astype(float)
+
+    def spread(change: np.ndarray, power: float = 1.0) -> Spread:
+        drawn = np.sign(shares := change @ weights / weights.sum(axis=0)) * np.abs(shares) ** power
+        mean = change.mean()
+        return Spread.of(float(np.sign(mean) * abs(mean) ** power), 60, drawn)
+
+    few, many = np.zeros(60), np.linspace(-1, 2, 60)
+    few[:2] = 1.0
+    found = {
+        "resamples": Spread.of(0.0, 60, np.full(9, np.nan)),
+        "about 2 samples": spread(few),
+        "no sum": spread(many - many.mean(), 0.1),
+    }
+    for word, each in found.items():
+        assert each.interval is None
+        assert word in each.doubt
+        assert each.low(0.025) < min(0.0, each.change) <= each.high(0.025)
+    ends = spread(many).interval
+    assert ends is not None
+    half = 2.0 * many.std(ddof=1) / math.sqrt(60)
+    assert np.subtract(*ends[::-1]) / 2 == pytest.approx(half, rel=0.02)
+    same = spread(np.zeros(60))
+    assert (same.low(0.025), same.high(0.025), same.interval) == (0.0, 0.0, None)
 
 
 def test_what_few_samples_cannot_show_is_a_share_of_them() -> None:
