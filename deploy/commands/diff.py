@@ -25,8 +25,8 @@ def command(
     Layers and grids are paired by name, else by their order, across formats too. Scales that were
     multiplied, zero points that moved, channels in another order, weights, biases: each is named
     with its layer and channels. Of a float ONNX file and a quantised one, what quantisation
-    explains is counted, and only the rest is listed. It exits with status 1 if anything differs, or
-    anything that this does not explain.
+    explains is counted, only the rest is listed, and what files alone cannot tell is named. It
+    exits with status 1 if anything differs, or anything that this does not explain.
     """
     from edgeq.deploy import console
     from edgeq.deploy.diff.run import diff
@@ -41,7 +41,11 @@ def command(
     elif not as_json:
         rows = [(short(where), *rest) for where, *rest in shown.rows]
         console.write_table(shown.title, shown.columns, rows)
-    if found.equal and found.weights is None:
+    if not as_json and found.unjudged:
+        console.write(found.unjudged)
+    if found.equal and found.weights is not None:
+        console.next_step("edgeq", "why", before, after, "--data", "NAME")
+    elif found.equal:
         console.next_step("edgeq", "gate", "init", before, "--data", "NAME")
     else:
         console.next_step("edgeq", "compare", before, after, "--data", "NAME")

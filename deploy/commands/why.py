@@ -110,7 +110,7 @@ def command(
         _show(found, split)
     if found.exact:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
-    else:
+    elif as_json:  # people read it behind the cause
         console.next_step(found.causes[0].hint)
     if written is not None:
         console.note(f"python {written} shows it")
@@ -123,6 +123,8 @@ def command(
     if not found.exact:
         first = found.causes[0]
         where = f" in {first.place}" if first.place else ""
+        if not as_json:
+            console.failure_told(f"{counted(len(found.causes), 'cause')}, told above")
         raise GateFailed(f"{first.kind}{where}", hint=first.hint)
 
 

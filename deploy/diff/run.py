@@ -51,6 +51,19 @@ class FileDiff(Tabular):
         """Whether nothing differs, or nothing but what quantisation explains."""
         return not self.differences and not self.remark
 
+    @property
+    def unjudged(self) -> str:
+        """What the two files cannot tell, in a sentence; empty where they tell all."""
+        if self.weights is None:
+            return ""
+        if self.remark:
+            return "Layers are not judged one by one."
+        return (
+            "Judged are operators, weights, biases, and grids as far as biases were rounded for "
+            "them. Files alone do not tell whether a grid fits the values that lie on it, nor a "
+            "bias that is one step off: edgeq why does, given data."
+        )
+
     def table(self) -> Table:
         """Each difference with its place."""
         number = len(self.differences)
@@ -60,7 +73,11 @@ class FileDiff(Tabular):
             f"{counted(self.grids, 'grid')}"
         )
         if self.weights is not None and self.activations is not None:
-            rest = "nothing else differs" if not number else f"{told} that this does not explain"
+            rest = (
+                "nothing else that the files tell differs"
+                if not number
+                else f"{told} that this does not explain"
+            )
             title = (
                 f"{self.first} and {self.second}: one is the other quantised: the weights of "
                 f"{counted(self.weights, 'layer')}, and {counted(self.activations, 'activation')} "

@@ -44,8 +44,9 @@ def test_what_quantisation_explains_is_counted(
         assert run(["diff", *map(str, pair)]) == 0
         told = capsys.readouterr().out
         assert "one is the other quantised: the weights of 4 layers, and" in told
-        assert "activations given grids; nothing else differs" in told
-        assert "next: edgeq compare" in told
+        assert "activations given grids; nothing else that the files tell differs" in told
+        assert "whether a grid fits the values that lie on it, nor a bias" in told
+        assert "next: edgeq why" in told
 
 
 def test_only_the_rest_is_listed(files: tuple[Path, Path, Path]) -> None:

@@ -174,6 +174,7 @@ def test_the_command_ends_with_cause_hint_and_reproducer(
     shown = capsys.readouterr()
     assert "CAUSE  conversion in Conv 'b/Conv' (operator 2 of 7): weights:" in shown.out
     assert "HINT   edgeq diff" in shown.out
+    assert (shown.out + shown.err).count("edgeq diff") == 1
     assert all(len(line) <= 80 for line in shown.out.splitlines() if line[:7] == " " * 7)
     assert run([*arguments, "--reduce", str(folder)]) == 2
     assert "holds a reproducer already" in capsys.readouterr().err
