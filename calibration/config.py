@@ -34,6 +34,7 @@ _FEW_BITS: Mapping[str, Any] = {
     "weight_method": "mse",
     "methods": ("gptq", "bias-correction"),
     "method_samples": 128,
+    "depthwise_bits": 8,
 }
 CHOOSING = ("observer", "weight_method", "methods")
 """The fields of which none is said where the width of the weights chooses them."""
@@ -45,9 +46,10 @@ class CalibrationConfig:
 
     With weights of fewer than 8 bits, rounding to nearest costs accuracy. Where none of
     ``observer``, ``weight_method`` and ``methods`` is said, they are then ``mse``, ``mse`` and
-    ``gptq`` with ``bias-correction``, on 128 samples, which win most of it back. Else they are
-    ``minmax``, ``symmetric`` and none, and methods keep 512 samples. ``methods=()`` says that there
-    are none. A config that was made has all of them: :func:`dataclasses.replace` keeps them.
+    ``gptq`` with ``bias-correction``, on 128 samples, which win most of it back, and depthwise
+    kernels keep 8 bits. Else they are ``minmax``, ``symmetric`` and none, and methods keep 512
+    samples. ``methods=()`` says that there are none. A config that was made has all of them:
+    :func:`dataclasses.replace` keeps them.
 
     Attributes:
         observer: how ranges are found: a name of ``edgeq.observers``, with settings behind a colon
@@ -65,6 +67,8 @@ class CalibrationConfig:
         methods: names of ``edgeq.ptq_methods``, with settings behind a colon
             (``adaround:steps=2000``), in the order in which they are applied.
         method_samples: how many calibration samples such methods keep in memory, at most.
+        depthwise_bits: width of the weights of inner depthwise layers, 2 to 8, where no rule says
+            one; None for ``weight_bits``. They are few, and have few inputs to round against.
 
     Raises:
         UsageError: a width out of range.
@@ -81,6 +85,7 @@ class CalibrationConfig:
     layers: tuple[LayerRule, ...] = ()
     methods: tuple[str, ...] = _BY_WIDTH
     method_samples: int = _BY_WIDTH
+    depthwise_bits: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "act_bits", "boundary_bits"):
@@ -89,6 +94,8 @@ class CalibrationConfig:
         for name, value in (_FEW_BITS if few else _WHOLE_BYTES).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.depthwise_bits is not None:
+            check_width("depthwise_bits", self.depthwise_bits, 2, wide=False)
         if isinstance(self.methods, str):
             raise UsageError(
                 f"methods is the text {self.methods!r}, and a sequence of names is needed",

@@ -12,6 +12,7 @@ from edgeq.calibration._nodes import (
     NOT_NEGATIVE,
     constant,
     floats,
+    integer,
     is_embedding,
     is_helper,
     name_of,
@@ -27,7 +28,7 @@ from edgeq.calibration.operators import KINDS, check
 from edgeq.calibration.tail import tail_of
 from edgeq.errors import ArtefactError
 from edgeq.network.layer_rules import resolve
-from edgeq.network.placement import Op
+from edgeq.network.placement import Op, ends_of
 from edgeq.qdq.nodes import merged_errors, only_moved, rows_picked
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from edgeq.calibration.config import CalibrationConfig
     from edgeq.network.layer_rules import LayerRule
     from edgeq.network.placement import OperatorKind, Placement
 
@@ -100,6 +102,39 @@ def changes_of(classified: Classified, rules: Sequence[LayerRule]) -> dict[str, 
     }
     changes = resolve(rules, layers.values())
     return {name: changes[called] for name, called in layers.items() if called in changes}
+
+
+def with_depthwise(
+    classified: Classified, changes: Mapping[str, Mapping[str, Any]], config: CalibrationConfig
+) -> tuple[dict[str, Mapping[str, Any]], tuple[str, ...]]:
+    """What rules say, and the width of inner depthwise layers of which they say none.
+
+    Args:
+        classified: a graph.
+        changes: see :func:`changes_of`.
+        config: with the two widths.
+
+    Returns:
+        The changes, and what is to be told of them.
+    """
+    bits, found = config.depthwise_bits or config.weight_bits, dict(changes)
+    ends, few, total = ends_of(classified.ops), 0, 0
+    for name in (op.name for op in classified.ops if op.kind == "layer"):
+        node, said = classified.makers[name], found.get(name, {})
+        weight = constant(node.inputs[1])
+        size = 0 if weight is None else weight.size
+        total += size
+        is_depthwise = weight is not None and integer(node, "group", 1) > 1 == weight.shape[1]
+        if is_depthwise and name not in ends and not said.keys() & {"weight_bits", "keep_float"}:
+            few += size
+            found[name] = {**said, "weight_bits": bits}
+    if not few or bits == config.weight_bits:
+        return dict(changes), ()
+    told = (
+        f"depthwise kernels have {bits} bits ({100 * few / total:.1f} % of all weights); "
+        f"--depthwise-bits {config.weight_bits} for all"
+    )
+    return found, (told,)
 
 
 def _root(tensor: str, moved: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from edgeq.calibration._nodes import floats, is_embedding
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.feeds.fixed_inputs import with_fixed_inputs
 from edgeq.calibration.feeds.samples import Kept, WholePixels, feeds, for_one_sample, why_alone
-from edgeq.calibration.graph import changes_of, classify
+from edgeq.calibration.graph import changes_of, classify, with_depthwise
 from edgeq.calibration.grids import PIXELS, activation_grid, bound_reciprocals, prescribe
 from edgeq.calibration.insert import insert
 from edgeq.calibration.inspection.layer_costs import LayerCost, layer_costs
@@ -193,6 +193,9 @@ def _planned(
     """What becomes of a network, in single precision; see :func:`prepared`."""
     found = prepared(model, config, opening, whole, tell)
     ops, changes = found.classified.ops, changes_of(found.classified, config.layers)
+    changes, told = with_depthwise(found.classified, changes, config)
+    for line in told:
+        tell(line)
     placement = place(
         ops,
         placement="integer",
@@ -402,9 +405,8 @@ def quantize_onnx(
         tell(f"{name}: {told}{_unchanged(state, quantized.graph)}")
         done.finish()
     floats = any(each.get("keep_float") for each in plan.changes.values())
-    read_qdq(
-        quantized, float_fallback=floats
-    )  # as an exporter will: what it does not take for integers is told now
+    # as an exporter will: what it does not take for integers is told now
+    read_qdq(quantized, float_fallback=floats)
     near = output_sqnr(plan.network.float_session, quantized, kept.batches)
     for line in judged(*near, statistics.samples):
         tell(line)

@@ -50,6 +50,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "affine-correction": {"methods": ("affine-correction",)},
     "output-scale": {"observer": "mse", "methods": ("output-scale", "bias-correction")},
     "gptq": {**_MSE, "methods": ("gptq", "bias-correction")},
+    "gptq, depthwise 8": {**_MSE, "methods": ("gptq", "bias-correction"), "depthwise_bits": 8},
     "adaround": {**_MSE, "methods": ("adaround",)},
     "reconstruct": {**_MSE, "methods": ("reconstruct",)},
 }

@@ -145,7 +145,16 @@ def command(
             "--weight-bits",
             metavar="N",
             help="Bits of inner layers' weights, 2 to 8 (8). Below 8, where no observer or method "
-            "is named, GPTQ and bias correction win back what rounding costs.",
+            "is named, GPTQ and bias correction win back what rounding costs, and depthwise "
+            "kernels keep 8.",
+        ),
+    ] = None,
+    depthwise_bits: Annotated[
+        int | None,
+        typer.Option(
+            "--depthwise-bits",
+            metavar="N",
+            help="Bits of inner depthwise kernels, 2 to 8 (those of --weight-bits).",
         ),
     ] = None,
     act_bits: Annotated[
@@ -270,6 +279,7 @@ def command(
         "observer": observer,
         "weight_method": weight_method,
         "weight_bits": weight_bits,
+        "depthwise_bits": depthwise_bits,
         "act_bits": act_bits,
         "boundary_bits": boundary_bits,
         "per_channel": per_channel,

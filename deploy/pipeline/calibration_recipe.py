@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NOTE = "calibration_recipe"
 """Where a calibrated file notes its recipe, as JSON."""
 SAMPLES = 500
+_WIDTHS = ("weight_bits", "act_bits", "boundary_bits", "depthwise_bits", "layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,20 @@ class CalibrationRecipe:
         if not self.by_width:
             return ()
         methods = [part for name in self.config.methods for part in ("--method", name)]
-        return ("--weight-method", self.config.weight_method, *methods)
+        depthwise = ("--depthwise-bits", str(self.config.depthwise_bits))
+        return ("--weight-method", self.config.weight_method, *methods, *depthwise)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON; an observer of one's own by its name."""
         content = asdict(self.config) | {"observer": self.config.found_by}
+        if self.config.depthwise_bits is None:  # TOML has no word for it
+            del content["depthwise_bits"]
         rules = [{"match": rule.match, **rule.changes()} for rule in self.config.layers]
         return {**content, "layers": rules, "samples": self.samples}
+
+    def without_widths(self) -> dict[str, Any]:
+        """How ranges are found and weights quantised, whatever the widths of layers."""
+        return {name: each for name, each in self.to_dict().items() if name not in _WIDTHS}
 
     def to_toml(self) -> str:
         """The recipe as a file that :meth:`read` takes."""
@@ -153,12 +161,13 @@ def _content(path: Path) -> Mapping[str, Any]:
 
 
 def _with_scheme(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a table ``[scheme]`` says, as recipes of training and ``edgeq search`` have it, too."""
+    """What the tables say too that ``edgeq search`` writes, the first of them as in training."""
     own = dict(content)
-    scheme = own.pop("scheme", {})
-    if not isinstance(scheme, dict):
-        raise UsageError(f"scheme is {scheme!r}", hint="give a table [scheme]")
-    return {**scheme, **own}
+    tables = {name: own.pop(name, {}) for name in ("scheme", "calibration")}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{name} is {table!r}", hint=f"give a table [{name}]")
+    return {**tables["scheme"], **tables["calibration"], **own}
 
 
 def _line(name: str, value: object) -> str:

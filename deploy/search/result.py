@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from edgeq.calibration.search.study import pareto
 from edgeq.deploy.search.costs import UNITS
 from edgeq.tabular import Table, Tabular, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgeq.calibration.search.precision import Precision
@@ -63,6 +63,8 @@ class SearchResult(Tabular):
         max_drop: the loss to stay within; None for a budget.
         closest: the trial that is least beyond the limit; None where nothing was tried.
         higher_is_better: of the score.
+        calibration: how ranges were found and weights quantised, as a recipe of calibration says
+            it.
     """
 
     path: Path | None
@@ -84,11 +86,12 @@ class SearchResult(Tabular):
     max_drop: float | None = None
     closest: Trial | None = None
     higher_is_better: bool = True
+    calibration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def scheme(self) -> str:
-        """The best trial as the table ``[scheme]`` of a recipe."""
-        return as_toml(self.chosen)
+        """The best trial as the tables ``[scheme]`` and ``[calibration]`` of a recipe."""
+        return as_toml(self.chosen, self.calibration)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -211,12 +214,15 @@ def scheme_path(output: Path) -> Path:
     return output.with_suffix(".scheme.toml")
 
 
-def as_toml(chosen: Sequence[LayerChoice]) -> str:
-    """A scheme as TOML: 8 bits, and a rule for each layer that differs."""
+def as_toml(chosen: Sequence[LayerChoice], calibration: Mapping[str, Any]) -> str:
+    """A scheme as TOML: 8 bits, a rule for each layer that differs, and how all was calibrated."""
     lines = ["[scheme]", f"weight_bits = {_USUAL}", f"act_bits = {_USUAL}"]
     for each, fields in rules(chosen):
         lines += ["", "[[scheme.layers]]", f"match = {json.dumps(each.layer)}"]
         lines += [f"{field} = {_typed(value)}" for field, value in fields.items()]
+    if calibration:
+        lines += ["", "[calibration]"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in calibration.items()]
     return "\n".join(lines) + "\n"
 
 

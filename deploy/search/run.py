@@ -169,6 +169,7 @@ class _Run:
     ) -> None:
         from edgeq.calibration.search.network import SearchNetwork
         from edgeq.deploy.pipeline.calibrate import float_model, spread
+        from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
         from edgeq.formats.subgraph import cut
 
         if options.searches and options.strategy == "optuna":
@@ -190,6 +191,7 @@ class _Run:
             lambda: (batch for batch, _ in fed(chosen, source, _BATCH)),
             config,
         )
+        self.calibration = CalibrationRecipe(config, options.samples).without_widths()
         self.task = task
         self.judge = NetworkJudge(source, searched, self.network.runs(None), task)
         self.searched_on = len(searched)
@@ -246,6 +248,7 @@ class _Run:
             self.options.max_drop,
             None if study is None else study.nearest(),
             better,
+            self.calibration,
         )
 
     def _sensitivities(
@@ -317,7 +320,7 @@ class _Run:
             f"{self.options.strategy}; {self._limit(None)}; {best.number + 1} tried"
         )
         content = serialize(to_dialect(model, CANONICAL))
-        scheme = as_toml(self._chosen(best, ())).encode()
+        scheme = as_toml(self._chosen(best, ()), self.calibration).encode()
         write_files({output: content, scheme_path(output): scheme}, overwrite=overwrite)
         judge = NetworkJudge(self.source, self.reported, self.network.runs(None), self.task)
         return judge(self.network.runs(None)).score, judge(self.network.runs(model)).score

@@ -170,6 +170,7 @@ class Recipe(AnyRecipe):
             UsageError: a field is unknown, missing, of another type or out of range.
         """
         values = dict(content)
+        values.pop("calibration", None)  # of the scheme of a search: training has its own ranges
         for name, read in _TABLES.items():
             if name in values:
                 values[name] = read(values[name])

@@ -34,6 +34,9 @@ def test_a_recipe_that_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.to_toml(), encoding="utf-8")
     assert CalibrationRecipe.read(path) == RECIPE
+    few = CalibrationRecipe.said(None, weight_bits=4)
+    path.write_text(few.to_toml(), encoding="utf-8")
+    assert CalibrationRecipe.read(path) == few
     path.write_text('observer = "mse"\n')
     assert CalibrationRecipe.read(path).config == CalibrationConfig("mse")
 
@@ -51,7 +54,7 @@ def test_flags_take_precedence() -> None:
 
 def test_the_width_of_weights_chooses_where_nothing_else_is_said(tmp_path: Path) -> None:
     few = CalibrationConfig("mse", "mse", 4, methods=("gptq", "bias-correction"))
-    few = replace(few, method_samples=128)
+    few = replace(few, method_samples=128, depthwise_bits=8)
     assert CalibrationConfig(weight_bits=4) == few
     path = tmp_path / "recipe.toml"
     path.write_text("weight_bits = 4\n")
@@ -67,7 +70,9 @@ def test_the_width_of_weights_chooses_where_nothing_else_is_said(tmp_path: Path)
         assert found.config.method_samples == 512
         assert not found.few_bits()
         assert found.by_width_flags() == ()
+        assert found.config.depthwise_bits is None
     assert "int4" not in CalibrationRecipe.said(None, weight_bits=5).few_bits()
+    assert CalibrationRecipe.said(path, depthwise_bits=4).config == replace(few, depthwise_bits=4)
     assert CalibrationConfig().methods == ()
     assert not CalibrationRecipe.said(path, weight_bits=8).few_bits()
 
@@ -81,6 +86,7 @@ def test_the_width_of_weights_chooses_where_nothing_else_is_said(tmp_path: Path)
         ({"per_channel": "yes"}, "per_channel is 'yes'"),
         ({"samples": 0}, "samples is 0"),
         ({"weight_bits": 1}, "weight_bits is 1"),
+        ({"depthwise_bits": 9}, "depthwise_bits is 9"),
         ({"methods": "gptq"}, "methods is 'gptq'"),
         ({"methods": [3]}, "methods is 3"),
         ({"layers": [{"weight_bits": 4}]}, "does not say which"),
