@@ -351,13 +351,33 @@ def results(
         ) from error
 
 
-def judged(found: Mapping[str, float], samples: int, of: int) -> Iterator[str]:
-    """How near the outputs are to float, and what to try where they are not."""
-    quick = "" if samples >= of else f"{samples:,} of "
+def that_fit(judging: Sequence[Batch], model: ir.Model) -> Sequence[Batch]:
+    """The samples that are to judge a model, where it takes them; else none."""
+    try:
+        for batch in judging:
+            next(feeds(batch, tuple(model.graph.inputs), most=1), None)
+    except ArtefactError:
+        return ()
+    return judging
+
+
+def judged(found: Mapping[str, float], samples: int, of: int | None) -> Iterator[str]:
+    """How near the outputs are to float, and what to try where they are not.
+
+    Args:
+        found: the ratio of each output, in dB.
+        samples: on how many it was measured.
+        of: how many samples of the calibration those are of; None for samples held back.
+    """
+    if of is None:
+        where = f"{counted(samples, 'sample')} held back"
+    else:
+        quick = "" if samples >= of else f"{samples:,} of "
+        where = f"{quick}{counted(of, 'sample')} of the calibration"
     worst = sorted(found, key=lambda name: found[name])[:_TOLD_OUTPUTS]
     for name, sqnr_db in found.items():
         if name in worst:
-            yield (f"output {name!r}: {_near_float(sqnr_db)}, on {quick}{counted(of, 'sample')}")
+            yield f"output {name!r}: {_near_float(sqnr_db)}, on {where}"
     if len(found) > len(worst):
         others = len(found) - len(worst)
         yield f"{counted(others, 'other output', 'are')} nearer to float than these"

@@ -62,6 +62,7 @@ from edgeq.calibration.observe import (
     output_sqnr,
     session_of,
     tensors_of,
+    that_fit,
 )
 from edgeq.calibration.precision import in_single_precision, pixel_inputs
 from edgeq.calibration.statistics import Origin, Statistics
@@ -329,6 +330,7 @@ def quantize_onnx(
     inspect: Callable[[tuple[LayerCost, ...]], None] | None = None,
     explain: Callable[[tuple[LayerProfile, ...]], None] | None = None,
     stage: Callable[[str], None] = lambda _what: None,
+    judging: Sequence[Batch] = (),
 ) -> ir.Model:
     """Quantise a float model after training, in the ``integer`` placement.
 
@@ -346,6 +348,8 @@ def quantize_onnx(
         inspect: called at the end with what each layer costs.
         explain: called at the end with ranges and distributions of each layer.
         stage: called with what begins: the measuring, and each method with each of its layers.
+        judging: samples that are not among the batches, for what is told of the outputs and of what
+            layers cost; a few of the batches, which methods have seen, where there are none.
 
     Returns:
         The canonical QDQ model.
@@ -372,25 +376,13 @@ def quantize_onnx(
     most = config.method_samples
     kept = kept_for_methods(quantized, opening, most, tell) if changing else Kept(*_JUDGED)
     stage("measuring ranges")
-    observe(
-        quantized,
-        kept.passing(chain(opening, stream)),
-        plan.taps,
-        statistics,
-        progress,
-        work.seen,
-    )
+    shown = kept.passing(chain(opening, stream))
+    observe(quantized, shown, plan.taps, statistics, progress, work.seen)
     fixed = {**dict.fromkeys(whole.bright, PIXELS), **plan.network.levels}
     before = quantized.clone() if changing or inspect or explain else quantized
-    into_integers(
-        plan.network.draft,
-        plan.network.classified,
-        plan.placement,
-        statistics.observers,
-        fixed,
-        config,
-        plan.changes,
-    )
+    draft, classified = plan.network.draft, plan.network.classified
+    observers = statistics.observers
+    into_integers(draft, classified, plan.placement, observers, fixed, config, plan.changes)
     passes.RemoveUnusedNodesPass()(quantized)
     inputs = tuple(quantized.graph.inputs)
     for name, method in changing.items():
@@ -407,10 +399,11 @@ def quantize_onnx(
     floats = any(each.get("keep_float") for each in plan.changes.values())
     # as an exporter will: what it does not take for integers is told now
     read_qdq(quantized, float_fallback=floats)
-    near = output_sqnr(plan.network.float_session, quantized, kept.batches)
-    for line in judged(*near, statistics.samples):
+    held_back = that_fit(judging, quantized)
+    near = output_sqnr(plan.network.float_session, quantized, held_back or kept.batches)
+    for line in judged(*near, None if held_back else statistics.samples):
         tell(line)
-    costs = layer_costs(before, quantized, kept.batches) if inspect or explain else ()
+    costs = layer_costs(before, quantized, held_back or kept.batches) if inspect or explain else ()
     if inspect is not None:
         inspect(costs)
     if explain is not None:

@@ -48,8 +48,8 @@ class CalibratedFile(Tabular):
         held_back: the float and the calibrated network on samples that calibration has not seen;
             None where they cannot be judged.
         not_judged: why not; empty where they were.
-        collapsed: what another choice does better on the samples of the calibration; empty for
-            nothing.
+        collapsed: what another choice does better on samples held back, or on those of the
+            calibration where there are none; empty for nothing.
         layers: what each layer costs and why, the most costly first.
         told: what methods did, and how near the outputs are to float.
         trials: how far the result depends on the samples; None where no other sets were tried.

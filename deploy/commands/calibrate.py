@@ -470,7 +470,8 @@ def _show_outcome(outcome: "Outcome") -> None:
             console.note(f"edgeq: {remark}")
     worst = outcome.done.layers[:_WORST]
     console.write_table(
-        f"The layers that cost most, {len(worst)} of {len(outcome.done.layers)}",
+        f"The layers that cost most, {len(worst)} of {len(outcome.done.layers)}, on "
+        f"{outcome.done.judged_on}",
         ("layer", "SQNR dB", "weights dB", "activations dB", "why"),
         [
             (

@@ -45,8 +45,8 @@ class Outcome:
         done: what was calibrated, and what each layer costs.
         held_back: both on samples that calibration has not seen; None where they cannot be judged.
         not_judged: why not, in words; empty where they were.
-        collapsed: where something is lost, what another choice does better on the samples of the
-            calibration, in words; empty for nothing.
+        collapsed: where something is lost, what another choice does better on samples held back,
+            or on those of the calibration where there are none, in words; empty for nothing.
         offered: that choice, as flags of the command.
         doubted: whether the float network already answers these data hardly better than guessing.
     """
@@ -189,7 +189,7 @@ def check_judging(job: Job, held_back: int, trials: int) -> str:
         return ""
     part = _held_back(job, held_back)
     check(part, job.source.preprocessing)
-    asked = _free(job, held_back)
+    asked = _spread(job.free(), held_back)
     kept = asked[np.isin(job.source.test.ids[asked], part.ids)]
     return left_out(job.source.test, asked, kept)
 
@@ -300,15 +300,8 @@ def judged(
 
 def _held_back(job: Job, samples: int, chosen: Sequence[np.ndarray] = ()) -> Split:
     """Test samples that calibration has not seen, evenly spread; broken ones may be left out."""
-    test, where = job.source.test, _free(job, samples, chosen)
+    test, where = job.source.test, _spread(job.free(chosen), samples)
     return test.take(readable(test, where) if job.skip_broken else where)
-
-
-def _free(job: Job, samples: int, chosen: Sequence[np.ndarray] = ()) -> np.ndarray:
-    free = np.arange(len(job.source.test))
-    if job.split == "test":
-        free = np.setdiff1d(free, np.concatenate([job.asked, *chosen]))
-    return _spread(free, samples)
 
 
 def _spread(of: np.ndarray, count: int) -> np.ndarray:
@@ -331,10 +324,21 @@ def _compared(
     return found
 
 
+def _advising(job: Job, samples: int) -> tuple[Split, str]:
+    """What further choices are judged on, and what that is in words.
+
+    Methods have seen the samples of the calibration, and look better there than they are.
+    """
+    if len(part := _held_back(job, samples)):
+        return part, "samples held back"
+    seen: Split = getattr(job.source, job.split)
+    where = "samples of the calibration, as none is held back,"
+    return seen.take(_spread(job.chosen, samples)), where
+
+
 def _beside_min_max(job: Job, path: Path, samples: int) -> str:
-    """Whether plain min-max ranges are right more often on the samples of the calibration."""
-    part: Split = getattr(job.source, job.split)
-    seen = part.take(_spread(job.chosen, samples))
+    """Whether plain min-max ranges are right more often."""
+    seen, where = _advising(job, samples)
     first, mine = _compared(job, path, seen).stages
     if first.accuracy is None or mine.accuracy is None:
         return ""
@@ -349,15 +353,15 @@ def _beside_min_max(job: Job, path: Path, samples: int) -> str:
         return ""
     return (
         f"{job.config.found_by} is right on {100 * mine.accuracy.fraction:.1f} % of "
-        f"{mine.accuracy.total} samples of the calibration, and min-max on "
+        f"{mine.accuracy.total} {where}, and min-max on "
         f"{100 * plain.accuracy.fraction:.1f} %\n  hint: --observer minmax"
     )
 
 
 def _better(job: Job, path: Path, samples: int) -> tuple[str, tuple[str, ...]]:
-    """The first choice that halves the noise on samples of the calibration: in words, and in flags.
+    """The first choice that halves the noise: in words, and in flags.
 
-    Noise tells more than accuracy there: the network may know its training samples.
+    Noise tells more than accuracy: few answers change, and all outputs have noise.
     """
     tried: dict[tuple[str, ...], dict[str, Any]] = {}
     if not job.config.methods:
@@ -367,8 +371,7 @@ def _better(job: Job, path: Path, samples: int) -> tuple[str, tuple[str, ...]]:
         if job.config.act_bits == 8:
             both = "--act-bits", "16", "--boundary-bits", "16"
             tried[both] = {"act_bits": 16, "boundary_bits": 16}
-    part: Split = getattr(job.source, job.split)
-    seen = part.take(_spread(job.chosen, samples))
+    seen, where = _advising(job, samples)
     mine = _sqnr_db(job, path, seen)
     with temporary_folder() as folder:
         for flags, changes in tried.items():
@@ -379,7 +382,7 @@ def _better(job: Job, path: Path, samples: int) -> tuple[str, tuple[str, ...]]:
             if found >= mine + _HALF_DB:
                 named = " ".join(flags)
                 return (
-                    f"on {len(seen)} samples of the calibration its output is {mine:.1f} dB from "
+                    f"on {len(seen)} {where} its output is {mine:.1f} dB from "
                     f"float, and {found:.1f} dB with {named}\n  hint: {named}"
                 ), flags
     return "", ()

@@ -18,7 +18,7 @@ from edgeq.data.checks import check, left_out, readable
 from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.deploy.pipeline.noise import refuse_noise
-from edgeq.errors import ArtefactError, OutputError, UsageError
+from edgeq.errors import ArtefactError, EdgeqError, OutputError, UsageError
 from edgeq.files import in_use, name_beside, write_bytes
 from edgeq.formats.artefact import detect, resolve
 from edgeq.formats.preprocessing_note import note, set_aside_note
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from edgeq.target import Batch
 
 BATCH = 32
+_JUDGING = 16  # samples held back that tell what layers cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Calibrated:
         layers: what each layer costs, the most costly first.
         told: what was said on the way: what methods did, and how near the outputs are to float.
         profiles: ranges and distributions of each layer, in the network's order, where asked for.
+        judged_on: the samples that tell what layers cost, in words.
     """
 
     size_bytes: int
@@ -61,6 +63,7 @@ class Calibrated:
     layers: tuple[LayerCost, ...] = ()
     told: tuple[str, ...] = ()
     profiles: tuple[LayerProfile, ...] = ()
+    judged_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,6 +154,27 @@ class Job:
         if part.labels is None and not self.allow_noise:
             refuse_noise(next(self.batches(0, 1)), self.source.name)
 
+    def free(self, chosen: Sequence[NDArray[np.int64]] = ()) -> NDArray[np.int64]:
+        """The places of test samples that calibration has not seen.
+
+        Args:
+            chosen: further samples of data of one part that count as seen.
+        """
+        places = np.arange(len(self.source.test), dtype=np.int64)
+        if self.split == "test":
+            places = np.setdiff1d(places, np.concatenate([self.asked, *chosen]))
+        return places
+
+    def held_back(self) -> list[Batch]:
+        """A few samples that calibration has not seen; none where none can be read."""
+        free = self.free()
+        where = free[np.linspace(0, len(free) - 1, min(_JUDGING, len(free))).astype(np.int64)]
+        try:
+            part = self.source.test.take(readable(self.source.test, where))
+            return [batch for batch, _ in fed(part, self.source, _JUDGING // 4)]
+        except EdgeqError:  # of another size than others, for example: judging them says so
+            return []
+
     def _aside(self, available: int) -> NDArray[np.int64]:
         """Of data that have one part, those that nothing is judged by.
 
@@ -212,6 +236,7 @@ def calibrate(
         OutputError: ``output`` exists, cannot be written, is the source, or another process
             calibrates into it.
     """
+    from edgeq.calibration.observe import that_fit
     from edgeq.calibration.quantize import quantize_onnx
     from edgeq.calibration.statistics.resume import Progress
     from edgeq.exporters.onnx.dialects import to_dialect
@@ -227,6 +252,7 @@ def calibrate(
         if job.skip_broken and (lost := job.broken()):
             tell(lost)
         count = len(job.chosen)
+        judging = job.held_back()
         layers: list[LayerCost] = []
         profiles: list[LayerProfile] = []
         said: list[str] = []
@@ -249,6 +275,7 @@ def calibrate(
             inspect=layers.extend,
             explain=profiles.extend if explain else None,
             stage=stage,
+            judging=judging,
         )
         for each in layers:
             if each.dead == each.channels:
@@ -260,8 +287,10 @@ def calibrate(
         content = serialize(to_dialect(model, CANONICAL))
         write_bytes(output, content, overwrite=overwrite)
         resume.finish()
+        fit = that_fit(judging, model)
+        judged_on = "samples held back" if fit else "samples of the calibration"
         return Calibrated(
-            len(content), count, job.split, tuple(layers), tuple(said), tuple(profiles)
+            len(content), count, job.split, tuple(layers), tuple(said), tuple(profiles), judged_on
         )
 
 

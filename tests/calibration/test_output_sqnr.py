@@ -40,8 +40,17 @@ def test_outputs_are_told_with_their_distance_from_float(build: Build) -> None:
     quantize_onnx(model, np.split(images, 2), tell=told.append)
     (line,) = told
     assert line.startswith("output 'y': ")
-    assert line.endswith("dB SQNR against float, on 8 of 64 samples")
+    assert line.endswith("dB SQNR against float, on 8 of 64 samples of the calibration")
     assert float(line.split()[2]) > 30
+    told.clear()
+    quantize_onnx(
+        model, np.split(images, 2), tell=told.append, judging=[images[:3] / np.float32(100)]
+    )
+    assert told[0].endswith("dB SQNR against float, on 3 samples held back")
+    assert float(told[0].split()[2]) < 20, "which have few steps of the grid"
+    told.clear()
+    quantize_onnx(model, [images], tell=told.append, judging=[images[:3, :, 1:]])
+    assert told[0].endswith("on 4 of 64 samples of the calibration"), "others do not fit"
     told.clear()
     quantize_onnx(model, [images], CalibrationConfig(Narrow), tell=told.append)
     assert float(told[0].split()[2]) < 1

@@ -110,6 +110,7 @@ def test_where_something_is_lost_what_lowers_the_noise_is_measured_and_offered(
     first, second = (float(each.split(" dB")[0].split()[-1]) for each in said.split("and "))
     assert second > first
     assert said.endswith(f"with {flags}")
+    assert said.startswith("on 20 samples held back "), "which methods have not seen"
     assert told["next"].endswith(f"{flags} --overwrite")
 
 
@@ -144,7 +145,7 @@ def test_the_command_says_all_of_it(
     assert run([*common, "-o", str(tmp_path / "two.onnx")]) == 0
     out = capsys.readouterr().out
     assert "95 % interval" in out
-    assert "The layers that cost most, 2 of 2" in out
+    assert "The layers that cost most, 2 of 2, on samples held back" in out
     assert "next: edgeq export" in out
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOUR = CalibrationConfig(weight_bits=4)
-NEAREST = {"weight_bits": 4, "observer": "minmax"}
 
 
 @pytest.mark.parametrize(
@@ -33,8 +32,8 @@ NEAREST = {"weight_bits": 4, "observer": "minmax"}
         (FOUR, 8),
         (CalibrationConfig(weight_bits=4, depthwise_bits=5), 5),
         (CalibrationConfig(weight_bits=8, depthwise_bits=4), 4),
-        (CalibrationConfig(**NEAREST), 4),
-        (CalibrationConfig(**NEAREST, depthwise_bits=8), 8),
+        (CalibrationConfig("minmax", weight_bits=4), 4),
+        (CalibrationConfig("minmax", weight_bits=4, depthwise_bits=8), 8),
         (CalibrationConfig(weight_bits=4, layers=(LayerRule("depth*", weight_bits=3),)), 3),
         (CalibrationConfig(weight_bits=4, layers=(LayerRule("depth*", act_bits=16),)), 8),
     ],
