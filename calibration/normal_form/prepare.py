@@ -31,6 +31,7 @@ from edgeq.calibration.normal_form.statics import fold_static, static_nodes
 from edgeq.calibration.normal_form.unrolling.control_flow import without_control_flow
 from edgeq.calibration.precision import FLOATS, in_single_precision
 from edgeq.errors import ArtefactError
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.qdq.nodes import merged_errors, rows_picked
 from edgeq.qdq.qoperator.operators import DYNAMIC, QOPERATORS
 
@@ -96,7 +97,7 @@ def _check_operators(model: ir.Model) -> None:
             )
     blocked = []
     for node in model.graph:
-        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} | QOPERATORS:
+        if node.op_type in QUANTIZERS | QOPERATORS:
             raise refuse(
                 node,
                 "is quantised already",

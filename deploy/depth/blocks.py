@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.metrics.growth import FEWEST
 from edgeq.qdq.nodes import constant_of, stripped
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _SUMS = frozenset(("Add", "Sub"))
 _LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
-_SAME = frozenset(("QuantizeLinear", "DequantizeLinear", "Identity"))
+_SAME = frozenset((*QUANTIZERS, "Identity"))
 _BEHIND = _SAME | {
     "Relu",
     "Clip",

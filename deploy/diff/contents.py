@@ -16,6 +16,7 @@ from edgeq.deploy.pipeline.reading import view_of
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
 from edgeq.formats.artefact import detect
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.linting.tflite_view import OPERANDS, grid_of_tensor
 from edgeq.qdq.op_traits import LAYERS
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from edgeq.formats.tflite_file import FileOperator, FileTensor
     from edgeq.linting.model import LintModel
     from edgeq.quant import QuantParams
-
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +136,7 @@ def _onnx(graph: ir.Graph, *, defaults: bool) -> tuple[StoredOperator, ...]:
         )
 
     def operator(node: ir.Node) -> StoredOperator:
-        quantizer = node.op_type in _QUANTIZERS
+        quantizer = node.op_type in QUANTIZERS
         read = () if quantizer and not _stores(node) else node.inputs[: 1 if quantizer else None]
         return StoredOperator(
             title(node),

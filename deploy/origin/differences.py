@@ -18,6 +18,7 @@ from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
 from edgeq.errors import ArtefactError, EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.linting import onnx_view
 from edgeq.qdq.nodes import constant_of, stripped, title
 from edgeq.qdq.qoperator.convert import as_qdq
@@ -65,7 +66,6 @@ _MOVES_NOTHING = frozenset(
 _NEUTRAL: Mapping[str, float] = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 """What an operand changes nothing by."""
 _COARSER = 2.0
-_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _FOLDED = 1e-4
 """Of a factor: what float32 may add to 1."""
 
@@ -433,7 +433,7 @@ def _names(result: ir.Value) -> Iterator[str]:
     """What a layer's result is called: by itself, and as an output behind its quantisers."""
     yield result.name or ""
     value = result
-    while len(users := tuple(value.consumers())) == 1 and users[0].op_type in _QUANTIZERS:
+    while len(users := tuple(value.consumers())) == 1 and users[0].op_type in QUANTIZERS:
         value = users[0].outputs[0]
     if value is not result and value.is_graph_output():
         yield value.name or ""

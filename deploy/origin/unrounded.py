@@ -10,6 +10,7 @@ import numpy as np
 from edgeq.brief import brief
 from edgeq.calibration.quantize import fold_onnx
 from edgeq.diffing.rounding import FloatLayer
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.qdq.nodes import MOVES, bounds_of, constant_of, grid_of, stripped, title
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SMALL = 8
-_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
-_PASSING = _QUANTIZERS | {"Clip", *MOVES}
+_PASSING = QUANTIZERS | {"Clip", *MOVES}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +132,7 @@ def _without_quantizers(copy: ir.Model) -> ir.Model:
     for node in list(copy.graph):
         if node.op_type == "DequantizeLinear" and constant_of(node.inputs[0]) is not None:
             _store(copy.graph, node)
-        elif node.op_type in _QUANTIZERS or _clips_integers(node):
+        elif node.op_type in QUANTIZERS or _clips_integers(node):
             _pass(copy.graph, node)
     for node in copy.graph:  # movers of integers move real numbers now
         for value in node.outputs:
@@ -228,7 +228,7 @@ def _integer_clips(quantizer: ir.Node) -> Iterator[ir.Node]:
     yield from (each for each in quantizer.outputs[0].consumers() if _clips_integers(each))
     scale, node = grid_of(quantizer).scale, quantizer
     while node.op_type in _PASSING:
-        if node.op_type in _QUANTIZERS and not np.array_equal(grid_of(node).scale, scale):
+        if node.op_type in QUANTIZERS and not np.array_equal(grid_of(node).scale, scale):
             return
         if _clips_integers(node):
             yield node

@@ -14,6 +14,7 @@ from edgeq.errors import GateFailed, UsageError
 from edgeq.exporter import EXPORTERS, ExportOptions
 from edgeq.files import check_folder, check_output, write_files
 from edgeq.formats.artefact import detect, resolve
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.network.loading import LOADERS
 from edgeq.tabular import counted
 from edgeq.target import dialect_for
@@ -126,7 +127,7 @@ def canonical(artefact: Path, *, dense: bool = False, outputs: Sequence[str] = (
     from edgeq.formats.subgraph import cut
 
     model = cut(_model(artefact, dense=dense), outputs)
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
+    if any(node.op_type in QUANTIZERS for node in model.graph):
         return model
     from edgeq.calibration.quantize import fold_onnx
     from edgeq.formats.onnx_io import all_stays
@@ -145,7 +146,7 @@ def is_float(artefact: Path) -> bool:
     if detect(path) != "onnx":
         return False
     used = {node.op_type for node in load(path, weights=False).graph.node}
-    known = {"QuantizeLinear", "DequantizeLinear", "Quant", "BipolarQuant", *QOPERATORS, *DYNAMIC}
+    known = {*QUANTIZERS, "Quant", "BipolarQuant", *QOPERATORS, *DYNAMIC}
     return not used & known
 
 
@@ -269,7 +270,7 @@ def dynamic(model: ir.Model, options: ExportOptions) -> ir.Model:
             "outputs and activations",
             hint="leave out --for, --weight-storage, --activation-dtype and --io-type",
         )
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
+    if any(node.op_type in QUANTIZERS for node in model.graph):
         raise UsageError(
             "the model is quantised already, and dynamic quantisation begins with a float one",
             hint="name the float model, or leave --dynamic out",

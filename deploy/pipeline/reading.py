@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.formats.artefact import detect
+from edgeq.formats.quantizers import QUANTIZERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeq.linting.model import LintModel
-
-
-_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 
 
 def is_quantized(path: Path) -> bool:
@@ -26,7 +24,7 @@ def is_quantized(path: Path) -> bool:
     from edgeq.formats.onnx_io import load
 
     kinds = {node.op_type for node in load(path, weights=False).graph.node}
-    if kinds >= _QUANTIZERS:
+    if kinds >= QUANTIZERS:
         return True
     about_integers = any("Q" in kind or "Integer" in kind for kind in kinds)
     return about_integers and view_of(path).is_quantized

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.why.evidence import Place
 from edgeq.diffing.replay import Operator
+from edgeq.formats.quantizers import QUANTIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import onnx_ir as ir
 
-_BOUNDARY = frozenset(("QuantizeLinear", "DequantizeLinear"))
 """What only enters and leaves the integers; it is no operator to be counted."""
 
 
@@ -23,7 +23,7 @@ def places_of(model: ir.Model | None, operators: Sequence[Operator]) -> dict[str
         model: the file; None for one that is no ONNX file.
         operators: what a replaying target makes of it.
     """
-    computing = [each for each in operators if each.op_type not in _BOUNDARY]
+    computing = [each for each in operators if each.op_type not in QUANTIZERS]
     numbers = {each.tensor: number for number, each in enumerate(computing, start=1)}
     readers = [] if model is None else list(_readers(model))
     found: dict[str, Place] = {}
@@ -51,11 +51,11 @@ def places_unread(model: ir.Model) -> dict[str, Place]:
     def tensor_of(node: ir.Node) -> str:
         """The first value behind a node that is quantised, else its own result."""
         value = node.outputs[0]
-        while value.consumers() and not any(n.op_type in _BOUNDARY for n in value.consumers()):
+        while value.consumers() and not any(n.op_type in QUANTIZERS for n in value.consumers()):
             value = next(iter(value.consumers())).outputs[0]
         return value.name or ""
 
-    nodes = [node for node in as_qdq(model).graph if node.op_type not in _BOUNDARY]
+    nodes = [node for node in as_qdq(model).graph if node.op_type not in QUANTIZERS]
     found: dict[str, Place] = {}
     for number, node in enumerate(nodes, start=1):
         read_from = tuple(value.name or "" for value in node.inputs if value is not None)

@@ -11,9 +11,8 @@ import onnx_ir as ir
 from edgeq.errors import ArtefactError
 from edgeq.exporters.onnx.ranges import PROPAGATED
 from edgeq.formats.graph_editor import GraphEditor
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.qdq.nodes import constant_of, grid_of, title
-
-_Q_DQ = ("QuantizeLinear", "DequantizeLinear")
 
 
 def with_zero_points(model: ir.Model) -> ir.Model:
@@ -24,7 +23,7 @@ def with_zero_points(model: ir.Model) -> ir.Model:
     copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
     editor = GraphEditor(copy.graph)
     for node in copy.graph:
-        if node.op_type in _Q_DQ:
+        if node.op_type in QUANTIZERS:
             zero_point = node.inputs[2] if len(node.inputs) > 2 else None
             if zero_point is None:
                 _add_zero_point(editor, node)
@@ -176,7 +175,7 @@ def own_grids(graph: ir.Graph) -> None:
     """
     owners: dict[ir.Value, ir.Value | None] = {}
     editor = GraphEditor(graph)
-    for node in [node for node in graph if node.op_type in _Q_DQ]:
+    for node in [node for node in graph if node.op_type in QUANTIZERS]:
         tensor = _tensor_of(node)
         for index, value in enumerate(node.inputs[1:3], start=1):
             if (

@@ -21,6 +21,7 @@ from edgeq.exporters.tflite.file.builder import Builder
 from edgeq.exporters.tflite.float_context import FloatContext, HybridContext
 from edgeq.exporters.tflite.parity import numbers_in, opened, stored_floats, transposes_in
 from edgeq.exporters.tflite.writer import dialect_of, finish, lower_all, outer_layout
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.formats.tflite_file import axes_in
 from edgeq.qdq.attributes import attributes_of, picked
 from edgeq.qdq.axes import channel_axes
@@ -49,7 +50,7 @@ _FUSES = frozenset(("Add", "Sub", "Mul", "Conv", "Gemm", "MatMul"))
 
 def is_float(model: ir.Model) -> bool:
     """Whether nothing in a model is quantised."""
-    return not any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph)
+    return not any(node.op_type in QUANTIZERS for node in model.graph)
 
 
 def export_float(model: ir.Model, options: ExportOptions) -> Exported:

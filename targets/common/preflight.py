@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.plan import called
 from edgeq.qdq.nodes import bounds_of, constant_of, grid_of, title
 from edgeq.quant import STORAGE_RANGE
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _BYTES = ("int8", "uint8")
-_PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 def foreign_storage_dtype(graph: ir.Graph, storage_dtypes: Container[str]) -> str:
@@ -156,7 +156,7 @@ def _integers(quantizer: ir.Node) -> ir.Value:
 
 def _activation_grid(node: ir.Node) -> QuantParams | None:
     if (
-        node.op_type not in _PAIR
+        node.op_type not in QUANTIZERS
         or not node.inputs
         or node.inputs[0] is None
         or constant_of(node.inputs[0]) is not None

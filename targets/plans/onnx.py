@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
 from edgeq.formats.onnx_validation import error_context
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.plan import HYBRID_WHY, Plan, PlannedOp
 from edgeq.qdq.nodes import constant_of, title
 from edgeq.qdq.qoperator.convert import as_qdq
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from edgeq.plan import Arithmetic
 
-_QUIET = frozenset(("QuantizeLinear", "DequantizeLinear", "Constant", "Identity"))
+_QUIET = frozenset((*QUANTIZERS, "Constant", "Identity"))
 _INTEGER_KERNEL = re.compile(
     r"(QLinear|QGemm$|QAttention$|MatMulInteger|ConvInteger|DynamicQuantize)"
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.plan import Plan, PlannedOp
 from edgeq.qdq.nodes import title
 from edgeq.qdq.shapes import Shapes
@@ -52,7 +53,7 @@ def _by_position(layers: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, 
     found: dict[int, Mapping[str, Any]] = {}
     for layer in layers:
         mark = MARK.match(layer["made_from"])
-        if mark is not None and layer["kind"] not in ("QuantizeLinear", "DequantizeLinear"):
+        if mark is not None and layer["kind"] not in QUANTIZERS:
             found.setdefault(int(mark.group(1)), layer)
     return found
 

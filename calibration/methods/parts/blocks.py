@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.brief import brief
 from edgeq.calibration.methods.parts.run import is_stored
+from edgeq.formats.quantizers import QUANTIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,4 +80,4 @@ def is_quantization(node: ir.Node) -> bool:
     if node.op_type == "Clip":
         maker = node.inputs[0].producer() if node.inputs[0] is not None else None
         return maker is not None and maker.op_type == "QuantizeLinear"
-    return node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    return node.op_type in QUANTIZERS

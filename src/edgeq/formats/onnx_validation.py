@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError, EdgeqError, first_line, shown
 from edgeq.files import MAX_MODEL_BYTES
+from edgeq.formats.quantizers import QUANTIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -378,7 +379,7 @@ def _of_grids(graph: onnx.GraphProto) -> Iterator[str]:
     """Scales of stored integers: one, or as many as the integers have along the axis."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 2:
+        if node.op_type not in QUANTIZERS or len(node.input) < 2:
             continue
         stored, scale = (shapes.get(name) for name in node.input[:2])
         given = {attribute.name: attribute.i for attribute in node.attribute}

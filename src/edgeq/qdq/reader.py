@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeq.errors import ArtefactError
 from edgeq.formats.onnx_validation import error_context
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.numerics.attributes import integer, real
 from edgeq.qdq import batch_norm
 from edgeq.qdq.attributes import attributes_of, picked
@@ -64,8 +65,7 @@ _HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {
 _INTEGERS = {6: "int32", 7: "int64"}  # by ONNX's number of the type
 _FLOAT32 = 1
 _TAKES_SHAPES = frozenset(("Resize", "GatherND", "Expand", "Tile"))
-_QUANTIZERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
-_WAITS = _QUANTIZERS | frozenset(("Split", "Cast")) | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
+_WAITS = QUANTIZERS | frozenset(("Split", "Cast")) | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class Reader:
             self._visit(node)
         outputs = tuple(self._output(value) for value in self.model.graph.outputs)
         if self._graph.blocked and not self.float_fallback:
-            if not any(node.op_type in _QUANTIZERS for node in self.model.graph):
+            if not any(node.op_type in QUANTIZERS for node in self.model.graph):
                 raise ArtefactError(
                     "nothing in it is quantised: it is a float model",
                     hint="edgeq calibrate writes a quantised one",

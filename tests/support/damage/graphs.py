@@ -10,6 +10,8 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 from tests.support.checks.hostile import ACTING, document
 
+from edgeq.formats.quantizers import QUANTIZERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -155,7 +157,7 @@ def outside_of_enums(model: onnx.ModelProto, rng: Rng) -> onnx.ModelProto:
 def grids(model: onnx.ModelProto, rng: Rng) -> onnx.ModelProto:
     """Scales, zero points and axes that no integers lie on."""
     tensors = {each.name: each for each in model.graph.initializer}
-    nodes = [node for node in model.graph.node if node.op_type in _QUANTIZERS]
+    nodes = [node for node in model.graph.node if node.op_type in QUANTIZERS]
     for node in (_pick(rng, nodes) for _ in range(int(rng.integers(1, 4)))):
         which = int(rng.integers(5))
         scale = tensors.get(node.input[1]) if len(node.input) > 1 else None
@@ -180,9 +182,6 @@ def grids(model: onnx.ModelProto, rng: Rng) -> onnx.ModelProto:
         else:
             del node.input[int(rng.integers(len(node.input))) :]
     return model
-
-
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def larger_than_memory(model: onnx.ModelProto, rng: Rng) -> onnx.ModelProto:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.errors import ArtefactError
+from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.qdq.ir import QdqConstant, QdqTensor, same_grid
 from edgeq.qdq.nodes import bounds_of, grid_of, title
 from edgeq.qdq.op_traits import traits_of
@@ -31,7 +32,6 @@ SHIFT = 128
 """What is added to int8 to hold it as uint8."""
 
 _BYTES = ("int8", "uint8")
-_WRAPPERS = frozenset(("QuantizeLinear", "DequantizeLinear"))
 _ONE_TYPE = frozenset(("Add", "Mul"))
 _GIVE_FLOATS = frozenset(("MatMul", "Gemm"))  # have kernels that need no grid of their result
 _LIKE_INPUT = frozenset(
@@ -99,7 +99,7 @@ def on_x86(model: ir.Model, graph: QdqGraph) -> X86Kernels:
 
 def _held(model: ir.Model, graph: QdqGraph) -> dict[str, str]:
     values = (
-        value for node in model.graph if node.op_type not in _WRAPPERS for value in _values(node)
+        value for node in model.graph if node.op_type not in QUANTIZERS for value in _values(node)
     )
     kept = {graph.integers[value] for value in values if value in graph.integers}
     kept |= {output.tensor.name for output in graph.outputs if output.name in graph.integers}
