@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 from benchmarks.support.command import run
 from edgeq.data import load_graph
 from edgeq.deploy import console
+from edgeq.deploy.depth.graph import compare_graph
 from edgeq.files import temporary_folder
-from edgeq.training.graph.checkpoint import load_network
-from edgeq.training.graph.loop import features, train_graph
-from edgeq.training.graph.quantization import DegreeError, degree_errors
+from edgeq.training.graph.loop import train_graph
 from edgeq.training.graph.recipe import GraphRecipe, GraphScheme
+from edgeq.training.graph.rounding_stages import UNROUNDED
 from edgeq.training.run.run_folder import BEST
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeq.results import DegreeError
 
 NETWORKS = ("pde-gcn-64", "stable-pde-gcn-64")
 COLUMNS = ("neighbours", "nodes", "MSE 4A -> 32A", "SQNR dB")
@@ -42,13 +44,8 @@ def _trained(recipe: GraphRecipe, fine: int, folder: Path) -> tuple[DegreeError,
         lr_bounds=2e-3,
     )
     train_graph(rounded, graph, short, start=whole / BEST, threads=1)
-    network, gradient, _ = load_network(short / BEST)
-    return degree_errors(network, features(graph), gradient)
-
-
-def _row(each: DegreeError) -> tuple[str, ...]:
-    ends = str(each.low) if each.low == each.high else f"{each.low} to {each.high}"
-    return ends, f"{each.nodes:,}", f"{each.mse:.2e}", f"{each.sqnr_db:.1f}"
+    hops = compare_graph([short], graph, "test").hops
+    return next(hop.degrees for hop in hops if hop.source.endswith(f" @ {UNROUNDED}"))
 
 
 def main() -> None:
@@ -73,7 +70,7 @@ def main() -> None:
                 seed=asked.seed,
             )
             found = _trained(recipe, asked.fine, folder)
-            rows = [_row(each) for each in found]
+            rows = [each.cells for each in found]
             console.write_table(network, COLUMNS, rows, numbers=COLUMNS[1:])
 
 

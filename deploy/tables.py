@@ -10,9 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from edgeq.deploy.evaluation.verify import TensorCheck, Verification
-    from edgeq.results import Failure, LayerSaturation, PairSaturation
+    from edgeq.results import Failure, Hop, LayerSaturation, PairSaturation
 
 MAX_ROWS = 25  # lines of a table; --json has all
+
+
+def show_degrees(hop: Hop) -> None:
+    """The error of a graph's nodes, by how many neighbours they have."""
+    from edgeq.deploy import console
+
+    if hop.degrees and hop.output.mse > 0:
+        columns = ("neighbours", "nodes", "MSE", "SQNR dB")
+        title = f"{hop.source} → {hop.stage}: states of nodes by their degree"
+        rows = [each.cells for each in hop.degrees]
+        console.write_table(title, columns, rows, numbers=columns[1:])
 
 
 def show_verification(found: Verification) -> None:

@@ -121,8 +121,10 @@ def command(
     """Compare accuracy, or a task's score, and drift, hop by hop.
 
     It runs artefacts on targets over the same samples, and shows where answers change, by how much
-    and why. A target that fails loses its own stages only, and the command exits with status 4.
+    and why. A target that fails loses its own stages only, and the command exits with status 4. On
+    a graph it compares checkpoints with and without rounding, by the degree of nodes too.
     """
+    from edgeq.data import GRAPHS
     from edgeq.deploy import console
     from edgeq.deploy.api.networks import with_model
     from edgeq.deploy.depth.growth import compare_by_depth
@@ -154,6 +156,15 @@ def command(
         raise UsageError(
             "a shard is kept in a folder, and none is named", hint="add --statistics DIR"
         )
+    if data in GRAPHS.names():
+        left_out = (target, reference, limit, task, task_option, shard, statistics, user_model)
+        if any(left_out) or growth or preprocess != NOTHING_ASKED:
+            raise UsageError(
+                f"{data} is a graph, of which checkpoints are compared as a whole, in PyTorch",
+                hint="leave all flags but --data, --data-dir, --split and --json out",
+            )
+        _compare_graph(artefacts, data, data_dir, split, as_json=as_json)
+        return
     fed = [*artefacts, *([] if reference is None else [reference])]
     source = load_data(data, data_dir, preprocess, fed)
     with (
@@ -215,6 +226,21 @@ def command(
     require_all(found.failures)
 
 
+def _compare_graph(
+    artefacts: "Sequence[Path]", data: str, folder: Path | None, split: str, *, as_json: bool
+) -> None:
+    """Checkpoints of graph networks, with and without rounding, on all nodes at once."""
+    from edgeq.data import load_graph
+    from edgeq.deploy import console
+    from edgeq.deploy.depth.graph import compare_graph
+
+    found = compare_graph(artefacts, load_graph(data, folder), split)
+    console.write_json("compare", {"comparison": found}, printed=as_json)
+    if not as_json:
+        _show(found, split)
+    console.next_step("edgeq", "models", "--margins", artefacts[0])
+
+
 def _of_other_weights(found: "Comparison") -> tuple[str, str] | None:
     """The first two files, by name, that hold the weights of two trainings; None for none."""
     from edgeq.deploy.evaluation.compare import OTHER_WEIGHTS
@@ -247,7 +273,7 @@ def _show(found: "Comparison", split: str) -> None:
     from edgeq.deploy import console
     from edgeq.deploy.report.values import further_headings
     from edgeq.deploy.score_tables import show_stages
-    from edgeq.deploy.tables import show_failures, show_remarks, show_saturation
+    from edgeq.deploy.tables import show_degrees, show_failures, show_remarks, show_saturation
 
     show_stages(found, split)
     show_remarks(found.remarks)
@@ -289,6 +315,7 @@ def _show(found: "Comparison", split: str) -> None:
     _show_growth(found)
     for hop in found.hops:
         _show_tensors(hop)
+        show_degrees(hop)
 
 
 def _show_growth(found: "Comparison") -> None:

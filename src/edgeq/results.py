@@ -199,6 +199,31 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class DegreeError:
+    """The error of nodes of some degrees.
+
+    Attributes:
+        low: the smallest degree, in neighbours.
+        high: the largest.
+        nodes: how many there are.
+        mse: of all their states, in squared real units.
+        sqnr_db: of the same.
+    """
+
+    low: int
+    high: int
+    nodes: int
+    mse: float
+    sqnr_db: float
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Degrees, nodes, MSE and SQNR for people."""
+        ends = str(self.low) if self.low == self.high else f"{self.low} to {self.high}"
+        return ends, f"{self.nodes:,}", f"{self.mse:.2e}", f"{self.sqnr_db:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """The drift between two stages.
 
@@ -212,6 +237,7 @@ class Hop:
         outputs: drift of each output of a network with several, by the names of the first stage.
         without_tensors: why ``tensors`` is empty, a sentence; empty where it is not, or where none
             were asked for.
+        degrees: of a graph, the error of the states of all steps by the degree of nodes.
     """
 
     source: str
@@ -221,6 +247,7 @@ class Hop:
     tensors: tuple[Drift, ...]
     outputs: tuple[Drift, ...] = ()
     without_tensors: str = ""
+    degrees: tuple[DegreeError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from edgeq.errors import UsageError
 from edgeq.metrics.drift import DriftMeter, pooled_mse
-from edgeq.metrics.groups import GroupedErrors
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn
 from edgeq.training.activation_error import ActivationError
 from edgeq.training.graph.recipe import FLOAT
@@ -133,58 +131,6 @@ def graph_activation_error(
     return ActivationError(mse, mse**0.5, blocks, right, len(labels))
 
 
-@dataclass(frozen=True, slots=True)
-class DegreeError:
-    """What rounding activations does to nodes of some degrees.
-
-    Attributes:
-        low: the smallest degree, in neighbours.
-        high: the largest.
-        nodes: how many there are.
-        mse: of all their states, in squared real units.
-        sqnr_db: of the same.
-    """
-
-    low: int
-    high: int
-    nodes: int
-    mse: float
-    sqnr_db: float
-
-
-@torch.inference_mode()
-def degree_errors(model: PdeGcn, x: Tensor, graph: SparseGradient) -> tuple[DegreeError, ...]:
-    """The MSE "4A -> 32A" by the degree of nodes: 0, 1, 2, 3 to 4, 5 to 8, and so on.
-
-    Args:
-        model: a quantised network, in evaluation mode.
-        x: features (nodes, in_channels).
-        graph: its gradient.
-
-    Raises:
-        UsageError: the network carries no quantisers.
-    """
-    rounded, clipped, _ = _both_states(model, x, graph)
-    pairs = torch.unique(graph.edges.sort(dim=0).values, dim=1)
-    degrees = torch.bincount(pairs[:, pairs[0] != pairs[1]].reshape(-1), minlength=graph.nodes)
-    doubled = degrees.clamp(min=1).to(torch.float64).log2().ceil().to(torch.int64) + 1
-    group = torch.where(degrees == 0, 0, doubled).numpy()
-    errors = GroupedErrors(int(group.max()) + 1)
-    for reference, other in zip(clipped, rounded, strict=True):
-        errors.of(reference.numpy(), other.numpy(), group)
-    return tuple(
-        DegreeError(
-            int(degrees[group == i].min()),
-            int(degrees[group == i].max()),
-            int((group == i).sum()),
-            float(errors.mse[i]),
-            float(errors.sqnr_db[i]),
-        )
-        for i in range(int(group.max()) + 1)
-        if (group == i).any()
-    )
-
-
 def _both_states(
     model: PdeGcn, x: Tensor, graph: SparseGradient
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -193,16 +139,17 @@ def _both_states(
         raise UsageError(
             "a network without quantisers rounds no activations", hint="measure a quantised one"
         )
-    rounded, _ = _states(model, x, graph)
+    rounded, _ = states_of(model, x, graph)
     set_rounding(model, weights=True, activations=False)
     try:
-        clipped, logits = _states(model, x, graph)
+        clipped, logits = states_of(model, x, graph)
     finally:
         set_rounding(model, weights=True, activations=True)
     return rounded, clipped, logits
 
 
-def _states(model: PdeGcn, x: Tensor, graph: SparseGradient) -> tuple[list[Tensor], Tensor]:
+def states_of(model: PdeGcn, x: Tensor, graph: SparseGradient) -> tuple[list[Tensor], Tensor]:
+    """The states of all steps behind their quantisers, and the logits."""
     found: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, out: Tensor) -> None:

@@ -63,6 +63,27 @@ def _comparison(document: Document) -> Markup:
         ),
         *_without(hops),
         *(_layers(hop) for hop in layered),
+        *(_degrees(document, hop) for hop in hops if records(hop.get("degrees"))),
+    )
+
+
+def _degrees(document: Document, hop: Mapping[str, Json]) -> Markup:
+    """The error of a graph's nodes, by how many neighbours they have."""
+    return table(
+        document.titled(
+            f"error of nodes by their degree, {text(hop.get('source'))} → {text(hop.get('stage'))}"
+        ),
+        ("neighbours, at least", "at most", "nodes", "MSE", "SQNR (dB)"),
+        [
+            (
+                count(whole(each.get("low"))),
+                count(whole(each.get("high"))),
+                count(whole(each.get("nodes"))),
+                general(number(each.get("mse"))),
+                "equal" if number(each.get("mse")) == 0 else decibels(number(each.get("sqnr_db"))),
+            )
+            for each in records(hop.get("degrees"))
+        ],
     )
 
 

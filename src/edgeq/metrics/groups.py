@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeq.results import DegreeError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -57,3 +61,34 @@ class GroupedErrors:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios: NDArray[np.float64] = 10 * np.log10(self._signal / self._noise)
         return np.where((self._noise == 0) & (self._count > 0), np.inf, ratios)
+
+
+def errors_by_degree(
+    pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], edges: NDArray[np.int64], nodes: int
+) -> tuple[DegreeError, ...]:
+    """The errors of states by the degree of nodes: 0, 1, 2, 3 to 4, 5 to 8, and so on.
+
+    Args:
+        pairs: states taken as true and others, each (nodes, ...).
+        edges: int64, (2, edges), in one direction or both.
+        nodes: how many there are.
+    """
+    single = np.unique(np.sort(edges, axis=0), axis=1)
+    ends = single[:, single[0] != single[1]].reshape(-1)
+    degrees = np.bincount(ends, minlength=nodes)
+    doubled = np.ceil(np.log2(np.maximum(degrees, 1))).astype(np.int64) + 1
+    group = np.where(degrees == 0, 0, doubled)
+    errors = GroupedErrors(int(group.max()) + 1)
+    for reference, other in pairs:
+        errors.of(reference, other, group)
+    return tuple(
+        DegreeError(
+            int(degrees[group == i].min()),
+            int(degrees[group == i].max()),
+            int((group == i).sum()),
+            float(errors.mse[i]),
+            float(errors.sqnr_db[i]),
+        )
+        for i in range(int(group.max()) + 1)
+        if (group == i).any()
+    )

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from edgeq.errors import UsageError
+from edgeq.metrics.groups import errors_by_degree
 from edgeq.models.pde_gcn import DiffusionStep, PdeGcn, SparseGradient
 from edgeq.training.graph.quantization import (
-    degree_errors,
     graph_activation_error,
     observe_bounds,
     quantize_graph,
+    states_of,
 )
 from edgeq.training.graph.recipe import GraphScheme
 from edgeq.training.layers import WeightQuantizer
@@ -123,6 +124,7 @@ def test_the_error_is_the_mean_over_all_states_and_leaves_rounding_on() -> None:
     assert all(module.rounding for module in quantizers(net))
 
 
+@torch.inference_mode()
 def test_the_error_by_degree_adds_up_to_the_whole() -> None:
     edges = [(0, other) for other in range(1, 6)] + [(1, 2), (2, 3)]  # node 6 has no neighbour
     both = torch.tensor([*edges, *((b, a) for a, b in edges)]).T
@@ -130,7 +132,12 @@ def test_the_error_by_degree_adds_up_to_the_whole() -> None:
     net = quantize_graph(network(), GraphScheme(4, 4, bound=2.0)).eval()
     labels, where = torch.zeros(7, dtype=torch.int64), torch.arange(7)
     for graph in (SparseGradient(both, 7), SparseGradient.once(both, 7)):
-        found = degree_errors(net, x, graph)
+        rounded, _ = states_of(net, x, graph)
+        set_rounding(net, weights=True, activations=False)
+        clipped, _ = states_of(net, x, graph)
+        set_rounding(net, weights=True, activations=True)
+        states = [(a.numpy(), b.numpy()) for a, b in zip(clipped, rounded, strict=True)]
+        found = errors_by_degree(states, graph.edges.numpy(), 7)
         ends = [(each.low, each.high, each.nodes) for each in found]
         assert ends == [(0, 0, 1), (1, 1, 2), (2, 2, 2), (3, 3, 1), (5, 5, 1)]
         mean = sum(each.mse * each.nodes for each in found) / 7
