@@ -118,23 +118,33 @@ def with_depthwise(
         The changes, and what is to be told of them.
     """
     bits, found = config.depthwise_bits or config.weight_bits, dict(changes)
-    ends, few, total = ends_of(classified.ops), 0, 0
+    ends, outer, few, total = ends_of(classified.ops), list[str](), 0, 0
     for name in (op.name for op in classified.ops if op.kind == "layer"):
         node, said = classified.makers[name], found.get(name, {})
         weight = constant(node.inputs[1])
         size = 0 if weight is None else weight.size
         total += size
-        is_depthwise = weight is not None and integer(node, "group", 1) > 1 == weight.shape[1]
-        if is_depthwise and name not in ends and not said.keys() & {"weight_bits", "keep_float"}:
+        if weight is None or said.keys() & {"weight_bits", "keep_float"}:
+            continue
+        if name in ends:
+            outer.append(node.name or name)
+        elif integer(node, "group", 1) > 1 == weight.shape[1]:
             few += size
             found[name] = {**said, "weight_bits": bits}
-    if not few or bits == config.weight_bits:
-        return dict(changes), ()
-    told = (
-        f"depthwise kernels have {bits} bits ({100 * few / total:.1f} % of all weights); "
-        f"--depthwise-bits {config.weight_bits} for all"
-    )
-    return found, (told,)
+    told = []
+    at_ends = min(config.boundary_bits, 8)
+    if outer and at_ends != config.weight_bits:
+        told.append(
+            f"the first and the last of all layers have weights of {at_ends} bits: "
+            f"{', '.join(outer)}; all others have {config.weight_bits}, if nothing says otherwise"
+        )
+    if few and bits != config.weight_bits:
+        told.append(
+            f"depthwise kernels have {bits} bits ({100 * few / total:.1f} % of all weights); "
+            f"--depthwise-bits {config.weight_bits} for all"
+        )
+        return found, tuple(told)
+    return dict(changes), tuple(told)
 
 
 def _root(tensor: str, moved: Mapping[str, str]) -> str:

@@ -9,12 +9,21 @@ have nothing to do with one another add up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import LAYERS, argument, channel_axis, constant, name_of, output
+from edgeq.calibration._nodes import (
+    LAYERS,
+    argument,
+    channel_axis,
+    constant,
+    name_of,
+    output,
+    shape_of,
+)
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.observe import run, session_of
 from edgeq.calibration.operators import KINDS
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
     from edgeq.target import Batch
 
 _SAMPLES = 16
-_MOST_NUMBERS = 2**26  # that are kept of all tensors; with one more sample at most: 256 MiB
+_MOST_NUMBERS = 2**26  # that are kept at a time, where one tensor has no more: 256 MiB
 _NEW_NUMBERS = (None, "layer", "norm", "add", "mul", "function", "mean")  # kinds; None is unary
 _TWIN = "/edgeq_twin"
 _OUTLIERS = 0.1  # percent of the values on either side
@@ -92,20 +101,52 @@ def layer_costs(
     grids = {_source(node): node for node in after.graph if node.op_type == "QuantizeLinear"}
     tensors = {name: _behind(node, grids) for name, node in pairs.items()}
     others = _others(twins.graph, pairs.values(), set(tensors.values()), grids)
-    wanted = [
-        *(name_of(output(node)) for node in pairs.values()),
-        *(name_of(output(node)) + _TWIN for node in pairs.values()),
-        *filter(None, tensors.values()),
-        *others,
-    ]
-    seen = seen_on(twins, list(dict.fromkeys(wanted)), batches)
-    found = [
-        _cost(node, layers[name], tensors[name], grids, seen)
-        for name, node in pairs.items()
-        if name_of(output(node)) in seen
-    ]
-    found += [_of_result(node, tensor, grids, seen) for tensor, node in others.items()]
+    needed = {
+        **{
+            node: (name_of(output(node)), name_of(output(node)) + _TWIN, *filter(None, [tensor]))
+            for node, tensor in zip(pairs.values(), tensors.values(), strict=True)
+        },
+        **{node: (tensor,) for tensor, node in others.items()},
+    }
+    stored_as = {node: (layers[name], tensors[name]) for name, node in pairs.items()}
+    made = {name_of(value): value for node in twins.graph for value in node.outputs}
+    numbers = {
+        name: _numbers(made[name.removesuffix(_TWIN)])
+        for names in needed.values()
+        for name in names
+    }
+    found = []
+    for nodes in _groups(needed, numbers):
+        wanted = [name for node in nodes for name in needed[node]]
+        seen = seen_on(twins, list(dict.fromkeys(wanted)), batches)
+        for node in nodes:
+            if node not in stored_as:
+                found.append(_of_result(node, needed[node][0], grids, seen))
+            elif name_of(output(node)) in seen:
+                found.append(_cost(node, *stored_as[node], grids, seen))
     return tuple(sorted(found, key=lambda each: each.sqnr_db))
+
+
+def _groups(
+    needed: Mapping[ir.Node, Sequence[str]], numbers: Mapping[str, int]
+) -> Iterator[list[ir.Node]]:
+    """Operators, in their order, whose tensors of one sample fit into memory together."""
+    group: list[ir.Node] = []
+    names: set[str] = set()
+    for node, tensors in needed.items():
+        if group and sum(numbers[name] for name in names.union(tensors)) > _MOST_NUMBERS:
+            yield group
+            group, names = [], set()
+        group.append(node)
+        names.update(tensors)
+    if group:
+        yield group
+
+
+def _numbers(value: ir.Value) -> int:
+    """How many numbers a tensor has for one sample; 0 where its shape is not known."""
+    batch, *shape = shape_of(value) or (1, 0)
+    return prod(size or 0 for size in shape) * (batch or 1)
 
 
 def _others(
@@ -162,8 +203,11 @@ def seen_on(
     for batch in batches:
         for fed in feeds(batch, inputs, most=left, at_once=1):
             for name, values in run(session, kept, fed).items():
-                parts.setdefault(name, []).append(values)
-            if sum(each.size for made in parts.values() for each in made) > _MOST_NUMBERS:
+                if name in wanted:
+                    parts.setdefault(name, []).append(values)
+            numbers = sum(each.size for made in parts.values() for each in made)
+            runs = len(next(iter(parts.values()), ()))
+            if numbers * (runs + 1) > _MOST_NUMBERS * runs:  # one more would be too many
                 left = 0
                 break
         left -= samples_in(batch)

@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 
 from edgeq.calibration.config import CalibrationConfig
+from edgeq.calibration.inspection import layer_costs
 from edgeq.calibration.quantize import quantize_onnx
 
 if TYPE_CHECKING:
@@ -70,6 +71,27 @@ def test_each_layer_is_told_the_most_costly_first(build: Build) -> None:
         assert each.weight_sqnr_db > 35
         assert each.sqnr_db < each.activation_sqnr_db
         assert (each.clipped, each.dead) == (0.0, 0)
+
+
+def test_layers_are_looked_at_in_groups_that_fit_into_memory(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = net(build, weights())
+    x = np.random.default_rng(2).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    whole, kept = costs(model, x), list[int]()
+    seen_on = layer_costs.seen_on
+
+    def watched(*given: Any) -> dict[str, NDArray[np.float32]]:
+        found = seen_on(*given)
+        kept.append(sum(each.size for each in found.values()))
+        return found
+
+    monkeypatch.setattr(layer_costs, "seen_on", watched)
+    most = 3 * 4 * 8 * 8  # the largest layer's result, twin and stored tensor
+    monkeypatch.setattr(layer_costs, "_MOST_NUMBERS", most)
+    assert costs(model, x) == whole
+    assert len(kept) > 1
+    assert max(kept) <= most
 
 
 def test_fewer_bits_cost_six_decibels_each(build: Build) -> None:

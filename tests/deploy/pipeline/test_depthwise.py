@@ -58,6 +58,7 @@ def test_depthwise_kernels_have_their_own_width(
     share = f"{100 * sizes['depthwise'] / sum(sizes.values()):.1f} % of all weights"
     ruled = any(rule.weight_bits for rule in config.layers)
     line = f"depthwise kernels have {bits} bits ({share}); --depthwise-bits {inner} for all"
+    assert any("have weights of 8 bits: stem, classifier;" in each for each in told) == (inner < 8)
     assert (line in told) == (bits != inner and not ruled)
 
 

@@ -59,8 +59,9 @@ class BiasScale:
                     layer.node,
                     f"{channels_named(wrong)}: the scale of the bias is not input scale times "
                     f"weight scale, but off by {100 * off.max():.3g} %",
-                    "round the bias again on input scale times weight scale; edgeq export "
-                    "--requantize does so and states the error",
+                    "find the wrong one of the three: edgeq diff with the float file shows weights "
+                    "on a wrong scale, which are to be quantised again; edgeq export --requantize "
+                    "rounds a bias again on the scales of the others, and states the error",
                     float(off.max()),
                     "of the scale",
                     wrong,
