@@ -60,7 +60,11 @@ sample stands once or oftener, and the rule judges the change:
 - `equivalent_within`: it passes where the whole interval is within it. Of a figure in points it
   also takes so many samples that a share as large as the margin could not stay unseen: 360 samples
   show 0.83 points and no less;
-- `min`: it fails where the whole interval of the figure is below it; of an error, above it.
+- `min`: it fails where the whole interval of the figure is below it; of an error, above it;
+- `worst_class_max_drop`, `worst_slice_max_drop`: it fails where one class, or the samples with one
+  value of a column, is shown to fall by more; all of them share the level. At most 50 of them, of
+  at least 5 samples, are judged; of detectors, segmentation and several numbers a sample, the
+  classes that the figure has.
 
 Where about three samples or fewer carry a change, or the figure is far from a sum over so few
 samples, as ROC-AUC of 50 is, the message says why no interval is told. The verdict takes wider ends

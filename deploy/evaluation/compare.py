@@ -80,6 +80,7 @@ class Observed:
         outputs: stage name to a checksum of its first output for each sample, uint32, (samples,).
         figures: stage name to each figure of its tasks, by name.
         resampled: stage name to each of those on each resample, (resamples,), where there are any.
+        parts: stage name to the figures of parts of the samples that were asked for, by name.
     """
 
     comparison: Comparison
@@ -92,6 +93,7 @@ class Observed:
     outputs: Mapping[str, NDArray[np.uint32]] = field(default_factory=dict)
     figures: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     resampled: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, PartFigure]] = field(default_factory=dict)
 
     __repr__ = brief
 
@@ -130,6 +132,7 @@ def compare(
     task: AskedTask | None = None,
     also: Sequence[AskedTask] = (),
     resamples: int = 0,
+    parts: Sequence[AskedParts] = (),
     watcher: Watcher | None = None,
     statistics: Path | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -151,6 +154,7 @@ def compare(
         task: what the answers are judged by; None for the task of the data.
         also: further tasks, whose figures are taken beside that.
         resamples: how many times the samples are drawn again for the spread of a task's figures.
+        parts: of which figures also those of the parts of the samples are taken.
         watcher: is shown the tensors inside, of all samples.
         statistics: the folder of what was measured in shards
             (:mod:`edgeq.deploy.evaluation.sharded`); None runs the stages now.
@@ -185,7 +189,8 @@ def compare(
                 )
                 if watcher is not None:
                     watcher.begin(opened, stack)
-                judge = Judge(task or AskedTask(), source, part, len(opened), resamples, also)
+                tasks = (task or AskedTask(), *also)
+                judge = Judge(tasks[0], source, part, len(opened), resamples, tasks[1:], parts)
                 run = _Run(opened, names, source, judge, inside=tensors)
                 read = len(part) if watcher else TENSOR_SAMPLES if tensors else 0
                 computed: Iterable[tuple[Batch | None, list[StageOutput]]] = (
@@ -405,6 +410,7 @@ class _Run:
             dict(zip(names, checksums, strict=True)),
             dict(zip(names, self.judge.figures(), strict=True)),
             dict(zip(names, self.judge.resampled(), strict=True)),
+            dict(zip(names, self.judge.parts(), strict=True)),
         )
 
     def _tried(self, place: int, part: Split) -> str:

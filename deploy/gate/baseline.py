@@ -55,6 +55,7 @@ class Entry:
         resampled: the score on each resample, (resamples,); empty without a task.
         further: likewise every further figure of a task, by name.
         values: every other figure, by name.
+        parts: the figures of parts of the samples that a rule asked for, by name.
         facts: what the session said about itself.
         placement: operator to where and in what it ran; empty where nobody asked.
     """
@@ -68,6 +69,7 @@ class Entry:
     resampled: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     further: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     placement: Mapping[str, str] = field(default_factory=dict)
 
@@ -221,6 +223,7 @@ def _written(entry: Entry) -> dict[str, Any]:
         **figures,
         "outputs": _packed(entry.outputs.astype("<u4")),
         "values": dict(entry.values),
+        **({"parts": dict(entry.parts)} if entry.parts else {}),
         "facts": dict(entry.facts),
         "placement": dict(entry.placement),
     }
@@ -293,6 +296,7 @@ def _entry(content: Any, samples: int) -> Entry:
     artefact, sha256 = _text(content["artefact"]), _text(content["sha256"])
     outputs = _unpacked(content["outputs"], "<u4", samples)
     values = {_text(name): float(value) for name, value in content["values"].items()}
+    parts = {_text(name): float(value) for name, value in content.get("parts", {}).items()}
     facts, placement = _texts(content["facts"]), _texts(content["placement"])
     further = {
         _text(name): _read_numbers(drawn)
@@ -311,6 +315,7 @@ def _entry(content: Any, samples: int) -> Entry:
             resampled=_read_numbers(content.get("drawn", ())),
             further=further,
             values=values,
+            parts=parts,
             facts=facts,
             placement=placement,
         )
@@ -327,6 +332,7 @@ def _entry(content: Any, samples: int) -> Entry:
         outputs=outputs,
         further=further,
         values=values,
+        parts=parts,
         facts=facts,
         placement=placement,
     )

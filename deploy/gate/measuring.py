@@ -15,11 +15,12 @@ from edgeq.data.splitting import fewer
 from edgeq.deploy.evaluation.audit import audit
 from edgeq.deploy.evaluation.chain import Pair, chain, files_of
 from edgeq.deploy.evaluation.compare import compare, shorten
-from edgeq.deploy.evaluation.outputs.scoring import ACCURACY, AskedTask
+from edgeq.deploy.evaluation.outputs.scoring import ACCURACY, AskedParts, AskedTask
 from edgeq.deploy.evaluation.profile import profile_each
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.gate.baseline import Baseline, Entry, context_now
 from edgeq.deploy.gate.numbers import numbers_of
+from edgeq.deploy.gate.rules import NOUNS, worst_setting
 from edgeq.deploy.lint.run import lint
 from edgeq.deploy.why.run import why
 from edgeq.errors import ArtefactError, EdgeqError, UsageError
@@ -94,6 +95,8 @@ class Measured:
         seen, scored = self.observed, stage.score is not None
         answers = seen.answers.get(stage.name)
         drawn = dict(seen.resampled.get(stage.name, {}))
+        parts = seen.parts.get(stage.name, {})
+        drawn |= {name: each.drawn for name, each in parts.items() if len(each.drawn)}
         return Entry(
             seen.correct(stage) if stage.accuracy is not None and not scored else None,
             stage.artefact,
@@ -109,6 +112,11 @@ class Measured:
                 name: value
                 for name, value in self.values[stage.name].items()
                 if not name.startswith("latency")  # of this machine and this day
+            },
+            parts={
+                name: each.score.value
+                for name, each in parts.items()
+                if np.isfinite(each.score.value)
             },
             facts=stage.facts,
             placement=self.placements.get(stage.name, {}),
@@ -220,6 +228,7 @@ def measure(
         task=task,
         also=list({each.label: each for each in also}.values()),
         resamples=config.levels.resamples,
+        parts=_parts(config),
         progress=progress,
     )
     names = shorten([pair.artefact for pair in pairs])
@@ -251,6 +260,18 @@ def measure(
         profiles,
         not_timed,
     )
+
+
+def _parts(config: GateConfig) -> list[AskedParts]:
+    """The parts of the samples that rules judge a figure of."""
+    return [
+        AskedParts(noun, rule.task.label, rule.text("name"))
+        if rule.name == "metric"
+        else AskedParts(noun)
+        for rule in config.rules
+        for noun in NOUNS
+        if rule.number(worst_setting(noun)) is not None
+    ]
 
 
 def _values(observed: Observed) -> dict[str, dict[str, float]]:

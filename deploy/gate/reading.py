@@ -235,9 +235,10 @@ class _Reader:
         except UsageError as error:
             hint = 'write task_options = ["KEY=VALUE"]'
             raise self.wrong(where, error.what, hint) from error
-        if all(rule.number(name) is None for name in ("max_drop", "equivalent_within", "min")):
+        limits = [name for name, each in RULES["metric"].settings.items() if each.kind == "number"]
+        if all(rule.number(name) is None for name in limits):
             raise self.wrong(
-                where, "the rule metric has no limit", "add max_drop, equivalent_within or min"
+                where, "the rule metric has no limit", f"add one of {', '.join(limits)}"
             )
 
     def levels(self, content: Mapping[str, Any]) -> Levels:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgeq.tasks.slices import Noun
+
 Kind = Literal["number", "share", "count", "flag", "text", "words"]
 """What a setting of a rule holds; see :data:`KINDS`."""
 KeyKind = Kind | Literal["samples", "table", "tables", "date", "preprocessing"]
@@ -62,6 +64,19 @@ _LIMITED = {
     "max": Setting("number", "the most that is allowed"),
     "max_growth": Setting("share", "by how much it may grow over the baseline's, a fraction"),
 }
+NOUNS: tuple[Noun, ...] = ("class", "slice")
+"""What the worst of may fall by so much; a slice is the samples with one value of a column."""
+
+
+def worst_setting(noun: Noun) -> str:
+    """The name of that setting."""
+    return f"worst_{noun}_max_drop"
+
+
+_WORST = {
+    worst_setting(noun): Setting("number", f"by how much the worst {noun} may fall: {_MARGIN}")
+    for noun in NOUNS
+}
 STAGES = Setting("words", "patterns of the stages that it is about (all)")
 """What every rule takes beside its own settings."""
 RULES: Mapping[str, RuleKind] = {
@@ -75,8 +90,7 @@ RULES: Mapping[str, RuleKind] = {
             "min": Setting(
                 "number", "the lowest figure that passes, a fraction where it is a share"
             ),
-            "worst_class_max_drop": Setting("number", "by how many points any class may fall"),
-            "worst_slice_max_drop": Setting("number", "by how many points any slice may fall"),
+            **_WORST,
         },
     ),
     "metric": RuleKind(
@@ -92,6 +106,7 @@ RULES: Mapping[str, RuleKind] = {
             "min": Setting(
                 "number", "the lowest figure that passes, a fraction where it is a share"
             ),
+            **_WORST,
         },
     ),
     "gap": RuleKind(

@@ -365,38 +365,42 @@ class Spread:
     doubt: str = ""
 
     @classmethod
-    def of(cls, change: float, samples: int, replicates: Reals) -> Spread:
+    def of(
+        cls, change: float, samples: int, replicates: Reals, *, members: int | None = None
+    ) -> Spread:
         """That of a change.
 
         Args:
             change: on all samples.
             samples: how many those are.
+            members: how many of them the figure is about; None for all.
             replicates: on each resample, (resamples,); the resamples as of
                 :func:`edgeq.metrics.resampling.bootstrap_weights`. NaN where one has no figure.
         """
         known = np.isfinite(replicates)
         groups = groups_of(samples, len(replicates))
         free = int(known.sum()) - 1 - groups
-        if groups < FEWEST_CHANGED or free < groups:
-            few = min(samples, int(known.sum()))
+        about = groups if members is None else min(groups, members)
+        if about < FEWEST_CHANGED or free < groups:
+            few = min(members or samples, int(known.sum()))
             return cls(change, math.inf, 0.0, 1, f"{few} samples or resamples are too few")
         per_group, over = _by_group(replicates, groups, known)
         away = per_group - per_group.mean()
         total = float(away @ away)
         if total <= (_ROUNDING * max(abs(change), float(np.abs(per_group).max()))) ** 2:
             doubt = "no sample shows a change" if change == 0 else ""
-            return cls(change, 0.0, 0.0, groups - 1, doubt)
-        plain, rest = total * groups / (groups - 1), MEAN**2 * float(over @ over) / free
+            return cls(change, 0.0, 0.0, about - 1, doubt)
+        plain, rest = total * about / (about - 1), MEAN**2 * float(over @ over) / free
         carried = total * total / float((away**4).sum())
         skew = float((away**3).sum()) / total**1.5
         if carried < FEWEST_CHANGED:
             reach = math.sqrt(_most_behind(carried) / carried)
             doubt = f"{_few(carried)} carry the whole change"
-            return cls(change, reach * math.sqrt(plain + rest), skew, groups - 1, doubt)
+            return cls(change, reach * math.sqrt(plain + rest), skew, about - 1, doubt)
         if rest > _MOST_OVER * (plain + rest):
-            doubt = f"{counted(samples, 'sample')} are too few for this figure, which is no sum"
-            return cls(change, math.sqrt(plain + MEAN**2 * rest), skew, groups - 1, doubt)
-        return cls(change, math.sqrt(plain - _TAKEN_OFF * rest), skew, groups - 1)
+            doubt = f"{counted(members or samples, 'sample')} are too few for this figure, which is no sum"
+            return cls(change, math.sqrt(plain + MEAN**2 * rest), skew, about - 1, doubt)
+        return cls(change, math.sqrt(plain - _TAKEN_OFF * rest), skew, about - 1)
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.result import Finding
 
 JUDGES: Mapping[str, Callable[[Rule, Context], Iterator[Finding]]] = {
-    "accuracy": accuracy.accuracy,
-    "metric": accuracy.metric,
+    "accuracy": accuracy.figure,
+    "metric": accuracy.figure,
     "gap": gap.gap,
     "agreement": answers.agreement,
     "changed": answers.changed,

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgeq.brief import brief
 from edgeq.deploy.evaluation.outputs.scoring import ACCURACY
 from edgeq.deploy.gate import statistics
-from edgeq.deploy.gate.judges.context import MOST_IDS, WRITE_AGAIN, finding, not_run
+from edgeq.deploy.gate.judges.context import MOST_IDS, OUTCOMES, WRITE_AGAIN, finding, not_run
 from edgeq.deploy.gate.judges.fall import (
     fall_between,
     figures,
     in_its_unit,
     is_share,
     no_number,
-    paired_fall,
     scaled,
     score_of,
     side_now,
@@ -26,30 +23,21 @@ from edgeq.deploy.gate.judges.fall import (
     unit_of,
     untold,
 )
+from edgeq.deploy.gate.judges.worst import worst
+from edgeq.deploy.gate.rules import NOUNS, worst_setting
 from edgeq.deploy.gate.statistics import Spread
 from edgeq.metrics.accuracy import wilson
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
     from edgeq.deploy.gate.baseline import Entry
     from edgeq.deploy.gate.config import Rule
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.judges.fall import Fall, Side
-    from edgeq.deploy.gate.result import Finding, FindingOutcome
+    from edgeq.deploy.gate.result import Finding
     from edgeq.results import Score, Stage
-
-FEWEST = 5  # samples of a class or slice that is judged
-MOST_SLICES = 50
-_OUTCOMES: Mapping[bool | None, FindingOutcome] = {
-    True: "fail",
-    False: "pass",
-    None: "inconclusive",
-}
-"""By whether something is worse."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,20 +67,11 @@ class _Judged:
 
 def accuracy(rule: Rule, context: Context) -> Iterator[Finding]:
     """Judge the main figure of each stage."""
-    yield from _figure(rule, context)
-    if rule.number("worst_class_max_drop") is not None:
-        yield from _worst(rule, context, "worst_class_max_drop")
-    if rule.number("worst_slice_max_drop") is not None:
-        yield from _worst(rule, context, "worst_slice_max_drop")
+    yield from figure(rule, context)
 
 
-def metric(rule: Rule, context: Context) -> Iterator[Finding]:
-    """Judge another figure of the task, or one of another task."""
-    yield from _figure(rule, context)
-
-
-def _figure(rule: Rule, context: Context) -> Iterator[Finding]:
-    """Judge one figure of each stage."""
+def figure(rule: Rule, context: Context) -> Iterator[Finding]:
+    """Judge one figure of each stage, the main one or another, and its worst part."""
     against = rule.number("max_drop") is not None or rule.number("equivalent_within") is not None
     for stage, then in context.pairs(rule) if against else ():
         judged = _beside(rule, context, stage, then)
@@ -100,6 +79,9 @@ def _figure(rule: Rule, context: Context) -> Iterator[Finding]:
     if rule.number("min") is not None:
         for stage in context.stages(rule):
             yield _at_least(rule, context, stage)
+    for noun in NOUNS:
+        if rule.number(worst_setting(noun)) is not None:
+            yield from worst(rule, context, noun)
 
 
 def _beside(rule: Rule, context: Context, stage: Stage, then: Entry) -> _Judged | Finding:
@@ -159,7 +141,7 @@ def _compared(rule: Rule, context: Context, judged: _Judged) -> Iterator[Finding
             rule,
             "max_drop",
             judged.stage,
-            _OUTCOMES[worse],
+            OUTCOMES[worse],
             f"{told}; {allowed:g} {unit_of(score)} may be lost"
             + (too_few(needed, fall.samples) if worse is None else "")
             + untold(fall.doubt),
@@ -265,65 +247,3 @@ def _at_least(rule: Rule, context: Context, stage: Stage) -> Finding:
         interval=None if doubt else (factor * interval[0], factor * interval[1]),
         samples_needed=needed,
     )
-
-
-def _worst(rule: Rule, context: Context, setting: str) -> Iterator[Finding]:
-    """The class or slice that fell most; the level is shared by all of them."""
-    allowed, levels = rule.number(setting) or 0.0, context.config.levels
-    noun = "class" if setting == "worst_class_max_drop" else "slice"
-    groups = _classes(context) if noun == "class" else _slices(context)
-    for stage, then in context.pairs(rule):
-        if then.correct is None or stage.score is not None or not groups:
-            why = f"no {noun} of these samples can be judged: they need classes"
-            yield finding(
-                rule,
-                setting,
-                stage.name,
-                "not-run",
-                why,
-                next_command=f"leave {setting} out of the rule accuracy",
-            )
-            continue
-        now = context.measured.observed.correct(stage)
-        falls = {name: paired_fall(then.correct[mask], now[mask]) for name, mask in groups.items()}
-        shared = replace(levels, alpha=levels.alpha / len(falls))
-        worse = {name: each.worse_than(allowed, shared) for name, each in falls.items()}
-        name, fall = max(falls.items(), key=lambda each: (worse[each[0]] is True, each[1].amount))
-        outcome = _OUTCOMES[worse[name]]
-        needed = fall.needed(allowed, levels) if outcome == "inconclusive" else None
-        mask = groups[name]
-        lost = mask & then.correct & ~now
-        yield finding(
-            rule,
-            setting,
-            stage.name,
-            outcome,
-            f"the worst {noun}, {name}, lost {fall.amount:.2f} points on "
-            f"{counted(fall.samples, 'sample')}; {allowed:g} points may be lost"
-            + (too_few(needed, fall.samples) if outcome == "inconclusive" else ""),
-            metric=f"{context.metric} of {noun} {name}",
-            **figures(
-                fall, float(then.correct[mask].mean()), float(now[mask].mean()), allowed, None
-            ),
-            samples=()
-            if outcome == "pass"
-            else tuple(int(i) for i in context.measured.part.ids[lost][:MOST_IDS]),
-            samples_needed=needed,
-        )
-
-
-def _classes(context: Context) -> dict[str, NDArray[np.bool_]]:
-    labels = context.measured.observed.labels
-    if labels is None:
-        return {}
-    masks = {str(int(each)): labels == each for each in np.unique(labels)}
-    return {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST}
-
-
-def _slices(context: Context) -> dict[str, NDArray[np.bool_]]:
-    found: dict[str, NDArray[np.bool_]] = {}
-    for column, values in context.measured.part.columns.items():
-        kinds = np.unique(values)
-        if len(kinds) <= MOST_SLICES:
-            found |= {f"{column} {kind}": values == kind for kind in kinds}
-    return {name: mask for name, mask in found.items() if mask.sum() >= FEWEST}

@@ -10,6 +10,8 @@ from edgeq.deploy.evaluation.outputs.scoring import TOP1, figure_key
 from edgeq.deploy.gate.result import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeq.deploy.gate.baseline import Baseline, Entry
     from edgeq.deploy.gate.config import GateConfig, Rule
     from edgeq.deploy.gate.measuring import Measured
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 MOST_IDS = 100
 ROUNDING = 1e-9
 """A change of exactly what is allowed passes, whatever the last bit of a division says."""
+OUTCOMES: Mapping[bool | None, FindingOutcome] = {
+    True: "fail",
+    False: "pass",
+    None: "inconclusive",
+}
+"""By whether something is worse."""
 WRITE_AGAIN = "write the baseline again with edgeq gate --update"
 
 

@@ -192,21 +192,24 @@ def fall_of(context: Context, stage: Stage, then: Entry, key: str = "") -> Fall 
     return fall_between(score_of(context, stage, key), before, now, samples)
 
 
-def fall_between(score: Score | None, before: Side, now: Side, samples: int) -> Fall:
+def fall_between(
+    score: Score | None, before: Side, now: Side, samples: int, *, members: int | None = None
+) -> Fall:
     """The fall from one figure to another of the same samples.
 
     Args:
         score: the later one; None of an accuracy.
         before: the earlier one.
         now: the later one.
-        samples: how many both are about.
+        samples: how many were run.
+        members: how many of those both are about; None for all.
     """
     if before.correct is not None and now.correct is not None:
         return paired_fall(before.correct, now.correct)
     amount = drop_between(before.value, now.value, score)
     drawn = drawn_falls(score, before, now)
-    spread = None if drawn is None else Spread.of(amount, samples, drawn)
-    return Fall(amount, spread, None, samples, is_share(score))
+    spread = None if drawn is None else Spread.of(amount, samples, drawn, members=members)
+    return Fall(amount, spread, None, members or samples, is_share(score))
 
 
 def drawn_falls(score: Score | None, before: Side, now: Side) -> NDArray[np.float64] | None:

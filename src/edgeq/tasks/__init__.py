@@ -101,6 +101,8 @@ class SummedMeter(Meter, Protocol):
     def resampled(self, drawn: NDArray[np.integer]) -> Mapping[str, NDArray[np.float64]]:
         """Every figure on resamples of all samples so far, (resamples,) by name.
 
+        Of figures that each class has, also those, by :func:`edgeq.tasks.slices.part_key`.
+
         Args:
             drawn: how often each resample holds each sample, (samples, resamples).
         """

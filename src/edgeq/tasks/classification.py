@@ -94,5 +94,11 @@ class TopKMeter:
             remarks=(self._output.remark,) if self._output.remark else (),
         )
 
+    def resampled(self, drawn: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+        """The share on each resample, (resamples,); NaN of one without samples."""
+        hits, count = np.concatenate(self._right).astype(np.int64) @ drawn, drawn.sum(0)
+        share = np.divide(hits, count, out=np.full(len(count), np.nan), where=count > 0)
+        return {f"top-{self._k} accuracy": share}
+
 
 top1, top5 = TopK(1), TopK(5)

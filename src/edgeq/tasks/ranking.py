@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FALSE_ACCEPTS = "false accepts per hour"
 _HOUR = 3600.0
+_BLOCK = 20  # resamples at once, for little memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,39 @@ class RankingMeter:
             threshold=threshold,
             remarks=(self._output.remark,) if self._output.remark else (),
         )
+
+    def resampled(self, drawn: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
+        """Every figure on each resample, (resamples,); NaN of one that has no such figure."""
+        scores, positive = np.concatenate(self._scores), np.concatenate(self._labels)
+        order = np.argsort(-scores, kind="stable")
+        starts = np.flatnonzero(np.diff(scores[order], prepend=np.inf))  # of equal scores
+        blocks = [
+            self._of_resamples(drawn[order, first : first + _BLOCK], positive[order], starts)
+            for first in range(0, drawn.shape[1], _BLOCK)
+        ]
+        return {name: np.concatenate([each[name] for each in blocks]) for name in blocks[0]}
+
+    def _of_resamples(
+        self, drawn: NDArray[np.integer], positive: NDArray[np.bool_], starts: NDArray[np.int64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Of some resamples, the samples in the order of their scores, the highest first."""
+        held = drawn.astype(np.int64)
+        right = np.add.reduceat(held * positive[:, np.newaxis], starts)  # at each score
+        wrong = np.add.reduceat(held, starts) - right
+        hits, false = np.cumsum(right, axis=0), np.cumsum(wrong, axis=0)
+        there, taken = hits[-1], hits + false
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = 2 * (false[-1] - false) + wrong  # twice, ties counted once
+            area = (right * below).sum(axis=0) / (2 * there * false[-1])
+            precise = np.where(taken > 0, right * (hits / taken), 0.0).sum(axis=0) / there
+            f1 = np.where(there > 0, 2 * hits / (taken + there), 0.0)
+            best = np.argmax(f1, axis=0), np.arange(drawn.shape[1])
+            hours = false[-1] * self._seconds / _HOUR
+            found = {"ROC-AUC": area, "average precision": precise, "best F1": f1[best]}
+            if self._seconds:
+                accepts = np.where(there > 0, false[best] / hours, np.nan)
+                found[_FALSE_ACCEPTS] = np.where(hours > 0, accepts, np.nan)
+        return found
 
 
 def roc_auc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

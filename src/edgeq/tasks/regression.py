@@ -12,7 +12,7 @@ from edgeq.errors import UsageError
 from edgeq.results import Score
 from edgeq.tasks import choose
 from edgeq.tasks.outputs import OPTION, OneOutput, per_sample
-from edgeq.tasks.slices import Columns
+from edgeq.tasks.slices import Columns, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,15 +118,26 @@ class RegressionMeter:
         )
 
     def resampled(self, drawn: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
-        """Both errors on each resample, (resamples,); NaN of one without samples."""
+        """Both errors on each resample, (resamples,); NaN of one without samples.
+
+        Of several numbers a sample, also the error of each.
+        """
         weights = drawn.astype(np.float64)
-        means = []
-        for kept in (self._absolute, self._squared):
-            each = np.concatenate(kept).mean(1)
+        count = weights.sum(0)
+
+        def mean(each: NDArray[np.float64]) -> NDArray[np.float64]:
             # no matrix product: its order of sums may depend on threads
-            sums, count = np.einsum("sr,s->r", weights, each), weights.sum(0)
-            means.append(np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0))
-        return {"MAE": means[0], "RMSE": np.sqrt(means[1])}
+            sums = np.einsum("sr,s->r", weights, each)
+            return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
+
+        absolute, squared = np.concatenate(self._absolute), np.concatenate(self._squared)
+        found = {"MAE": mean(absolute.mean(1)), "RMSE": np.sqrt(mean(squared.mean(1)))}
+        for column, name in enumerate(self._names if absolute.shape[1] > 1 else ()):
+            errors = absolute if self._figure == "MAE" else squared
+            one = mean(errors[:, column])
+            key = part_key(self._figure, "class", name)
+            found[key] = one if self._figure == "MAE" else np.sqrt(one)
+        return found
 
 
 mae, rmse = Regression("MAE"), Regression("RMSE")

@@ -10,7 +10,7 @@ from edgeq.errors import ArtefactError
 from edgeq.results import Score
 from edgeq.tasks import choose, number
 from edgeq.tasks.outputs import OPTION, OneOutput
-from edgeq.tasks.slices import Columns, known
+from edgeq.tasks.slices import Columns, known, part_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,15 +100,20 @@ class SegmentationMeter:
         )
 
     def resampled(self, drawn: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:
-        """Both figures on each resample, (resamples,); NaN of one without pixels."""
+        """Both figures and each class's on each resample, (resamples,); NaN without pixels."""
         counts = np.concatenate(self._counts)
         flat = counts.reshape(len(counts), -1).astype(np.float64)
         sums = (drawn.T.astype(np.float64) @ flat).reshape(-1, *counts.shape[1:])  # exact: integers
-        found = np.full((2, len(sums)), np.nan)
+        found = np.full((2 + len(self._classes), len(sums)), np.nan)
         for place, whole in enumerate(sums):
             if pixels := whole[1].sum():
-                found[:, place] = np.nanmean(_ious(whole)), whole[0].sum() / pixels
-        return {"mIoU": found[0], "pixel accuracy": found[1]}
+                ious = _ious(whole)
+                found[:, place] = np.nanmean(ious), whole[0].sum() / pixels, *ious
+        every = {
+            part_key("mIoU", "class", name): values
+            for name, values in zip(self._classes, found[2:], strict=True)
+        }
+        return {"mIoU": found[0], "pixel accuracy": found[1], **every}
 
 
 def _fits(shape: tuple[int, ...], classes: int) -> bool:

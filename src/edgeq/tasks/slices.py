@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,35 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 20
 """A column of more values is not a way to divide samples, but a name of each."""
+Noun = Literal["class", "slice"]
+"""What divides samples: their true class, or the values of a column."""
+FEWEST, MOST_PARTS = 5, 50
+"""How many samples a part has at least, and how many parts there are at most."""
+
+
+def part_key(figure: str, noun: Noun, name: str) -> str:
+    """What the figure of a part of the samples, or of one class, is called."""
+    return f"{figure} of {noun} {name}"
+
+
+def masks(
+    noun: Noun, labels: NDArray[np.int64] | None, columns: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Which samples are of each part that can be judged, (samples,) by its name.
+
+    Args:
+        noun: what divides them.
+        labels: the class of each; None where they have none.
+        columns: what else is known of them, (samples,) by name.
+    """
+    found: dict[str, NDArray[np.bool_]] = {}
+    if noun == "class" and labels is not None:
+        found = {str(int(each)): labels == each for each in np.unique(labels)}
+    for column, values in columns.items() if noun == "slice" else ():
+        kinds = np.unique(values)
+        if len(kinds) <= MOST_PARTS:
+            found |= {f"{column} {kind}": values == kind for kind in kinds}
+    return {name: mask for name, mask in found.items() if mask.sum() >= FEWEST}
 
 
 class Columns:

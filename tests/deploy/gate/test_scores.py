@@ -263,3 +263,45 @@ def test_further_figures_keep_their_own_direction_and_unit() -> None:
     alarms = found["false accepts per hour"]
     assert (alarms.higher_is_better, alarms.percent, alarms.value) == (False, False, 3.0)
     assert drop_between(2.0, 3.0, alarms) == pytest.approx(50)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_worst_slice_and_class_of_any_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of sums over samples, of a meter of the user's own, and of what one class alone has not."""
+    source, base = fake_targets.source(120), tmp_path / "baseline.json"
+    light = np.array(["day", "night"])[np.arange(120) // 60]
+    source = replace(source, test=replace(source.test, columns={"light": light}))
+    mine = f"{meters(tmp_path, monkeypatch, MEAN)}:make"
+    worst = {"worst_class_max_drop": 10, "worst_slice_max_drop": 10}
+    metric = [
+        {"task": mine, **worst},
+        {"task": "roc-auc", "task_options": ["positive=b"], **worst},
+        {"task": "top5", **worst},
+    ]
+    file = fake_targets.artefact(tmp_path, "onnx")
+    gate = partial(judge, [file], source, base, rules={"metric": metric})
+    gate(update=True)
+    told = {}
+    for wrong in (0, 1, 50):
+        fake_targets.artefact(tmp_path, "onnx", wrong=wrong)
+        told[wrong] = gate().findings
+    outcomes = {wrong: [each.outcome for each in found] for wrong, found in told.items()}
+    assert outcomes[0] == outcomes[1] == ["pass", "pass", "not-run", "pass", "pass", "pass"]
+    assert outcomes[50] == ["fail", "fail", "not-run", "fail", "pass", "pass"]
+    by_class, by_slice, alone, roc = told[50][:4]
+    assert by_slice.metric == f"make ({mine}) of slice light day"
+    assert "the worst slice, light day, is worse by 123.33 % on 60 samples" in by_slice.message
+    assert by_class.metric.startswith(f"make ({mine}) of class ")
+    assert "no class of these samples can be judged" in alone.message
+    assert roc.metric == "ROC-AUC (roc-auc, positive=b) of slice light day"
+    content = json.loads(base.read_text())
+    (stage,) = content["stages"].values()
+    assert stage["parts"].pop("ROC-AUC (roc-auc, positive=b) of slice light day") == 1.0
+    base.write_text(json.dumps(content))
+    lacking = gate().findings[3]
+    assert (lacking.outcome, lacking.next_command) == (
+        "not-run",
+        "write the baseline again with edgeq gate --update",
+    )
