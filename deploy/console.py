@@ -365,28 +365,32 @@ class Lines:
 
     def __init__(self, what: str) -> None:
         self._what, self._stage, self._done = what, "", 0
-        self._began = self._told = self._moved = time.monotonic()
+        self._first: tuple[int, float] | None = None  # what was done first, and when
+        self._told = self._moved = time.monotonic()
 
     def stage(self, what: str) -> None:
         """Remember what is being done now."""
         if what.partition(",")[0] != self._stage.partition(",")[0]:
-            self._began = time.monotonic()
-            self._done = 0
+            self._first, self._done = None, 0
         self._stage = what
 
     def __call__(self, done: int, total: int, /) -> None:
         """Say so where it has been quiet for some time."""
         now = time.monotonic()
-        if done < self._done:  # the next stage
-            self._began = now
+        if done and (self._first is None or done < self._done):  # or the next stage
+            self._first = done, now
         if done != self._done:
             self._moved = now
         self._done = done
         if now - self._told < _QUIET_S or not done:
             return
         self._told = now
-        left = (self._moved - self._began) * (total - done) / done - (now - self._moved)
-        told = f", about {_spell(left)} left" if done >= _FORESEEN * total and left > 0 else ""
+        told = ""
+        if self._first is not None and done > self._first[0] and done >= _FORESEEN * total:
+            # the first piece is left out: it holds what is done once, such as loading
+            pace = (self._moved - self._first[1]) / (done - self._first[0])
+            left = pace * (total - done) - (now - self._moved)
+            told = f", about {_spell(left)} left" if left > 0 else ""
         what = f"{self._what}: {self._stage}" if self._stage else self._what
         share = 100 * done // total
         note(f"{what}: {share} %, {done:,} of {total:,}{told}")

@@ -18,11 +18,7 @@ from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import ANOTHER, QUANTISATION, cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.open_sizes import OpenSizes
-from edgeq.deploy.evaluation.outputs.answers import (
-    Gathered,
-    agreement,
-    remarks,
-)
+from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, remarks
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
 from edgeq.deploy.evaluation.outputs.tensor_names import is_quantized, pairs_of, shared_names
@@ -54,6 +50,7 @@ if TYPE_CHECKING:
     from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.outputs.answers import Answering
+    from edgeq.deploy.evaluation.outputs.scoring import AskedParts, PartFigure
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation, Score
     from edgeq.target import Batch

@@ -382,8 +382,8 @@ class Spread:
         free = int(known.sum()) - 1 - groups
         about = groups if members is None else min(groups, members)
         if about < FEWEST_CHANGED or free < groups:
-            few = min(members or samples, int(known.sum()))
-            return cls(change, math.inf, 0.0, 1, f"{few} samples or resamples are too few")
+            fewest = min(members or samples, int(known.sum()))
+            return cls(change, math.inf, 0.0, 1, f"{fewest} samples or resamples are too few")
         per_group, over = _by_group(replicates, groups, known)
         away = per_group - per_group.mean()
         total = float(away @ away)
@@ -398,7 +398,8 @@ class Spread:
             doubt = f"{_few(carried)} carry the whole change"
             return cls(change, reach * math.sqrt(plain + rest), skew, about - 1, doubt)
         if rest > _MOST_OVER * (plain + rest):
-            doubt = f"{counted(members or samples, 'sample')} are too few for this figure, which is no sum"
+            few = counted(members or samples, "sample")
+            doubt = f"{few} are too few for this figure, which is no sum"
             return cls(change, math.sqrt(plain + MEAN**2 * rest), skew, about - 1, doubt)
         return cls(change, math.sqrt(plain - _TAKEN_OFF * rest), skew, about - 1)
 

@@ -31,6 +31,7 @@ _OUTCOMES = {
     3: "inconclusive",
     4: "not run",
     130: "interrupted",
+    143: "interrupted",
 }
 
 

@@ -11,7 +11,7 @@ EdgeqError                  70  a bug of ours, unless a subclass says otherwise
 ├── TargetError              4  a runtime is absent, crashed, or fell back to something else
 │   ├── MissingDependency       a package that the named thing needs is not installed
 │   └── BrokenPlugin            a plug-in that fails or does not keep its protocol
-└── Interrupted            130  Ctrl-C; what was done so far is saved
+└── Interrupted            130  Ctrl-C, or 143 for SIGTERM; what was done so far is saved
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -178,14 +179,20 @@ class BrokenPlugin(TargetError):
 
 
 class Interrupted(EdgeqError):
-    """The user pressed Ctrl-C; the message says how to go on."""
+    """The user pressed Ctrl-C, or asked the program to end; the message says how to go on.
+
+    Attributes:
+        asked_by: the number of the signal that asked for it last.
+    """
 
     exit_code = 130
+    asked_by: ClassVar[int] = signal.SIGINT
 
     def __init__(
         self, what: str = "interrupted", *, hint: str = "give the same command again"
     ) -> None:
         super().__init__(what, hint=hint)
+        self.exit_code = 128 + Interrupted.asked_by
 
 
 class EdgeqWarning(UserWarning):

@@ -108,13 +108,13 @@ class BaseRun(ABC, Generic[RecipeT, DataT, StateT, ResultT]):
 
     def _run(self, *, resume: bool, overwrite: bool) -> ResultT:
         last = self.folder / LAST
-        if resume and last.exists():
-            self._resume(last)
-        elif self.processes.rank == 0:
-            run_folder.begin(self.folder, overwrite=overwrite)
-            self._save()
-        self.processes.wait()
         with stop_requests() as self.stop_requested:
+            if resume and last.exists():
+                self._resume(last)
+            elif self.processes.rank == 0:
+                run_folder.begin(self.folder, overwrite=overwrite)
+                self._save()
+            self.processes.wait()
             try:
                 while not self._done:
                     self._epoch()

@@ -7,6 +7,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from edgeq.errors import Interrupted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -39,7 +41,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
         return
 
-    def ask(*_: object) -> None:
+    Interrupted.asked_by = signal.SIGINT
+
+    def ask(number: int, _frame: object) -> None:
+        Interrupted.asked_by = number
         asked.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

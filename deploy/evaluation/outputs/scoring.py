@@ -234,7 +234,7 @@ class _Meters:
         """Every figure of each stage on each resample, (resamples,) by name."""
         return [
             {name: each for name, each in found.items() if name in score.figures()}
-            for score, found in zip(self.scores, self._resampled or [{}] * len(self.plain))
+            for score, found in zip(self.scores, self._resampled, strict=False)
         ]
 
     def parts(self, noun: Noun, figure: str) -> list[dict[str, PartFigure]]:

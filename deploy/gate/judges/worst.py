@@ -79,8 +79,10 @@ def worst(rule: Rule, context: Context, noun: Noun) -> Iterator[Finding]:
         called = key or context.metric
         parts = _parts(context, stage, then, key, noun)
         if isinstance(parts, str) or not parts:
-            why = parts or f"no {noun} of these samples can be judged: {_NEEDED[noun]}"
-            hint = WRITE_AGAIN if parts else f"leave {setting} out of the rule {rule.name}"
+            why = f"no {noun} of these samples can be judged: {_NEEDED[noun]}"
+            hint = f"leave {setting} out of the rule {rule.name}"
+            if isinstance(parts, str):
+                why, hint = parts, WRITE_AGAIN
             yield finding(rule, setting, stage.name, "not-run", why, next_command=hint)
             continue
         shared = replace(levels, alpha=levels.alpha / len(parts))

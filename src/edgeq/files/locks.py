@@ -15,7 +15,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.errors import OutputError
+from edgeq.errors import Interrupted, OutputError
 
 if sys.platform != "win32":
     import fcntl
@@ -98,6 +98,12 @@ def name_beside(file: str, before: str = "", after: str = "") -> str:
     return name if len(os.fsencode(name)) <= _LONGEST else f"{before}{digest}{after}"
 
 
+def _end(number: int, _frame: object) -> None:
+    """Leave as Ctrl-C does, with the exit code of the signal."""
+    Interrupted.asked_by = number
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
     """While it holds, a request to end leaves by way of an exception, so that nothing stays behind.
@@ -108,7 +114,8 @@ def _ended_in_order() -> Iterator[None]:
     if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Interrupted.asked_by = signal.SIGINT
+    signal.signal(signal.SIGTERM, _end)
     try:
         yield
     finally:

@@ -128,7 +128,9 @@ class RegressionMeter:
         def mean(each: NDArray[np.float64]) -> NDArray[np.float64]:
             # no matrix product: its order of sums may depend on threads
             sums = np.einsum("sr,s->r", weights, each)
-            return np.divide(sums, count, out=np.full_like(sums, np.nan), where=count > 0)
+            found = np.full(len(count), np.nan)
+            np.divide(sums, count, out=found, where=count > 0)
+            return found
 
         absolute, squared = np.concatenate(self._absolute), np.concatenate(self._squared)
         found = {"MAE": mean(absolute.mean(1)), "RMSE": np.sqrt(mean(squared.mean(1)))}
