@@ -47,6 +47,7 @@ from tests.support.faults.geometry import (
     subtracted_the_other_way,
     without_transposition,
 )
+from tests.support.faults.seeds import seeded
 from tests.support.faults.storage import (
     another_epsilon,
     bias_at_its_limit,
@@ -113,7 +114,7 @@ KINDS: dict[str, Plant] = {
     "weights of 6 bits": on_weights(quarter, "conversion"),
     "weights clipped": on_weights(lambda a: np.clip(a, -20, 20), "conversion"),
     "weights in noise": on_weights(
-        lambda a: np.clip(a + np.random.default_rng(9).integers(-2, 3, a.shape), -128, 127),
+        lambda a: np.clip(a + np.random.default_rng(seeded(9)).integers(-2, 3, a.shape), -128, 127),
         "conversion",
     ),
     "kernel transposed": on_weights(lambda a: a.swapaxes(-1, -2), "layout", images=True),

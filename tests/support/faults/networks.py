@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from tests.support.checks.exactness import roughen
+from tests.support.faults.seeds import seeded
 from tests.support.models.qdq_models import Graph, Grid
 
 import edgeq
@@ -40,7 +41,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 def small(*, levels: int = 64) -> onnx.ModelProto:
     """Four convolutions, an addition and a classifier."""
-    graph = Graph()
+    graph = Graph(rng=np.random.default_rng(seeded(0)))
     x = graph.input("x", [1, *SHAPES["small"]], Grid(0.03, 120))
     pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "per_channel": True}
     a = graph.weighted("Conv", x, "a", (8, 4, 3, 3), Grid(0.05), relu=True, levels=levels, **pads)
@@ -56,7 +57,7 @@ def small(*, levels: int = 64) -> onnx.ModelProto:
 
 def mixed() -> onnx.ModelProto:
     """Pools, gates, joins, differences, an enlarged image and tokens: what the others lack."""
-    graph = Graph()
+    graph = Graph(rng=np.random.default_rng(seeded(0)))
     pads: dict[str, Any] = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
     layer: dict[str, Any] = {"per_channel": True, **pads}
     x = graph.input("x", [1, *SHAPES["mixed"]], Grid(0.03, 120))
@@ -120,7 +121,7 @@ def network(name: str, weight_bits: int = 8, act_bits: int = 8) -> onnx.ModelPro
         return small() if name == "small" else mixed()
     if name.startswith("mlperf"):
         return mlperf()
-    torch.manual_seed(0)
+    torch.manual_seed(seeded(0))
     shape = SHAPES[name]
     classes = 12 if name.startswith("gru") else 10
     made = zoo.build(name, classes=classes, in_channels=shape[0], image_size=(shape[1], shape[2]))
@@ -131,7 +132,7 @@ def network(name: str, weight_bits: int = 8, act_bits: int = 8) -> onnx.ModelPro
 @lru_cache
 def samples(shape: tuple[int, ...], count: int = 4) -> DataSource:
     """Random samples of a shape, without labels."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seeded(5))
     if shape == SHAPES["mlperf-resnet8"]:  # pixels as they are
         return edgeq.load_data({"test": rng.integers(0, 256, (count, *shape)).astype(np.float32)})
     return edgeq.load_data({"test": rng.normal(0, 1, (count, *shape)).astype(np.float32)})

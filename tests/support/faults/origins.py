@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
+from tests.support.faults.seeds import seeded
 
 from edgeq.deploy.origin.unrounded import unrounded
 from edgeq.qdq.nodes import constant_of, grid_of
@@ -31,7 +32,7 @@ def origin(model: onnx.ModelProto, *, renamed: bool = True) -> onnx.ModelProto:
         if node.op_type == "DequantizeLinear" and constant_of(node.inputs[0]) is not None
     }
     made = unrounded(given)
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seeded(3))
     for name, grid in steps.items():
         value = made.graph.initializers.get(name or "")
         if value is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tests.support.faults.kinds import KINDS
 from tests.support.faults.planting import Planting, layers_of
+from tests.support.faults.seeds import SEED
 
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.why.run import why
@@ -37,11 +39,38 @@ def planted(
 
 
 def places(model: onnx.ModelProto, kind: str, most: int) -> list[Layer]:
-    """Layers in which a kind of fault can be planted, evenly spread."""
+    """Layers in which a kind of fault can be planted, evenly spread; by chance with a seed."""
     able = [layer for layer in layers_of(model) if planted(model, kind, layer) is not None]
+    if SEED:
+        rng = np.random.default_rng(SEED)
+        return [able[i] for i in sorted(rng.permutation(len(able))[:most])]
     if len(able) <= most:
         return able
     return [able[i * len(able) // most] for i in range(most)]
+
+
+def leaves_no_trace(model: onnx.ModelProto, kind: str, layer: Layer) -> bool:
+    """Whether a grid is another valid one of the float network, for all that files and data tell.
+
+    A bias that is rounded for it tells its scale, values that begin at zero its zero point; of a
+    range that is cut where no value lies, nothing tells.
+    """
+    if kind == "integers clipped":
+        return True
+    if kind.startswith("zero point +"):
+        return layer.activation < 0
+    if not kind.startswith("activation scale x") and kind != "scale of another tensor":
+        return False
+    p = Planting(model)
+    stored = p.graph.node[layer.quantizer].output[0]
+    waiting = [stored]
+    while waiting:
+        for node in p.readers(waiting.pop()):
+            if node.op_type in ("DequantizeLinear", "Flatten", "Clip"):
+                waiting.append(node.output[0])
+            elif node.op_type in ("Conv", "Gemm", "ConvTranspose") and len(node.input) > 2:
+                return False
+    return True
 
 
 def asked(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.support.faults.planting import Layer, Planting
 
 from tests.support.faults.planted import Planted, alone, at
+from tests.support.faults.seeds import seeded
 
 _WRAPPED = 16
 
@@ -35,7 +36,7 @@ def unsigned_nibbles(a: np.ndarray) -> np.ndarray:
 
 def older(a: np.ndarray) -> np.ndarray:
     """Weights of an earlier epoch: smaller, and somewhat others."""
-    moved = 0.8 * a + np.random.default_rng(4).normal(0, 4, a.shape)
+    moved = 0.8 * a + np.random.default_rng(seeded(4)).normal(0, 4, a.shape)
     return np.clip(np.rint(moved), -127, 127)
 
 
@@ -67,7 +68,7 @@ def another_epsilon(p: Planting, layer: Layer) -> Planted | None:
     scales = p.values(layer.weight_scale)
     if not layer.bias or scales.size < 2 or not alone(p, layer.weight_scale):
         return None
-    variances = np.random.default_rng(6).uniform(0.001, 0.1, scales.size)
+    variances = np.random.default_rng(seeded(6)).uniform(0.001, 0.1, scales.size)
     gains = np.sqrt((variances + 1e-5) / (variances + 1e-3)).astype(np.float32)
     p.change(layer.weight_scale, lambda a: a * gains)
     if not alone(p, layer.bias_scale):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.support.faults.planting import Layer, Planting
 
 from tests.support.faults.planted import Planted, alone, at
+from tests.support.faults.seeds import seeded
 
 
 def _channel(values: np.ndarray) -> int:
@@ -167,7 +168,7 @@ def folded_otherwise(p: Planting, layer: Layer) -> Planted | None:
     scales = p.values(layer.weight_scale)
     if not layer.bias or scales.size < 2 or not alone(p, layer.weight_scale):
         return None
-    gains = np.random.default_rng(0).uniform(0.8, 1.25, scales.size).astype(np.float32)
+    gains = np.random.default_rng(seeded(0)).uniform(0.8, 1.25, scales.size).astype(np.float32)
     p.change(layer.weight_scale, lambda a: a * gains)
     p.change(layer.bias, lambda a: np.rint(a * 1.1 + 30))
     return at(layer, "fold")
