@@ -473,8 +473,8 @@ class _Run:
         if known is not None or detect(path) == "checkpoint":
             return known
         with suppress(EdgeqError):
-            return reading.is_quantized(path)
-        return None
+            self.rounded[stage] = reading.is_quantized(path)
+        return self.rounded[stage]
 
     def _others(self, one: Path, other: Path) -> str:
         """That two files hold weights of two trainings, in words; empty where they do not."""

@@ -286,10 +286,12 @@ class _Chain:
 
     def _expose(self, opened: Sequence[Opened], stack: ExitStack) -> None:
         """Begin the meters of stages that show their tensors, by themselves or in other files."""
-        few = next(images for images, _ in fed(self.part, self.source, _FEW))
+        one, few = (
+            next(images for images, _ in fed(self.part, self.source, count)) for count in (1, _FEW)
+        )
         for stage, each in zip(self.stages, opened, strict=True):
             path, target = stage.pair.artefact, load_target(stage.pair.target)
-            if each.intermediates and each.session.tensors(few):
+            if each.intermediates and each.session.tensors(one):
                 self.meters[stage.pair] = StageMeter()
                 if target.capabilities.replays:
                     self.counting[stage.pair] = cast("EmulatorSession", each.session)
