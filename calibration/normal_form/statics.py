@@ -73,7 +73,7 @@ def fold_static(model: ir.Model, draft: Draft) -> None:
     if measured.sized:
         _note_shapes(draft.graph, measured.runs)
         for node in tuple(draft.graph):
-            if node.domain == "" and node.op_type in _SHAPED:
+            if node.domain == "" and node.op_type in _SHAPED and node not in static:
                 _without_sizes(draft, node, measured.runs)
 
 

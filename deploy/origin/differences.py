@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.deploy.origin.forms import as_quantized, written_out
 from edgeq.deploy.origin.fused import with_fused_bounds
 from edgeq.deploy.origin.matching import BOUNDS, match
 from edgeq.deploy.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
@@ -15,7 +16,7 @@ from edgeq.deploy.pipeline.reading import view_of
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
-from edgeq.errors import ArtefactError, EdgeqError
+from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read
 from edgeq.formats.quantizers import QUANTIZERS
@@ -111,48 +112,26 @@ def origin_of(
     else:
         view = view_of(file)
         other = layers_as_network(view)
-    network = network_of(read(real))
+    model = read(real)
+    network = network_of(model)
     found = _Comparison(network, other, view, known, quantized).run()
     if quantized is None:
         found = replace(found, values=with_fused_bounds(found.values, network, view.activations))
-    return _rewritten(real, found, other, known, quantized) if found.differences else found
-
-
-def _rewritten(
-    real: Path,
-    plain: Origin,
-    other: FloatNetwork,
-    known: Collection[str],
-    quantized: ir.Model | None,
-) -> Origin:
-    """The file beside the form that edgeq quantises, where less differs from that.
-
-    A normalisation or attention is many operators there. Values are those on which both forms
-    agree: under one name, the other form may hold what comes behind.
-    """
-    try:
-        network = network_of(_as_quantized(read(real)))
-    except EdgeqError:  # it is no network that edgeq quantises
-        return plain
-    found = _Comparison(network, other, plain.view, known, quantized).run()
-    if len(found.differences) >= len(plain.differences):
-        return plain
-    agreed = {name: its for name, its in found.values.items() if plain.values.get(name) == its}
-    return replace(found, values=agreed)
-
-
-def _as_quantized(model: ir.Model) -> ir.Model:
-    """A float model in the operators that edgeq quantises, for one sample where it must be."""
-    from edgeq.calibration.feeds.samples import for_one_sample
-    from edgeq.calibration.quantize import integer_form
-
-    try:
-        return integer_form(model)
-    except ArtefactError:
-        alone = for_one_sample(model)
-        if alone is None:
-            raise
-        return integer_form(alone)
+    elif (form := written_out(model, network, other)) is not None:
+        written, inner = form
+        comparison = _Comparison(written, other, view, known, quantized)
+        again = comparison.run()
+        paired = {name for each, _ in comparison.matching.pairs for name in each.outputs}
+        if inner <= paired and len(again.differences) <= len(found.differences):
+            values = {name: its for name, its in again.values.items() if its not in inner}
+            found = replace(again, values=values)
+    if found.differences and (made := as_quantized(model)) is not None:
+        again = _Comparison(made, other, view, known, quantized).run()
+        if len(again.differences) < len(found.differences):
+            # under one name, this form may hold what comes behind
+            agreed = found.values.items() & again.values.items()
+            found = replace(again, values=dict(agreed))
+    return found
 
 
 class _Comparison:
@@ -353,8 +332,11 @@ class _Comparison:
         """
         pairs = [
             (self._near(node.inputs[0]), self._near(node.outputs[0]))
-            for _, node in self.matching.pairs
-            if node.op_type in _MOVES and node.inputs
+            for real, node in self.matching.pairs
+            if node.op_type in _MOVES
+            and node.inputs
+            # an activation behind it that the grid stands for has another range
+            and self.matching.values.get(node.outputs[0]) == real.outputs[0]
         ]
         whole = [
             ends

@@ -90,8 +90,9 @@ class _Matcher:
             self.free.discard(id(partner))
             self.found.pairs.append((partner, node))
             self.found.values |= dict(zip(node.outputs, partner.outputs, strict=False))
-            if len(partner.inputs) == len(node.inputs) == 1:
-                self._missing(known[0], partner.inputs[0], node.inputs[0])
+            if len(partner.inputs) == len(node.inputs):
+                for ends in zip(known, partner.inputs, node.inputs, strict=True):
+                    self._missing(*ends)
         for bound, lacks in self.found.missing:
             if bound.op_type in BOUNDS:  # the grid cuts off what the operator would
                 self.found.values[lacks] = bound.outputs[0]

@@ -61,11 +61,13 @@ class Answering:
         """The answers in the outputs of a batch, (samples, ...): int64, (samples, answers each).
 
         None where they answer nothing that could be equal or different: one value a sample that is
-        no class.
+        no class, or an image, boxes or other values that have several axes.
         """
         values = outputs.reshape(len(outputs), -1)
         if self.kind == "classes":
             return values.astype(np.int64)
+        if values.shape[1] not in outputs.shape[1:]:
+            return None
         return None if values.shape[1] == 1 else top1(values)[:, np.newaxis]
 
     def accuracy(self, answers: NDArray[np.int64] | None, part: Split) -> Accuracy | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, inliner, numpy_helper
 
 from edgeq.calibration.quantize import quantize_onnx
 from edgeq.exporter import ExportOptions
@@ -151,6 +152,16 @@ def test_norms_over_tokens(
     model = tokens(rng, count, affine, products, axis)
     samples = rng.normal(size=(16, count, 6)).astype(np.float32)
     check(model, samples, tmp_path_factory.mktemp("norms"))
+
+
+def test_a_norm_written_out_by_its_definition(tmp_path: Path) -> None:
+    """The definition flattens the scale, which is a constant, to a size that it computes."""
+    rng = np.random.default_rng(0)
+    model = ir.to_proto(tokens(rng, 5, affine=True, products=1, axis=-1))
+    typed = onnx.shape_inference.infer_shapes(model)
+    norm = [("", "LayerNormalization")]
+    written = inliner.inline_selected_functions(typed, norm, inline_schema_functions=True)
+    check(ir.from_proto(written), rng.normal(size=(16, 5, 6)).astype(np.float32), tmp_path)
 
 
 def test_a_mean_of_what_was_normalised_is_noise() -> None:
