@@ -16,7 +16,6 @@ from edgeq.deploy.pipeline.reading import view_of
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
-from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read
 from edgeq.formats.quantizers import QUANTIZERS

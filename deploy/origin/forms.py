@@ -1,4 +1,4 @@
-"""Other operators for the same function: what quantisers write in the place of a float network's."""
+"""Other operators for the same function, as quantisers write them for a float network's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def written_out(
     real: ir.Model, network: FloatNetwork, other: FloatNetwork
 ) -> tuple[FloatNetwork, set[str]] | None:
-    """A float network with functions written out by their definition in ONNX, and what is new in it.
+    """A float network with functions written out by their definition in ONNX.
 
     Those are written out of which a quantised file has none: quantisers do so. Names that the float
     network has stay the same values'.

@@ -11,7 +11,6 @@ import torch
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from tests.exporters.tflite.test_random_graphs import SIZE, recipes
 from tests.support.models.qdq_models import Grid
-from tests.support.runtimes.calibration import Feeds
 from torch import nn
 
 import edgeq
@@ -117,55 +116,6 @@ def test_a_float_network_and_its_own_tflite_file_raise_no_alarm(name: str, tmp_p
     paths[1].write_bytes(exporter.export(quantised, ExportOptions()).content)
     found = edgeq.why(
         paths, edgeq.load_data({"test": values}), targets=["ort-cpu-ref", "tflite-ref"]
-    )
-    assert not found.causes
-    assert [each.verdict for each in found.stages] == ["", "quantisation"]
-
-
-class Branches(nn.Module):
-    """Activations that a quantiser drops for the ends of a grid, in front of several inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
-        self.c, self.d = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
-        self.swish, self.last = nn.Hardswish(), nn.Linear(8, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch.cat([torch.relu(self.a(x)), torch.relu(self.b(x))], 1)
-        y = y + torch.relu(self.c(y))
-        front, back = torch.split(self.swish(self.d(y)), 2, 1)
-        y = torch.cat([torch.relu(back), front, self.d(y)], 1)
-        return self.last(y.mean((2, 3)))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("format", ["QDQ", "QOperator"])
-def test_a_file_that_onnx_runtime_quantised_raises_no_alarm(format: str, tmp_path: Path) -> None:
-    """It drops activations, and writes functions out by their definition."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    torch.manual_seed(0)
-    values = np.random.default_rng(1).normal(0, 1, (8, 4, 8, 8)).astype(np.float32)
-    paths = [tmp_path / f"{name}.onnx" for name in ("float", "prepared", "quantised")]
-    torch.onnx.export(
-        Branches().eval(),
-        (torch.from_numpy(values[:1]),),
-        str(paths[0]),
-        input_names=["x"],
-        dynamic_axes={"x": {0: "n"}},
-        dynamo=False,
-    )
-    quant_pre_process(str(paths[0]), str(paths[1]), skip_symbolic_shape=True)
-    quantization.quantize_static(
-        str(paths[1]),
-        str(paths[2]),
-        Feeds({"x": value[np.newaxis]} for value in values),
-        quant_format=quantization.QuantFormat[format],
-    )
-    found = edgeq.why(
-        (paths[0], paths[2]), edgeq.load_data({"test": values}), targets=["ort-cpu-ref"]
     )
     assert not found.causes
     assert [each.verdict for each in found.stages] == ["", "quantisation"]
