@@ -56,20 +56,16 @@ def as_quantized(real: ir.Model) -> FloatNetwork | None:
 def _written_out(real: ir.Model, other: FloatNetwork) -> ir.Model | None:
     """The model with those standard functions as their parts of which the other file has none."""
     import onnx
-    from onnx import defs, inliner
+    from onnx import inliner
 
     has = {each.op_type for each in other.nodes} | BOUNDS
     lacks = sorted({node.op_type for node in real.graph if node.domain == ""} - has)
-    schemas = {name: defs.get_schema(name) for name in lacks if defs.has(name)}
-    functions = [
-        ("", name)
-        for name, schema in schemas.items()
-        if schema.has_function or schema.has_context_dependent_function
-    ]
-    if not functions:
-        return None
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(serialize(real)))
-    written = inliner.inline_selected_functions(model, functions, inline_schema_functions=True)
+    written = inliner.inline_selected_functions(
+        model, [("", name) for name in lacks], inline_schema_functions=True
+    )
+    if len(written.graph.node) == len(model.graph.node):
+        return None
     return parse(written.SerializeToString(), "the float network")
 
 

@@ -19,11 +19,22 @@ import edgeq
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeq.results import Why
+    from edgeq.deploy.why.records import Why
 
 CHANNELS = 4
-KINDS = tuple(
-    "layer layer depthwise beside added gated parts larger maximum average norm transposed".split()
+KINDS = (
+    "layer",
+    "layer",
+    "depthwise",
+    "beside",
+    "added",
+    "gated",
+    "parts",
+    "larger",
+    "maximum",
+    "average",
+    "norm",
+    "transposed",
 )
 WRONG = {50: "activation is missing"}
 """Where it is at fault: all of a ReLU6's results are zero, so that it takes a grid of step 1 around
@@ -45,7 +56,8 @@ class Branches(nn.Module):
         y = y + torch.relu(self.c(y))
         front, back = torch.split(self.swish(self.d(y)), 2, 1)
         y = torch.cat([torch.relu(back), front, self.d(y)], 1)
-        return self.last(y.mean((2, 3)))
+        result: torch.Tensor = self.last(y.mean((2, 3)))
+        return result
 
 
 class Chance(nn.Module):
@@ -81,7 +93,8 @@ class Chance(nn.Module):
             elif kind == "larger":
                 result = functional.max_pool2d(functional.interpolate(result, scale_factor=2), 2)
             made.append(result)
-        return self.last(made[-1].mean((2, 3)))
+        answer: torch.Tensor = self.last(made[-1].mean((2, 3)))
+        return answer
 
     def _block(self, width: int) -> tuple[nn.Module, str, int]:
         kind = str(self.random.choice(KINDS))
@@ -129,8 +142,9 @@ def test_random_networks(seed: int, tmp_path: Path) -> None:
     network = Chance(random)
     for each in network.modules():
         if isinstance(each, nn.BatchNorm2d):
-            nn.init.normal_(each.running_mean, 0, 0.3)
-            nn.init.uniform_(each.running_var, 0.5, 1.5)
+            statistics = each.state_dict()
+            nn.init.normal_(statistics["running_mean"], 0, 0.3)
+            nn.init.uniform_(statistics["running_var"], 0.5, 1.5)
     found = why(
         network,
         tmp_path,
