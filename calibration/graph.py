@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgeq.calibration.config import CalibrationConfig
     from edgeq.network.layer_rules import LayerRule
     from edgeq.network.placement import OperatorKind, Placement
 
@@ -105,20 +104,27 @@ def changes_of(classified: Classified, rules: Sequence[LayerRule]) -> dict[str, 
 
 
 def with_depthwise(
-    classified: Classified, changes: Mapping[str, Mapping[str, Any]], config: CalibrationConfig
+    classified: Classified,
+    changes: Mapping[str, Mapping[str, Any]],
+    bits: int,
+    *,
+    all_bits: int,
+    boundary_bits: int,
 ) -> tuple[dict[str, Mapping[str, Any]], tuple[str, ...]]:
     """What rules say, and the width of inner depthwise layers of which they say none.
 
     Args:
         classified: a graph.
         changes: see :func:`changes_of`.
-        config: with the two widths.
+        bits: width of the weights of depthwise layers.
+        all_bits: of all other layers.
+        boundary_bits: of the first and the last.
 
     Returns:
         The changes, and what is to be told of them.
     """
-    bits, found = config.depthwise_bits or config.weight_bits, dict(changes)
-    ends, outer, few, total = ends_of(classified.ops), list[str](), 0, 0
+    found, ends = dict(changes), ends_of(classified.ops)
+    outer, few, total = list[str](), 0, 0
     for name in (op.name for op in classified.ops if op.kind == "layer"):
         node, said = classified.makers[name], found.get(name, {})
         weight = constant(node.inputs[1])
@@ -132,16 +138,16 @@ def with_depthwise(
             few += size
             found[name] = {**said, "weight_bits": bits}
     told = []
-    at_ends = min(config.boundary_bits, 8)
-    if outer and at_ends != config.weight_bits:
+    at_ends = min(boundary_bits, 8)
+    if outer and at_ends != all_bits:
         told.append(
             f"the first and the last of all layers have weights of {at_ends} bits: "
-            f"{', '.join(outer)}; all others have {config.weight_bits}, if nothing says otherwise"
+            f"{', '.join(outer)}; all others have {all_bits}, if nothing says otherwise"
         )
-    if few and bits != config.weight_bits:
+    if few and bits != all_bits:
         told.append(
             f"depthwise kernels have {bits} bits ({100 * few / total:.1f} % of all weights); "
-            f"--depthwise-bits {config.weight_bits} for all"
+            f"--depthwise-bits {all_bits} for all"
         )
         return found, tuple(told)
     return dict(changes), tuple(told)

@@ -194,7 +194,13 @@ def _planned(
     """What becomes of a network, in single precision; see :func:`prepared`."""
     found = prepared(model, config, opening, whole, tell)
     ops, changes = found.classified.ops, changes_of(found.classified, config.layers)
-    changes, told = with_depthwise(found.classified, changes, config)
+    changes, told = with_depthwise(
+        found.classified,
+        changes,
+        config.depthwise_bits or config.weight_bits,
+        all_bits=config.weight_bits,
+        boundary_bits=config.boundary_bits,
+    )
     for line in told:
         tell(line)
     placement = place(
