@@ -3,12 +3,14 @@
 pip-audit asks. It calls a package that the database does not know "skipped", and ends as if all
 were well; a machine that reaches a mirror of its index only, or no network, must not read so. So
 the exit code is 0 where every package was looked up and nothing is known, 1 where something is
-known, and 2 where the question could not be answered.
+known, and 2 where the question could not be answered. What needs no network is checked first: that
+each package is pinned to one version, with hashes; the exit code is 1 where one is not.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOCKS = Path(__file__).parents[1] / "requirements"
+_PIN = re.compile(r"[a-z0-9][a-z0-9._-]*==[^\s;]+( ;[^\\]*)?( --hash=sha256:[0-9a-f]{64})+")
 _HINT = """\
 Hint: give the command where the internet is reached. A mirror of a package index keeps no such
 records; another database is asked with `make audit AUDIT="-s osv"`, an advisory that does not
@@ -31,6 +34,8 @@ def main(flags: Sequence[str]) -> int:
     Args:
         flags: further ones for pip-audit.
     """
+    if (code := pinned(LOCKS)) != 0:
+        return code
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "audit.json"
         command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--progress-spinner", "off"]
@@ -51,6 +56,29 @@ def main(flags: Sequence[str]) -> int:
         print(f"Nothing was audited: {said[-1][:300]}\n{_HINT}", file=sys.stderr)
         return 2
     return verdict(json.loads(content)["dependencies"])
+
+
+def pinned(folder: Path) -> int:
+    """Tell whether the locks pin every package to one version, with hashes; returns the exit code.
+
+    Args:
+        folder: where the locks lie.
+    """
+    locks = sorted(folder.glob("[a-z]*.txt"))
+    entries = [
+        " ".join(entry.split())
+        for lock in locks
+        for entry in lock.read_text("utf-8").replace("\\\n", " ").splitlines()
+        if entry.strip() and not entry.startswith("#")
+    ]
+    loose = [entry.partition(" ")[0] for entry in entries if not _PIN.fullmatch(entry)]
+    print(
+        f"{len(entries) - len(loose)} of {len(entries)} packages in {len(locks)} locks are pinned "
+        "to one version, with hashes"
+    )
+    if loose:
+        print(f"Not pinned: {', '.join(loose)}\nHint: make lock", file=sys.stderr)
+    return 1 if loose or not entries else 0
 
 
 def verdict(packages: Sequence[dict[str, Any]]) -> int:

@@ -62,10 +62,30 @@ def test_without_an_answer_it_says_why_and_what_to_do(
 
     monkeypatch.setattr(subprocess, "run", run)
     assert audit["main"](["-s", "osv"]) == 2
-    told = capsys.readouterr().err
-    assert "Nothing was audited: ConnectionError: the name cannot be resolved" in told
-    assert "Hint:" in told
+    told = capsys.readouterr()
+    assert "Nothing was audited: ConnectionError: the name cannot be resolved" in told.err
+    assert "Hint:" in told.err
+    assert "locks are pinned to one version, with hashes" in told.out
     assert {Path(word).name for word in asked[0] if word.endswith(".txt")} == {
         path.name for path in (SCRIPT.parents[1] / "requirements").glob("*.txt")
     }
     assert asked[0][-2:] == ["-s", "osv"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        ("one==1.0 \\\n    --hash=sha256:{hash} \\\n    --hash=sha256:{hash}\n", 0),
+        ("one==1.0 ; sys_platform == 'linux' \\\n    --hash=sha256:{hash}\n", 0),
+        ("one==1.0\n", 1),
+        ("one>=1.0 \\\n    --hash=sha256:{hash}\n", 1),
+        ("one==1.0 \\\n    --hash=md5:{hash}\n", 1),
+        ("# nothing\n", 1),
+    ],
+)
+def test_each_package_is_one_version_with_hashes(
+    audit: dict[str, Any], entry: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "core.txt").write_text(entry.format(hash="0" * 64))
+    assert audit["pinned"](tmp_path) == code
+    assert ("Not pinned: one" in capsys.readouterr().err) == (code == 1 and "one" in entry)
