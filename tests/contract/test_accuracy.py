@@ -54,7 +54,7 @@ def points(right: NDArray[np.bool_]) -> float:
 
 
 # Enough epochs to have learnt most of it, and in the slow run as many as improve it.
-SHORT = [("resnet8", Scheme(4, 4), 8)]
+SHORT = [("resnet8", Scheme(4, 4), 4)]
 LONG = [
     (model, scheme, 60)
     for model in ("resnet8", "stable-resnet8")

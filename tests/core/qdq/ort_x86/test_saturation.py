@@ -5,6 +5,9 @@ By weights, order and the range of the input, and by the kernels of the runtime 
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.models.pair_models import layer
+from tests.support.runtimes.haswell import why_not
 
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.ort_x86.saturation import (
@@ -27,7 +31,6 @@ from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
@@ -180,6 +183,17 @@ class TestTheRuntime:
         assert set(np.unique(np.rint(found / 0.5))) == {
             cut if sums_of(model, "within").can_saturate else exact
         }
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(bool(why_not()), reason=why_not() or "nothing is missing")
+    def test_it_is_so_on_an_emulated_processor_too(self, tmp_path: Path) -> None:
+        """Also in workers, which would else run on the processor that is here."""
+        command = [sys.executable, "-m", "tests.support.runtimes.haswell", str(tmp_path)]
+        command += ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+        command += ["-m", "not slow", "--timeout", "900", "-rs", str(Path(__file__).parent)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-1000:]
+        assert "this processor has a dot product" not in done.stdout
 
 
 class TestPairSafeScales:
