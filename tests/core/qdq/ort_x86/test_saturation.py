@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +30,7 @@ from edgeq.target import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
@@ -185,12 +185,13 @@ class TestTheRuntime:
         }
 
     @pytest.mark.slow
+    @pytest.mark.timeout(1800)
     @pytest.mark.skipif(bool(why_not()), reason=why_not() or "nothing is missing")
     def test_it_is_so_on_an_emulated_processor_too(self, tmp_path: Path) -> None:
         """Also in workers, which would else run on the processor that is here."""
         command = [sys.executable, "-m", "tests.support.runtimes.haswell", str(tmp_path)]
         command += ["-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
-        command += ["-m", "not slow", "--timeout", "900", "-rs", str(Path(__file__).parent)]
+        command += ["-m", "not slow", "-rs", f"{__file__}::{type(self).__name__}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-1000:]
         assert "this processor has a dot product" not in done.stdout
