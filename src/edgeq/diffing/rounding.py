@@ -284,6 +284,8 @@ def _bias(
         ratio = float(np.median(apart))
         if abs(ratio - 1) > _FACTOR and np.allclose(apart, ratio, rtol=_FACTOR):
             told = f"x{ratio:.4g} of what the bias of {where!r} was rounded for"
+            if (rows.low * ratio <= 1).all() and (rows.high * ratio >= 1).all():
+                told += ", or the scale of its weights is, whose integers fit both"
             yield Difference("activation scale", source, told, factor=ratio)
         return
     channels = tuple(int(i) for i in np.flatnonzero(wrong))

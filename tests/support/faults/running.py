@@ -97,7 +97,8 @@ def complaint(causes: Sequence[Cause], told: Planted) -> str:
     if not causes:
         return "no cause was found"
     cause = causes[0]
-    if cause.tensor not in told.tensors:
+    named_too = "fit both" in cause.what and any(f"{n!r}"[:-1] in cause.what for n in told.tensors)
+    if cause.tensor not in told.tensors and not named_too:
         return f"{cause.kind} at {cause.tensor!r}, not at {sorted(told.tensors)}: {cause.what}"
     if cause.kind not in told.causes:
         return f"{cause.kind}, not {sorted(told.causes)}: {cause.what}"
