@@ -1,6 +1,6 @@
 """How often a gate errs: false alarms, coverage and power over simulated gates.
 
-    python -m benchmarks.gate_statistics [--gates 10000] [--sizes 50 360]
+    python -m benchmarks.gate_statistics [--gates 10000] [--sizes 50 360] [--only mAP]
 
 Each line is one setting: so many samples, of which some are lost and gained in truth. `promised` is
 what the gate states, `found` the share of the simulated gates.
@@ -40,17 +40,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gates", type=int, default=10_000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 100, 360, 1_000])
+    parser.add_argument("--only", default="", help="of the other figures, those with this word")
     options = parser.parse_args()
     gates: int = options.gates
     random = np.random.default_rng(0)
-    for title, rows in (
+    others = figures(random, gates, options.sizes, options.only)
+    every = (
         ("worse: false alarms", worse(random, gates)),
         ("equivalent: false alarms", equivalent(random, gates)),
         ("changed: false alarms", changed(random, gates)),
         ("power", power(random, gates)),
         ("intervals of a drop: coverage", drops(random, gates)),
-        ("other figures, by paired resamples", figures(random, gates, options.sizes)),
-    ):
+        ("other figures, by paired resamples", others),
+    )
+    for title, rows in every[-1:] if options.only else every:
         print(f"\n## {title}\n\n| setting | samples | promised | found |\n|---|--:|--:|--:|")
         for row in rows:
             print(ROW.format(*row), flush=True)
@@ -292,10 +295,14 @@ def _of_scores(random: np.random.Generator, like: Score) -> Iterator[tuple[str, 
     yield "mAP of three classes", Population(like, found[0], found[1], precision)
 
 
-def figures(random: np.random.Generator, gates: int, sizes: Sequence[int]) -> Iterator[Row]:
+def figures(
+    random: np.random.Generator, gates: int, sizes: Sequence[int], only: str
+) -> Iterator[Row]:
     """The true fall of a figure is called worse than itself, or nearer than itself; or is held."""
     every = np.ones((100_000, 1))
     for name, population in populations(random):
+        if only not in name:
+            continue
         truth = population.fall(slice(None), every).amount
         for samples in sizes:
             weights = bootstrap_weights(samples, statistics.RESAMPLES).astype(np.float64)

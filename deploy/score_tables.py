@@ -50,20 +50,22 @@ def show_scores(found: Comparison, split: str) -> None:
     first = stages[0][1]
     further = list(first.further)
     decided = any(one.threshold is not None for _, one in stages)
+    kept = any(share_kept(one, first) is not None for _, one in stages)
+    parted = any(one.worst() is not None for _, one in stages)
     columns = [
         "stage",
         first.heading,
-        "of reference %",
+        *(("of reference %",) if kept else ()),
         *(f"{name} %" if first.is_share(name) else name for name in further),
         *(("threshold", "shift") if decided else ()),
-        "worst",
+        *(("worst",) if parted else ()),
         "kB",
     ]
     rows = [
         [
             stage.name,
             _cell(one, one.value),
-            percent(share_kept(one, first)),
+            *((percent(share_kept(one, first)),) if kept else ()),
             *(
                 percent(one.further.get(name))
                 if one.is_share(name)
@@ -71,7 +73,7 @@ def show_scores(found: Comparison, split: str) -> None:
                 for name in further
             ),
             *(_threshold(one, first) if decided else ()),
-            _worst(one),
+            *((_worst(one),) if parted else ()),
             kilobytes(stage.size_bytes),
         ]
         for stage, one in stages

@@ -42,9 +42,12 @@ def command(
 
     check_page(output, overwrite=overwrite)
     documents = read_all(runs)
-    write_page(
-        output, documents, title or ", ".join(run.name for run in runs[:3]), overwrite=overwrite
-    )
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [document.label for document in documents]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    heading = title or f"{', '.join(names[:3])}{more}"
+    write_page(output, documents, heading, overwrite=overwrite)
     console.write(f"The page: {output.absolute()}")
     steps = judge([each[-1] for each in subjects_of(documents)]).steps
     console.next_step(

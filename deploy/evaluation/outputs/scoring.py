@@ -382,7 +382,7 @@ class Judge:
         self._asked, self._source, self._part, self._done = asked, source, part, 0
 
         def made(task: AskedTask, label: str) -> _Meters:
-            nouns = dict.fromkeys(each.noun for each in parts if each.task == label)
+            nouns: set[Noun] = {each.noun for each in parts if each.task == label}
             return _Meters(task, source, part, count, resamples, nouns)
 
         self._main = made(asked, "")
