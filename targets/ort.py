@@ -20,6 +20,7 @@ from edgeq.errors import ArtefactError, TargetError, UsageError, first_line
 from edgeq.files import temporary_folder
 from edgeq.formats.dialect import CANONICAL, VNNI
 from edgeq.formats.onnx_io import is_ours, load
+from edgeq.formats.onnx_validation import check_graph
 from edgeq.machine import adds_pairs, fingerprint
 from edgeq.qdq.normal_form.quant_nodes import QUANT_DOMAINS
 from edgeq.qdq.ort_x86.softmax import check_softmax
@@ -281,6 +282,7 @@ class _Engine:
                     "no kernel for",
                     hint="edgeq export --for ort-cpu writes the same integers as QDQ ONNX",
                 ) from error
+            check_graph(model, str(self.artefact))  # which has more to say of what is no graph
             raise ArtefactError(
                 f"ONNX Runtime cannot load {self.artefact}: {first_line(error)}",
                 hint="export the model again",

@@ -108,9 +108,9 @@ def command(
             table = each.table()
             console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
         _show(found, split)
-    if found.exact:
+    if found.exact and not found.failures:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
-    elif as_json:  # people read it behind the cause
+    elif as_json and found.causes:  # people read it behind the cause
         console.next_step(found.causes[0].hint)
     if written is not None:
         console.note(f"python {written} shows it")

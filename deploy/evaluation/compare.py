@@ -245,8 +245,7 @@ def _changed(stages: Sequence[Stage]) -> Iterator[str]:
         if judged is None and stage.agreement is not None and stage.agreement < _MOSTLY:
             yield (
                 f"{stage.name} answers {100 * (1 - stage.agreement):.2f} % of the samples "
-                f"otherwise than {stages[0].name}: rounding does not do that, and edgeq why tells "
-                "what does"
+                f"otherwise than {stages[0].name}, which is more than rounding usually changes"
             )
 
 

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
+_AXES_SINCE = 13
 _HINT = "it is damaged, or the tool that wrote it is at fault; write it again from its source"
+_BY_CHANNEL = (
+    f"scales by channel need opset {_AXES_SINCE}, and the tool wrote them into an older one: bring "
+    "the float model there with onnx.version_converter.convert_version and quantise that, or "
+    "quantise per tensor"
+)
 # Brevitas writes its operators without an import of theirs; no runtime reads them anyway
 _UNNAMED_DOMAINS = ("onnx.brevitas",)
 _MOST = 2**31 - 1  # of a version, and of the elements of a tensor
@@ -49,7 +55,10 @@ def check_graph(proto: onnx.ModelProto, what: str) -> bool:
     """
     ordered = in_order(proto.graph)
     for problem in _problems(proto, ordered=ordered):
-        raise ArtefactError(f"{what} is no ONNX model: {problem}", hint=_HINT)
+        by_channel = _scales_too_early(proto)
+        raise ArtefactError(
+            f"{what} is no ONNX model: {problem}", hint=_BY_CHANNEL if by_channel else _HINT
+        )
     return ordered
 
 
@@ -412,6 +421,15 @@ def _of_nodes(proto: onnx.ModelProto) -> Iterator[str]:
             checker.check_node(node, context)
         except Exception as error:  # noqa: BLE001  # the checker raises kinds of its own, and others on text that is no UTF-8
             yield f"{_title(node)}: {first_line(error)}"
+
+
+def _scales_too_early(proto: onnx.ModelProto) -> bool:
+    """Whether a quantiser has an axis where its opset has none, as ONNX Runtime's writes it."""
+    opset = {entry.domain: entry.version for entry in proto.opset_import}.get("", _AXES_SINCE)
+    return opset < _AXES_SINCE and any(
+        node.op_type in QUANTIZERS and node.domain == "" and node.attribute
+        for node in proto.graph.node
+    )
 
 
 def _title(node: onnx.NodeProto) -> str:

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgeq.errors import ArtefactError
-from edgeq.formats.onnx_io import load
+from edgeq.formats.onnx_io import load, read
 from edgeq.plan import Planner
 from edgeq.target import TARGETS
 
@@ -69,3 +69,26 @@ def test_a_chain_of_thousands_is_planned(tmp_path: Path) -> None:
     plan = target.plan(saved(tmp_path / "net.onnx", nodes, []))
     assert len(plan.ops) == 2000
     assert {op.arithmetic for op in plan.ops} == {"float"}
+
+
+@pytest.mark.parametrize("target", ["ort-cpu", "ort-cpu-ref"])
+def test_scales_by_channel_in_an_opset_without_are_told(target: str, tmp_path: Path) -> None:
+    """ONNX Runtime's quantiser writes them there."""
+    node = helper.make_node("DequantizeLinear", ["q", "s"], ["y"], "dq", axis=0)
+    proto = helper.make_model(
+        helper.make_graph(
+            [node],
+            "net",
+            [helper.make_tensor_value_info("q", TensorProto.INT8, [2, 2])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])],
+            [helper.make_tensor("s", TensorProto.FLOAT, [2], [1.0, 2.0])],
+        ),
+        opset_imports=[helper.make_opsetid("", 11)],
+        ir_version=8,
+    )
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    for opened in (lambda: read(path), lambda: TARGETS.load(target).open(path)):
+        with pytest.raises(ArtefactError, match="Unrecognized attribute: axis") as caught:
+            opened()
+        assert "scales by channel need opset 13" in (caught.value.hint or "")
