@@ -7,6 +7,7 @@ classes in the order of the network; else they are sorted by name.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -17,6 +18,7 @@ from edgeq.data.user.images import is_image_file
 from edgeq.data.user.wav import is_sound_file
 from edgeq.errors import ArtefactError
 from edgeq.files import read_bytes
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +34,19 @@ LAYOUT = """lay it out so, or without train and test, or without the classes:
     photos/test/dog/4.jpg
   also read: .wav files so, train.npz and test.npz, .npy files, a manifest.csv, COCO's JSON"""
 
+_IMAGES = ("image", "images", "img", "imgs", "jpegimages")
+_LABELS = ("mask", "masks", "label", "labels", "annotation", "annotations", "segmentationclass")
+_MARK = re.compile(r"[ _.-]*(mask|label|labelid|annotation|seg|gt)s?$")
+"""What people add to the name of an image for the name of its labels."""
+_TEXTS = (".txt", ".xml", ".json")
+_ARRAYS_OF_MASKS = """put masks into arrays, the number of a class a pixel; without train and test \
+it is read too:
+    seg/train/inputs.npy    (samples, height, width, channels)
+    seg/train/labels.npy    (samples, height, width)
+    seg/test/inputs.npy
+    seg/test/labels.npy"""
+_BOXES_IN_COCO = "write boxes and keypoints as COCO's JSON, and put it beside the images"
+
 
 def has_media(folder: Path) -> bool:
     """Whether an image or a sound is in the folder or below it."""
@@ -44,6 +59,7 @@ def load_files(folder: Path) -> DataSource:
     Raises:
         ArtefactError: there are none, some stand beside folders of others, or one is broken.
     """
+    _refuse_labels_in_files(folder)
     children = [each for each in _folders(folder) if has_media(each)]
     found = {PARTS.get(child.name.lower()): child for child in children}
     if children and None not in found:
@@ -63,6 +79,43 @@ def load_files(folder: Path) -> DataSource:
         numbers = numbered(files.classes, names)[0].repeat(files.counts) if files.classes else None
         parts[part] = of_files(folder, files.paths, numbers)
     return assemble(folder.name, parts, names)
+
+
+def _refuse_labels_in_files(folder: Path) -> None:
+    """Images, and a file of labels for each, are no two classes."""
+    if (folder / CLASSES_FILE).is_file():
+        return
+    parts = [child for child in _folders(folder) if child.name.lower() in PARTS]
+    for part in (folder, *parts):
+        below = _folders(part)
+        images, labels = (
+            next((child for child in below if child.name.lower() in names), None)
+            for names in (_IMAGES, _LABELS)
+        )
+        if images is None or labels is None or len(below) != 2:
+            continue
+        of_images, of_labels = _stems(images), _stems(labels)
+        paired = of_images & of_labels.keys()
+        if not paired or 2 * len(paired) < len(of_labels):
+            continue
+        texts = any(of_labels[stem].lower().endswith(_TEXTS) for stem in paired)
+        raise ArtefactError(
+            f"{part} holds the folders {images.name} and {labels.name}, in which "
+            f"{counted(len(paired), 'name', 'are')} alike: "
+            f"{labels.name} holds labels of {images.name}, and is no class",
+            hint=f"{_BOXES_IN_COCO if texts else _ARRAYS_OF_MASKS}; where they are two classes, "
+            f"list them in {folder / CLASSES_FILE}",
+        )
+
+
+def _stems(folder: Path) -> dict[str, str]:
+    """The files of a folder and below it, by their names without what marks them as labels."""
+    return {
+        _MARK.sub("", Path(name).stem.lower()): name
+        for _, _, files in os.walk(folder)
+        for name in files
+        if not name.startswith(".")
+    }
 
 
 def _refuse_empty_classes(folder: Path, folders: Mapping[str, Path]) -> None:

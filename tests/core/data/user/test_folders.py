@@ -116,6 +116,32 @@ def test_an_empty_class_does_not_move_the_others(tmp_path: Path) -> None:
     assert load(str(tmp_path)).test.class_labels.tolist() == [2]
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "form"),
+    [
+        ("train/images/1.png", "train/masks/1.png", "seg/train/labels.npy"),
+        ("images/test/1.png", "Labels/test/1_mask.png", "seg/train/labels.npy"),
+        ("images/train/1.png", "labels/train/1.txt", "COCO's JSON"),
+    ],
+)
+def test_labels_in_files_are_no_class(tmp_path: Path, images: str, labels: str, form: str) -> None:
+    image(tmp_path / images)
+    image((tmp_path / labels).with_suffix(".png"))
+    (tmp_path / labels).with_suffix(".png").rename(tmp_path / labels)
+    with pytest.raises(ArtefactError, match="1 name is alike") as refused:
+        load(str(tmp_path))
+    assert form in refused.value.hint
+    if "train/" in images[:6]:
+        (tmp_path / "classes.txt").write_text("images\nmasks\n")
+        assert load(str(tmp_path)).classes == ("images", "masks")
+
+
+def test_classes_named_as_labels_are_classes(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.png")
+    image(tmp_path / "labels" / "b.png")
+    assert load(str(tmp_path)).classes == ("images", "labels")
+
+
 @pytest.mark.parametrize("held", [[], ["notes.txt"]])
 def test_a_folder_of_nothing_is_shown_what_is_right(tmp_path: Path, held: list[str]) -> None:
     for name in held:
