@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from edgeq.brief import brief
 from edgeq.deploy.terminal.folding import folded
+from edgeq.deploy.terminal.typed import following
 from edgeq.errors import EdgeqWarning, OutputError, printable
 
 if TYPE_CHECKING:
@@ -225,13 +226,20 @@ def next_step(*words: object) -> None:
 
     Args:
         words: of a command line, quoted where a shell would read them otherwise; or one sentence.
+            A command line that names data gets the flags about samples that were typed.
     """
-    told = str(words[0]) if len(words) == 1 else shlex.join(map(str, words))
+    told = str(words[0]) if len(words) == 1 else shlex.join(with_typed(*words))
     answer = _ANSWER.get()
     if answer is None:
         write(f"next: {told}")
     else:
         answer.next_command = told
+
+
+def with_typed(*words: object) -> list[str]:
+    """A command line with the flags about samples that were typed and that it has, too."""
+    answer = _ANSWER.get()
+    return following([*map(str, words)], () if answer is None else answer.arguments)
 
 
 def next_again(*words: object, before: str = "") -> None:

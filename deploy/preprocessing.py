@@ -88,6 +88,17 @@ class AskedPreprocessing:
             for name, value in self.settings.items()
         }
 
+    def words(self) -> list[str]:
+        """The flags of a command line that say the same.
+
+        A setting that has no flag is left out: the level of what is around an image in a frame.
+        """
+        told = [] if self.preprocess is None else ["--preprocess", self.preprocess]
+        for name, value in self.settings.items():
+            if name in _FLAGS:
+                told += [f"--{name.replace('_', '-')}", _written(name, value)]
+        return told
+
 
 NOTHING_ASKED = AskedPreprocessing()
 ALL_VALUES: Mapping[str, Any] = {"scale": "1", "mean": [], "std": []}
@@ -252,6 +263,16 @@ def _check(said: dict[str, Any], noted: Preprocessing, where: Path | None) -> No
             hint="leave the preprocessing out; or, where the note is wrong, write the file again "
             "with the right one",
         )
+
+
+def _written(name: str, value: Any) -> str:
+    """A setting as a flag has it; a table of a file of rules has lists and tables."""
+    if isinstance(value, list | tuple):
+        return ("," if name in ("mean", "std") else "x").join(map(str, value))
+    if isinstance(value, dict):
+        settings = (f"{key}={each}" for key, each in value.items() if key != "kind")
+        return ":".join([str(value.get("kind", "")), *settings])
+    return str(value)
 
 
 def _parsed(name: str, text: str) -> Any:

@@ -423,7 +423,7 @@ def _show(
         kept = by_width if "--observer" in outcome.offered else ()  # which naming one drops
         console.next_again(*outcome.offered, *kept, "--overwrite")
     elif device is None:
-        console.next_step(outcome.next_command)
+        console.next_step(*outcome.next_command)
     else:
         console.next_step(*export_command(output, device))
     console.write_json("calibrate", outcome.content(trials, device), printed=as_json)

@@ -90,7 +90,7 @@ def command(
             limit=limit,
             threads=threads,
             task=AskedTask.parse(task, task_option),
-            given=data,
+            given=console.with_typed("edgeq", "calibrate", "--data", data)[2:],
             progress=advance,
         )
         written = None if reduce is None else write_reproducer(findings, reduce)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -85,16 +84,14 @@ class Outcome:
         return stages[0].accuracy is None and stages[0].score is None
 
     @property
-    def next_command(self) -> str:
-        """What to type next."""
+    def next_command(self) -> tuple[str, ...]:
+        """What to type next, word by word."""
         data = self.job.given or self.job.source.name
         if self.doubted or self._unfit:  # the float file and its data come first
-            return shlex.join(["edgeq", "compare", str(self.job.path), "--data", data])
+            return "edgeq", "compare", str(self.job.path), "--data", data
         if self.lost > _WORSE:
-            return shlex.join(
-                ["edgeq", "compare", str(self.job.path), str(self.path), "--data", data]
-            )
-        return shlex.join(["edgeq", "export", str(self.path), "-o", "exported"])
+            return "edgeq", "compare", str(self.job.path), str(self.path), "--data", data
+        return "edgeq", "export", str(self.path), "-o", "exported"
 
     def content(self, trials: Trials | None, device: Device | None) -> dict[str, object]:
         """All of it for JSON, with what was tried on other samples, and what it is for."""

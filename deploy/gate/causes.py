@@ -22,9 +22,10 @@ from edgeq.errors import EdgeqError
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgeq.data import DataSource
+    from edgeq.deploy.gate.config import GateConfig
     from edgeq.deploy.gate.judges.context import Context
     from edgeq.deploy.gate.result import Finding
     from edgeq.deploy.gate.revision import Earlier
@@ -56,6 +57,24 @@ def with_causes(
         else each
         for each in findings
     ]
+
+
+def _fed(config: GateConfig) -> Iterator[str]:
+    """The flags that name the samples of a gate, how they are fed and what judges the answers."""
+    yield from ("--data", config.data)
+    if config.data_dir is not None:
+        yield from ("--data-dir", str(config.data_dir))
+    if config.split != "test":
+        yield from ("--split", config.split)
+    if config.samples is not None:
+        yield from ("--limit", str(config.samples))
+    if config.model:
+        yield from ("--model", config.model)
+    if config.task:
+        yield from ("--task", config.task)
+    for name, value in config.task_options.items():
+        yield from ("--task-option", f"{name}={value}")
+    yield from config.preprocessing.words()
 
 
 class _Search:
@@ -93,8 +112,8 @@ class _Search:
         if stage is None:
             return "", "see edgeq gate --json"
         pair = self._context.measured.pairs[stage.name]
-        file, data = shlex.quote(str(pair.artefact)), shlex.quote(self._context.config.data)
-        ask_why = f"edgeq why {file} --data {data} --target {pair.target}"
+        fed = shlex.join(_fed(self._context.config))
+        ask_why = f"edgeq why {shlex.quote(str(pair.artefact))} {fed} --target {pair.target}"
         if name == stage.artefact:
             return self._of_file(stage, str(pair.artefact), ask_why)
         entry = self._context.baseline.stages.get(stage.name)

@@ -336,7 +336,13 @@ def _operators(
         return None
     limit = fewer(config.samples, WHY_SAMPLES)
     return why(
-        pairs, source, split=config.split, limit=limit, threads=config.threads, task=task
+        pairs,
+        source,
+        split=config.split,
+        limit=limit,
+        threads=config.threads,
+        task=task,
+        given=("--data", config.data, *config.preprocessing.words()),
     ).why
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.config import GateConfig
     from edgeq.deploy.gate.result import GateResult
 
-_COMMAND = re.compile(r"(\b(?:edgeq|git) [a-z][^;,:]*)")
+_COMMAND = re.compile(r"(\b(?:edgeq|git) [a-z](?:[^;,:]|[;,:](?=\S))*)")
 _VALUE = r"[A-Z0-9][\w./x]*|first:\d+|dataset|imagenet|raw"
 _FLAG = re.compile(rf"(?<!\S)(--[a-z][a-z-]*)(?:[ =]({_VALUE}))?")
 _KEYS = {

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from itertools import pairwise, takewhile, zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from edgeq.deploy.preprocessing import FLAGS
 from edgeq.deploy.report.documents import text
+from edgeq.deploy.terminal.typed import ABOUT_SAMPLES, flags_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from edgeq.deploy.report.documents import Document
 
-_ABOUT_SAMPLES = {
-    *("--data", "--data-dir", "--split", "--limit", "--model"),
-    *("--task", "--task-option", "--threads"),
-    *FLAGS,
-}
-"""Flags that mean the same to each command that runs files on samples."""
+_FLAGS = ABOUT_SAMPLES | {"--data"}
 
 
 def why(document: Document, artefacts: Sequence[str], targets: Sequence[str], data: str) -> str:
@@ -34,7 +29,7 @@ def why(document: Document, artefacts: Sequence[str], targets: Sequence[str], da
     """
     after = _words(text(document.content.get("next")))
     words = _words(document.command) or after
-    flags = list(_flags(words))
+    flags = list(flags_in(words, _FLAGS))
     if "--data" not in flags:
         flags += ["--data", data]
     names = list(dict.fromkeys(artefacts))
@@ -50,7 +45,7 @@ def gate_init(document: Document, artefacts: Sequence[str]) -> str:
     """``edgeq gate init`` of the files of a command; empty where it could not feed them alike."""
     words = _words(document.command)
     files = [_path(name, words) for name in artefacts]
-    flags = list(_flags(words))
+    flags = list(flags_in(words, _FLAGS))
     if not files or not all(files) or {each for each in flags if each[:2] == "--"} != {"--data"}:
         return ""
     return shlex.join(["edgeq", "gate", "init", *files, *flags])
@@ -75,11 +70,3 @@ def _words(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError:  # a sentence with an apostrophe in the place of a command
         return []
-
-
-def _flags(words: Sequence[str]) -> Iterator[str]:
-    """The flags about samples, each with its value."""
-    for word, value in pairwise((*words, "")):
-        name, equals, _ = word.partition("=")
-        if name in _ABOUT_SAMPLES:
-            yield from (word,) if equals else (word, value)

@@ -168,13 +168,13 @@ class SearchResult(Tabular):
         return Table(title, ("trial", "layers", UNITS[self.cost], "score", "SQNR dB", "kept"), rows)
 
 
-def told(found: SearchResult, source: object, data: str) -> Iterator[str]:
+def told(found: SearchResult, source: object, data: Sequence[str]) -> Iterator[str]:
     """What was found and what to do next, a line each.
 
     Args:
         found: by a search.
         source: the network, as it was named; None for one that has no file.
-        data: as it was named.
+        data: the flags that name them and how they are fed.
     """
     if not found.trials:
         sizes = found.layers
@@ -204,7 +204,7 @@ def told(found: SearchResult, source: object, data: str) -> Iterator[str]:
     if found.path is not None and source is not None:
         recipe = scheme_path(found.path)
         yield (
-            f"edgeq calibrate {source} --data {shlex.quote(data)} --recipe {recipe} --method gptq "
+            f"edgeq calibrate {source} {shlex.join(data)} --recipe {recipe} --method gptq "
             "-o again.onnx rounds better"
         )
 

@@ -82,7 +82,7 @@ def why(
     limit: int | None = None,
     threads: int = 1,
     task: AskedTask | None = None,
-    given: str = "",
+    given: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Findings:
     """Find where the stages of a network part, and why.
@@ -95,7 +95,7 @@ def why(
         limit: how many samples, spread evenly; None for all.
         threads: the most threads a runtime may use.
         task: what the answers are judged by; None for the task of the data.
-        given: what a person typed for the data; empty where they were given as an object.
+        given: the flags that name the data and how they are fed; none for data given as an object.
         progress: called with the samples done and the samples in all.
 
     Raises:
@@ -106,7 +106,7 @@ def why(
     rounded, source = is_quantized(stages), limited(source, split, limit)
     part = select(source, split)
     pairs = with_reference(stages, rounded)
-    watcher = _Watcher(source, part, threads, rounded, given or source.name)
+    watcher = _Watcher(source, part, threads, rounded, given or ("--data", source.name))
     observed = compare(
         pairs,
         source,
@@ -123,8 +123,8 @@ def why(
     )
 
 
-def _calibration(network: Path, data: str) -> list[str]:
-    return ["edgeq", "calibrate", str(network), "--data", data, "-o", "again.onnx"]
+def _calibration(network: Path, data: Sequence[str]) -> list[str]:
+    return ["edgeq", "calibrate", str(network), *data, "-o", "again.onnx"]
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class _Watcher:
     part: Split
     threads: int
     rounded: Mapping[Pair, bool]
-    given: str
+    given: Sequence[str]
     chain: _Chain = field(init=False)
 
     def begin(self, opened: Sequence[Opened], stack: ExitStack) -> None:
@@ -156,7 +156,7 @@ class _Chain:
         source: DataSource,
         part: Split,
         threads: int,
-        given: str,
+        given: Sequence[str],
     ) -> None:
         self.stages, self.source, self.part, self.threads = stages, source, part, threads
         self.given = given

@@ -315,5 +315,5 @@ def _show(found: "SearchResult", source: Path | None, data: str) -> None:
     if found.trials:
         table = found.table()
         console.write_table(table.title, table.columns, table.rows, numbers=table.columns[2:5])
-    for line in told(found, source, data):
+    for line in told(found, source, console.with_typed("edgeq", "calibrate", "--data", data)[2:]):
         console.write(line)

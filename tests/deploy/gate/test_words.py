@@ -44,6 +44,11 @@ RULES = GateConfig(
             'samples = "first:120" takes them, or samples = 120',
             "--limit first:120 takes them, or --limit 120",
         ),
+        (
+            "edgeq why a.onnx --mean 0.5,0.4 --audio log-mel:rate=8 --std 1,1, or another",
+            "edgeq why a.onnx --mean 0.5,0.4 --audio log-mel:rate=8 --std 1,1, or another",
+            "edgeq why a.onnx --mean 0.5,0.4 --audio log-mel:rate=8 --std 1,1, or another",
+        ),
         ("it may go: --accept-worse", "it may go: --accept-worse", "it may go: --accept-worse"),
     ],
 )
