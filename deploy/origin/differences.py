@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isclose
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from edgeq.linting.model import LintLayer, LintModel
     from edgeq.quant import QuantParams
 
-_DEFAULTS: Mapping[str, tuple[int | str, ...]] = {
+_DEFAULTS: Mapping[str, tuple[int | float | str, ...]] = {
     "group": (1,),
     "ceil_mode": (0,),
     "count_include_pad": (0,),
@@ -45,6 +46,7 @@ _DEFAULTS: Mapping[str, tuple[int | str, ...]] = {
     "coordinate_transformation_mode": ("half_pixel",),
 }
 _COMPARED = frozenset((*_DEFAULTS, "pads", "strides", "dilations", "kernel_shape", "perm", "axis"))
+_REAL = frozenset(("alpha", "beta", "gamma", "epsilon", "lambd", "bias"))
 _IN_ORDER = frozenset(("Concat", "Sub", "Div", "Pow"))
 """Operators whose inputs cannot change places."""
 _FEW = 4
@@ -473,6 +475,21 @@ def _attributes(real: FloatNode, other: FloatNode, where: str) -> Iterator[Diffe
             continue
         if name != "axis" or str(mine[0]).startswith("-") == str(its[0]).startswith("-"):
             yield Difference("attribute", where, f"{name}: {list(mine)} became {list(its)}")
+    for name in sorted(_REAL & (real.attributes.keys() | other.attributes.keys())):
+        mine, its = (_real(each, name) for each in (real, other))
+        if mine is not None and its is not None and not isclose(mine, its, rel_tol=_FACTOR):
+            yield Difference("attribute", where, f"{name}: {mine:.6g} became {its:.6g}")
+
+
+def _real(node: FloatNode, name: str) -> float | None:
+    """An attribute that is a real number, or what ONNX takes where it is not said."""
+    from onnx import defs
+
+    said = node.attributes.get(name)
+    if said is not None:
+        return float(said[0])
+    known = defs.get_schema(node.op_type).attributes if defs.has(node.op_type) else {}
+    return float(known[name].default_value.f) if name in known else None
 
 
 def _scale(node: ir.Node) -> float:

@@ -45,7 +45,7 @@ class FloatNode:
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, tuple[int | str, ...]]
+    attributes: Mapping[str, tuple[int | float | str, ...]]
     constants: tuple[tuple[float, ...], ...] = ()
     bounds: tuple[float, float] | None = None
     layer: FloatLayer | None = None
@@ -266,7 +266,7 @@ def _node(node: ir.Node) -> FloatNode:
     )
 
 
-def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int | str, ...]]]:
+def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int | float | str, ...]]]:
     import onnx_ir as ir
 
     for name, each in node.attributes.items():
@@ -274,6 +274,8 @@ def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int | str, ...]]]:
             yield name, tuple(each.as_ints())
         elif each.type == ir.AttributeType.INT:
             yield name, (_counted(node, each.as_int()) if name == "axis" else each.as_int(),)
+        elif each.type == ir.AttributeType.FLOAT:
+            yield name, (each.as_float(),)
         elif each.type == ir.AttributeType.STRING:
             yield name, (each.as_string(),)
 

@@ -24,38 +24,48 @@ if TYPE_CHECKING:
 _ROUNDED = 1 / 12
 _STEPS = 5
 """Root of the mean squared error, in steps, below which numbers are too near each other to tell."""
-_SUMS = frozenset(
-    (
-        "Add",
-        "Sub",
-        "Concat",
-        "Relu",
-        "Clip",
-        "MaxPool",
-        "AveragePool",
-        "GlobalAveragePool",
-        "ReduceMean",
-        "QuantizeLinear",
-        "Requantize",
-        "Flatten",
-        "Reshape",
-        "Transpose",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Unsqueeze",
-        "ADD",
-        "SUB",
-        "CONCATENATION",
-        "MAX_POOL_2D",
-        "AVERAGE_POOL_2D",
-        "MEAN",
-        "QUANTIZE",
-        "RESHAPE",
-        "TRANSPOSE",
-    )
-)
-"""Operators that multiply no input by more than one."""
+_SLOPES: Mapping[str, float] = {
+    **dict.fromkeys(
+        (
+            "Add",
+            "Sub",
+            "Concat",
+            "Relu",
+            "Clip",
+            "MaxPool",
+            "AveragePool",
+            "GlobalAveragePool",
+            "ReduceMean",
+            "QuantizeLinear",
+            "Requantize",
+            "Flatten",
+            "Reshape",
+            "Transpose",
+            "Slice",
+            "Split",
+            "Squeeze",
+            "Unsqueeze",
+            "ADD",
+            "SUB",
+            "CONCATENATION",
+            "MAX_POOL_2D",
+            "AVERAGE_POOL_2D",
+            "MEAN",
+            "QUANTIZE",
+            "RESHAPE",
+            "TRANSPOSE",
+        ),
+        1.0,
+    ),
+    **dict.fromkeys(
+        ("Abs", "Neg", "LeakyRelu", "PRelu", "Elu", "Softplus", "Softmax", "Tanh"), 1.0
+    ),
+    **dict.fromkeys(("ABS", "NEG", "LEAKY_RELU", "PRELU", "ELU", "SOFTMAX", "TANH"), 1.0),
+    **dict.fromkeys(("Sigmoid", "LOGISTIC", "HardSigmoid"), 0.25),
+    **dict.fromkeys(("Gelu", "GELU", "Erf", "Swish", "Mish"), 1.13),
+    **dict.fromkeys(("HardSwish", "HARD_SWISH"), 1.5),
+}
+"""By how much operators multiply each of their inputs at most, of those of which that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +109,7 @@ class Noise:
             gain = float(((rows * np.reshape(wide, (-1, 1))) ** 2).sum(1).mean())
             weights = rows.shape[1] * self.meters[name].read * read**2 * float((scale**2).mean())
             return _ROUNDED + (gain * entering + _ROUNDED * weights) / step**2
-        if operator.op_type not in _SUMS:
-            return None
-        entering = self._sum(operator)
+        entering = self._passed_on(operator)
         return None if entering is None else _ROUNDED + entering / step**2
 
     def _entering(self, name: str, *, cut: bool) -> float | None:
@@ -116,14 +124,17 @@ class Noise:
         if name in self.meters or operator is None or name in operator.inputs:
             beyond = self.meters[name].cut_off if cut and name in self.meters else 0.0
             return (_ROUNDED + beyond) * step**2
-        before = self._sum(operator) if operator.op_type in _SUMS else None
+        before = self._passed_on(operator)
         return None if before is None else _ROUNDED * step**2 + before
 
-    def _sum(self, operator: Operator) -> float | None:
-        """What an operator that only adds passes on: also what its inputs lose beyond grids."""
+    def _passed_on(self, operator: Operator) -> float | None:
+        """What becomes of the error of what an operator reads, also of what grids cut off."""
+        slope = _SLOPES.get(operator.op_type)
+        if slope is None:
+            return None
         found = [self._entering(name, cut=True) for name in operator.inputs]
         known = [each for each in found if each is not None]
-        return sum(known) if len(known) == len(found) else None
+        return slope**2 * sum(known) if len(known) == len(found) else None
 
     def _step(self, name: str) -> float | None:
         grid = self.grids.get(name)

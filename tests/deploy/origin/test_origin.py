@@ -190,3 +190,47 @@ def test_what_calibration_writes_with_other_operators_is_no_difference(
     found = origin_of(real, file, known)
     assert not found.remark
     assert [each.kind for each in found.differences] == (["weights"] if moved else [])
+
+
+@pytest.mark.parametrize(
+    ("op_type", "said", "changed", "told"),
+    [
+        ("LeakyRelu", {"alpha": 0.2}, {"alpha": 0.01}, "alpha: 0.2 became 0.01"),
+        ("LeakyRelu", {}, {"alpha": 0.2}, "alpha: 0.01 became 0.2"),
+        ("HardSigmoid", {"alpha": 0.2}, {}, ""),
+        ("HardSigmoid", {"beta": 0.4}, {}, "beta: 0.4 became 0.5"),
+    ],
+)
+def test_real_attributes_are_compared(
+    op_type: str, said: dict[str, float], changed: dict[str, float], told: str, tmp_path: Path
+) -> None:
+    real, file = tmp_path / "real.onnx", tmp_path / "file.onnx"
+    model = activated(op_type, said)
+    onnx.save(model, real)
+    batch = {"x": np.random.default_rng(5).normal(size=(8, 3, 6, 6)).astype(np.float32)}
+    made = ir.to_proto(quantize_onnx(ir.from_proto(model), [batch]))
+    node = next(each for each in made.graph.node if each.op_type == op_type)
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in changed.items())
+    onnx.save(made, file)
+    found = origin_of(real, file, {name for each in made.graph.node for name in each.output})
+    assert [each.detail for each in found.differences] == ([told] if told else [])
+
+
+def activated(op_type: str, attributes: dict[str, float]) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "conv"),
+        helper.make_node(op_type, ["a"], ["b"], "activation", **attributes),
+        helper.make_node("Conv", ["b", "v"], ["y"], "last"),
+    ]
+    random = np.random.default_rng(6)
+    x, y = (
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
+        for n, s in (("x", ["N", 3, 6, 6]), ("y", ["N", 4, 2, 2]))
+    )
+    stored = [
+        numpy_helper.from_array(random.normal(size=(4, each, 3, 3)).astype("f4"), name)
+        for name, each in (("w", 3), ("v", 4))
+    ]
+    graph = helper.make_graph(nodes, "net", [x], [y], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
