@@ -181,7 +181,9 @@ def test_a_calibration_goes_on_after_an_interruption_at_any_moment(
         calibrate(asked, made, tell=told.append, overwrite=True)
         assert made.read_bytes() == whole
         assert sorted(path.name for path in tmp_path.iterdir()) == ["made.onnx", "whole.onnx"]
-        assert moment == 1 or told[0].startswith("going on from made.onnx.resume")
+        assert moment == 1 or any(
+            each.startswith("going on from made.onnx.resume") for each in told
+        )
 
 
 def test_a_killed_calibration_goes_on(
