@@ -221,7 +221,7 @@ def command(
         console.next_step("edgeq", "why", *artefacts, "--data", data)
     elif any(GUESSING in remark for remark in found.remarks):
         console.next_step("edgeq", "data", data)  # nothing that a gate should hold on to
-    else:
+    elif not found.failures:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
     require_all(found.failures)
 

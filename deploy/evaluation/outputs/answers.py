@@ -209,8 +209,8 @@ def require_accuracy(found: Iterable[tuple[str, Answering]]) -> None:
         if answers.unscored:
             raise UsageError(
                 f"{name} has no accuracy to judge: it {answers.unscored}",
-                hint="choose the data that it was made for, or see its drift and agreement "
-                "with edgeq compare",
+                hint="name the task that judges it with --task NAME, choose the data that it was "
+                "made for, or see its drift and agreement with edgeq compare",
             )
 
 

@@ -311,6 +311,7 @@ def test_compare_and_profile_tell_it_and_end_with_4(
     printed = capsys.readouterr()
     assert "Did not run" in printed.out
     assert "net.onnx @ ort-cpu " in printed.out
+    assert "gate init" not in printed.out, "it would judge what does not run"
     assert "net.tflite @ a-board: the worker was killed by SIGSEGV" in printed.err
     assert "hint: run it elsewhere" in printed.err
     break_on("a-board", "invoke", 1)

@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 from tests.support.runtimes import fake_targets
 
@@ -21,6 +23,7 @@ from edgeq.errors import Inconclusive, UsageError
 from edgeq.results import Score
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 gate = partial(edgeq.gate, task="roc-auc", task_options={"positive": "b"}, targets=["ort-cpu-ref"])
@@ -304,3 +307,29 @@ def test_the_worst_slice_and_class_of_any_figure(
     assert lacking.outcome == "not-run"
     assert "the baseline holds no ROC-AUC" in lacking.message
     assert lacking.next_command.startswith("write the baseline again with ")
+
+
+def test_a_rule_with_a_task_of_its_own_needs_no_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+) -> None:
+    """A network of one output has none; a rule without a task is refused with the way out."""
+    monkeypatch.chdir(tmp_path)
+    text = '<ir_version: 8, opset_import: ["": 11]> one (float[n, 4] x) => (float[n, 1] y) '
+    model = onnx.parser.parse_model(text + "{ y = ReduceSum <axes = [1]> (x) }")
+    onnx.save(model, "net.onnx")
+    values = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    labels = (values.sum(1) > 0.2).astype(np.int64)
+    np.savez("data.npz", x=values, y=labels)
+    head = 'artefacts = ["net.onnx"]\ndata = "data.npz"\ntargets = ["ort-cpu"]\n'
+    head += 'baseline = "b.json"\n'
+    rule = '[rules]\nmetric = { task = "roc-auc", max_drop = 1 }\n'
+    rules = tmp_path / "edgeq-gate.toml"
+    rules.write_text(head + rule + "accuracy = { max_drop = 1 }\n")
+    assert 'task that judges it with task = "NAME"' in refusal("gate", "--update")
+    rules.write_text(head + rule)
+    assert edgeq.gate(update=True).outcome == "updated"
+    (found,) = edgeq.gate().findings
+    assert (found.outcome, found.measured) == ("pass", 100)
+    onnx.save(onnx.parser.parse_model(text + "{ y = ReduceMin <axes = [1]> (x) }"), "net.onnx")
+    (found,) = edgeq.gate().findings
+    assert found.outcome == "fail"
