@@ -476,9 +476,10 @@ def _attributes(real: FloatNode, other: FloatNode, where: str) -> Iterator[Diffe
         if name != "axis" or str(mine[0]).startswith("-") == str(its[0]).startswith("-"):
             yield Difference("attribute", where, f"{name}: {list(mine)} became {list(its)}")
     for name in sorted(_REAL & (real.attributes.keys() | other.attributes.keys())):
-        mine, its = (_real(each, name) for each in (real, other))
-        if mine is not None and its is not None and not isclose(mine, its, rel_tol=_FACTOR):
-            yield Difference("attribute", where, f"{name}: {mine:.6g} became {its:.6g}")
+        before, after = _real(real, name), _real(other, name)
+        if before is None or after is None or isclose(before, after, rel_tol=_FACTOR):
+            continue
+        yield Difference("attribute", where, f"{name}: {before:.6g} became {after:.6g}")
 
 
 def _real(node: FloatNode, name: str) -> float | None:

@@ -218,16 +218,16 @@ def test_real_attributes_are_compared(
 
 
 def activated(op_type: str, attributes: dict[str, float]) -> onnx.ModelProto:
+    activation = helper.make_node(op_type, ["a"], ["b"], "activation")
+    activation.attribute.extend(helper.make_attribute(*each) for each in attributes.items())
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], "conv"),
-        helper.make_node(op_type, ["a"], ["b"], "activation", **attributes),
+        activation,
         helper.make_node("Conv", ["b", "v"], ["y"], "last"),
     ]
     random = np.random.default_rng(6)
-    x, y = (
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
-        for n, s in (("x", ["N", 3, 6, 6]), ("y", ["N", 4, 2, 2]))
-    )
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 6, 6])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, 2, 2])
     stored = [
         numpy_helper.from_array(random.normal(size=(4, each, 3, 3)).astype("f4"), name)
         for name, each in (("w", 3), ("v", 4))
