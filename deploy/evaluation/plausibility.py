@@ -7,7 +7,7 @@ a wrong one is the most common cause, and every figure that follows would be abo
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from edgeq.metrics.accuracy import accuracy, hardly_better, near_chance
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,6 +39,14 @@ _BATCH = 16
 _OF_A_CLASS = 3  # samples, with which an order of the classes is no chance find
 _MOSTLY = 0.6
 _SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Better:
+    """What does better than the answers as they are: how well, and in words."""
+
+    scored: Accuracy
+    told: str
 
 
 def implausible(artefact: Path, source: DataSource, part: Split, session: Session) -> str:
@@ -60,9 +68,14 @@ def implausible(artefact: Path, source: DataSource, part: Split, session: Sessio
         return ""
     scored = accuracy(found == few.class_labels)
     if not near_chance(scored, len(source.classes)):
-        renamed = _renamed(found, few.class_labels, source.classes, scored)
+        renamed = _renamed(found, few.class_labels, source, scored)
+        if renamed is None:
+            return ""
         share = f"{100 * scored.fraction:.2f} % of {counted(scored.total, 'sample')} are right"
-        return f"{artefact}: {share}; {renamed}" if renamed else ""
+        fed = _better_fed(artefact, source, few, session, scored)
+        if fed is not None and fed.scored.high >= renamed.scored.fraction:
+            return f"{artefact}: {share}: is the preprocessing right? {fed.told}"
+        return f"{artefact}: {share}; {renamed.told}"
     better = _tried(artefact, source, few, session, found)
     if not better and not hardly_better(scored, len(source.classes)):
         return ""  # so few samples may mislead
@@ -137,33 +150,46 @@ def _tried(
     answers: NDArray[np.int64],
 ) -> str:
     """What does better than some answers on the same samples; empty for nothing."""
-    labels = few.class_labels
-    scored = accuracy(answers == labels)
-    if renamed := _renamed(answers, labels, source.classes, scored):
-        return renamed
-    better: list[tuple[float, str]] = []
+    scored = accuracy(answers == few.class_labels)
+    renamed = _renamed(answers, few.class_labels, source, scored)
+    better = _better_fed(artefact, source, few, session, scored)
+    # an order of the classes is chosen among many, so that one as good as another feed is by chance
+    if better is not None and (renamed is None or better.scored.high >= renamed.scored.fraction):
+        return better.told
+    return "" if renamed is None else renamed.told
+
+
+def _better_fed(
+    artefact: Path, source: DataSource, few: Split, session: Session, scored: Accuracy
+) -> _Better | None:
+    """The preprocessing that does best on the same samples; None where none is better."""
+    better: list[tuple[Accuracy, str]] = []
     for flags, preprocessing in _others(source):
         other = _answers(artefact, replace(source, preprocessing=preprocessing), few, session)
-        if isinstance(other, np.ndarray) and (found := accuracy(other == labels)).low > scored.high:
-            better.append((found.fraction, flags))
+        if isinstance(other, np.ndarray):
+            found = accuracy(other == few.class_labels)
+            if found.low > scored.high:
+                better.append((found, flags))
     if not better:
-        return ""
-    share, flags = max(better, key=lambda each: each[0])
+        return None
+    best, flags = max(better, key=lambda each: each[0].fraction)
     noted = noted_by(artefact) is not None
     remedy = f"; {artefact.name} notes another, so write it again with that" if noted else ""
-    return f"{flags} reaches {100 * share:.2f} % on {len(few)} of the same samples{remedy}"
+    share = f"{100 * best.fraction:.2f} % on {len(few)} of the same samples"
+    return _Better(best, f"{flags} reaches {share}{remedy}")
 
 
 def _renamed(
     answers: NDArray[np.int64],
     labels: NDArray[np.int64],
-    classes: Sequence[str],
+    source: DataSource,
     scored: Accuracy,
-) -> str:
-    """Whether answers and labels agree but for the numbers of the classes; empty where not."""
+) -> _Better | None:
+    """Whether answers and labels agree but for the numbers of the classes; None where not."""
+    classes = source.classes
     count = len(classes)
     if len(labels) < _OF_A_CLASS * count:
-        return ""
+        return None
     # what one answer to all of them reaches: an order of the classes is found among several
     alike = float(np.bincount(labels, minlength=count).max() / len(labels))
     worst = max(scored.high, alike)
@@ -171,9 +197,10 @@ def _renamed(
         found = accuracy(answers + shift == labels)
         if found.low > worst and found.fraction > _MOSTLY:
             way = "less" if shift == 1 else "more"
-            return (
+            return _Better(
+                found,
                 f"{100 * found.fraction:.2f} % are right where the network counts one {way} than "
-                "the labels: the classes are off by one"
+                "the labels: the classes are off by one",
             )
     met = np.zeros((count, count), np.int64)
     np.add.at(met, (answers, labels), 1)
@@ -186,11 +213,17 @@ def _renamed(
             taken.add(label)
     found = accuracy(np.array([means[int(answer)] for answer in answers]) == labels)
     if found.low <= worst or found.fraction <= _MOSTLY:
-        return ""
+        return None
     order = ", ".join(classes[means[answer]] for answer in range(min(count, _SHOWN)))
-    return (
+    what = (
+        f"but {source.order} says another order"
+        if source.order
+        else "classes.txt beside the folders says it"
+    )
+    return _Better(
+        found,
         f"{100 * found.fraction:.2f} % are right where the classes come in the network's order, "
-        f"{order}{', ...' if count > _SHOWN else ''}: classes.txt beside the folders says it"
+        f"{order}{', ...' if count > _SHOWN else ''}{';' if source.order else ':'} {what}",
     )
 
 
@@ -208,6 +241,8 @@ def _others(source: DataSource) -> Iterator[tuple[str, Preprocessing]]:
         **({"--preprocess imagenet": known["imagenet"]} if colours else {}),
     }
     kept = _kept(source)
+    if used.channels == "bgr" and colours:
+        yield f"--channels rgb{kept}", replace(used, channels="rgb")
     for flags, values in [("", used), *candidates.items()]:
         if values != used:
             yield f"{flags}{kept}", values

@@ -170,6 +170,7 @@ class _Chain:
         self.overflows: dict[Pair, Mapping[str, Any]] = {}
         self.origin: Origin | None = None
         self.faults: list[Cause] = []
+        self.misfed: Cause | None = None
         self.grids: dict[str, QuantParams] = {}
         files = (
             each.pair.artefact
@@ -317,6 +318,7 @@ class _Chain:
         compared = observed.comparison
         first = self.file or self.stages[0].pair.artefact
         causes, doubt = preprocessing.find(first, self.source)
+        self.misfed = causes[0] if causes else None
         self.faults = self._faults()
         if not any(stage.from_float for stage in self.stages):
             causes += self.faults
@@ -415,18 +417,19 @@ class _Chain:
             + shlex.join(_calibration(stage.against.artefact, self.given)),
         )
         found = file_numbers.by_operator(evidence, evidence.differences)
+        of_values: list[Cause] = []
         if not found and (self.origin is None or not self.origin.remark):
             others = self._others(stage.against, rounding)
-            found = quantization.beyond_rounding(evidence, results, rounding, others)
-        found = [*found, *self.faults]
-        if found or answers.lost is None or answers.gained is None or not answers.are_lost:
-            return found
-        times = {name: None if each is None else sum(each) for name, each in rounding.items()}
-        return [
-            quantization.find(
-                stage.pair.artefact, results, self.places, answers.lost, answers.gained, times
-            )
-        ]
+            of_values = quantization.beyond_rounding(evidence, results, rounding, others)
+        found = [*found, *of_values, *self.faults]
+        if not found and answers.lost is not None and answers.gained is not None:
+            times = {name: None if each is None else sum(each) for name, each in rounding.items()}
+            if answers.are_lost:
+                file, lost, gained = stage.pair.artefact, answers.lost, answers.gained
+                of_values = [quantization.find(file, results, self.places, lost, gained, times)]
+        if of_values and self.misfed is not None:  # other samples than those the grids are for
+            return [self.misfed, *(each for each in found if each not in of_values)]
+        return found or of_values
 
     def _rounding(self, real: Pair) -> dict[str, tuple[float, float] | None]:
         """How many times what rounding gives each operator is off, within its grid and beyond."""

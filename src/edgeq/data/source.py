@@ -119,6 +119,7 @@ class DataSource:
         augmentation: what training does to an image before it is normalised.
         task: whose labels these are, by the name of an entry point of ``edgeq.tasks``.
         remark: what a reader of figures has to know of the samples, a sentence; empty for nothing.
+        order: what of the user's says the order of the classes; empty where nothing does.
     """
 
     name: str
@@ -130,6 +131,7 @@ class DataSource:
     augmentation: Augmentation = "none"
     task: str = "top1"
     remark: str = ""
+    order: str = ""
 
     __repr__ = brief
 

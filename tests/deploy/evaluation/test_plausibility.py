@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 import edgeq
 from edgeq.deploy.cli import run
@@ -78,6 +79,64 @@ def test_classes_in_another_order_are_found(tmp_path: Path, order: Any) -> None:
         assert "where the network counts one less than the labels" in told
     else:
         assert "in the network's order, digit-3, digit-1, digit-4" in told
+
+
+def by_colour(path: Path) -> Path:
+    """A network that answers with the strongest colour of a pixel."""
+    node = onnx.helper.make_node("Flatten", ["x"], ["y"])
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", (1, 3, 1, 1)), ("y", (1, 3)))
+    ]
+    graph = onnx.helper.make_graph([node], "net", ends[:1], ends[1:])
+    opset = onnx.helper.make_opsetid("", 21)
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[opset]), path)
+    return path
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_an_order_of_the_classes_is_offered_where_no_other_preprocessing_is_as_good(
+    tmp_path: Path, channels: Literal["rgb", "bgr"]
+) -> None:
+    net, labels = by_colour(tmp_path / "net.onnx"), np.arange(60) % 3
+    swapped = channels == "rgb"  # else red and blue change places where they are fed
+    for number, label in enumerate(labels):
+        pixel = 255 * np.eye(3, dtype=np.uint8)[(2, 1, 0)[label] if swapped else label]
+        folder = tmp_path / "discs" / ("red", "green", "blue")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixel.reshape(1, 1, 3)).save(folder / f"{number}.png")
+    (tmp_path / "discs" / "classes.txt").write_text("red\ngreen\nblue\n")
+    source = edgeq.load_data(str(tmp_path / "discs"))
+    fed = replace(source.preprocessing, channels=channels)
+    told = doubts(net, replace(source, preprocessing=fed))
+    # red and blue change places either way: which of the two it was, no figure can tell
+    better = "--channels bgr" if swapped else "--channels rgb"
+    assert f"is the preprocessing right? {better} reaches 100.00 %" in told
+    assert "the classes come" not in told
+
+
+def test_an_order_that_the_user_gave_is_not_told_again(tmp_path: Path) -> None:
+    digits = edgeq.load_data("digits", preprocess="raw")
+    order = np.array([3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    moved = replace(digits.test, labels=order[digits.test.class_labels])
+    source = replace(digits, test=moved, order="classes.txt")
+    told = doubts(nearest_mean(tmp_path / "net.onnx", 0), source)
+    assert "3, 1, 4, 0, 5, 9, 2, 6, 8, 7; but classes.txt says another order" in told
+    assert "beside the folders" not in told
+
+
+def test_a_wrong_preprocessing_is_told_without_what_follows_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, small = nearest_mean(tmp_path / "net.onnx", 0), tmp_path / "int8.onnx"
+    data = ["--data", "digits", "--preprocess", "raw"]
+    assert run(["calibrate", str(net), *data, "-o", str(small)]) == 0
+    right, moved = (edgeq.load_data("digits", preprocess=p) for p in ("raw", {"mean": [8.0]}))
+    assert edgeq.why([net, small], right, limit=64).exact
+    found = edgeq.why([net, small], moved, limit=64)
+    assert [cause.kind for cause in found.causes] == ["preprocessing"]
+    assert found.causes[0].stages == (found.stages[2].name,)
+    assert found.stages[2].verdict == "WRONG: preprocessing"
 
 
 def test_samples_of_one_class_tell_no_order(tmp_path: Path) -> None:

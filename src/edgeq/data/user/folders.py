@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -78,7 +78,8 @@ def load_files(folder: Path) -> DataSource:
     for part, files in listed.items():
         numbers = numbered(files.classes, names)[0].repeat(files.counts) if files.classes else None
         parts[part] = of_files(folder, files.paths, numbers)
-    return assemble(folder.name, parts, names)
+    source = assemble(folder.name, parts, names)
+    return replace(source, order=CLASSES_FILE) if known else source
 
 
 def _refuse_labels_in_files(folder: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,9 @@ def load_manifest(path: Path) -> DataSource:
     if said is not None:
         return assemble(path.stem, parts, symbols, task="wer")
     regression = target is not None and target.dtype.kind == "f"
-    return assemble(path.stem, parts, classes, task="mae" if regression else "top1")
+    source = assemble(path.stem, parts, classes, task="mae" if regression else "top1")
+    numbers = bool(classes) and labels is not None and _typed(labels).dtype.kind != "U"
+    return replace(source, order=path.name) if numbers else source
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:

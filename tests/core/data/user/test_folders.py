@@ -57,7 +57,7 @@ def test_classes_in_the_order_of_the_network(tmp_path: Path) -> None:
     image(tmp_path / "dog" / "a.png")
     (tmp_path / "classes.txt").write_text("dog\nbird\ncat\n")
     source = load(str(tmp_path))
-    assert source.classes == ("dog", "bird", "cat")
+    assert (source.classes, source.order) == (("dog", "bird", "cat"), "classes.txt")
     assert source.test.class_labels.tolist() == [2, 0]
     (tmp_path / "classes.txt").write_text("dog\n")
     with pytest.raises(ArtefactError, match="does not name 'cat'"):

@@ -44,7 +44,7 @@ def written(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl"])
 def test_labels_parts_and_columns(folder: Path, kind: str) -> None:
     source = load(str(written(folder, kind)))
-    assert source.classes == ("cat", "dog")
+    assert (source.classes, source.order) == (("cat", "dog"), "")
     assert (len(source.train), len(source.test)) == (1, 2)
     assert source.test.class_labels.tolist() == [0, 1]
     assert list(source.test.names) == ["b.png", "c.png"]
@@ -73,6 +73,7 @@ def test_classes_values_or_nothing(
     source = load(str(folder / "t.csv"))
     found = source.test.labels
     assert (source.task, found if found is None else list(found[:])) == (task, labels)
+    assert source.order == ("t.csv" if labels and task == "top1" else "")
 
 
 @pytest.mark.parametrize(
