@@ -131,7 +131,7 @@ def judged_parts(source: DataSource, samples: int) -> tuple[Split, Split]:
     if not len(searched) or not len(reported):
         raise UsageError(
             f"{source.name} has no samples to judge a search on",
-            hint="give data with a validation split, or with two test samples or more",
+            hint="give data with a validation split, or with more test samples",
         )
     if samples < 1:
         raise UsageError(f"a search on {samples} samples cannot be", hint="give 1 or more")

@@ -16,6 +16,7 @@ from edgeq.calibration.search.sensitivity import sensitivities
 from edgeq.calibration.search.study import Figures, Goal, Study
 from edgeq.calibration.search.tpe import require_optuna, tpe
 from edgeq.data.batching import fed
+from edgeq.data.splitting import set_aside
 from edgeq.deploy.search.costs import Cost
 from edgeq.deploy.search.judge import NetworkJudge, judged_parts
 from edgeq.deploy.search.memory import Remembered
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from edgeq.calibration.config import CalibrationConfig
     from edgeq.calibration.search.sensitivity import Sensitivity
     from edgeq.calibration.search.study import Assignment, Trial
-    from edgeq.data import DataSource
+    from edgeq.data import DataSource, Split
     from edgeq.deploy.evaluation.outputs.scoring import AskedTask
     from edgeq.deploy.search.costs import Budget, CostName
     from edgeq.device import Device
@@ -168,7 +169,7 @@ class _Run:
         tell: Callable[[str], None],
     ) -> None:
         from edgeq.calibration.search.network import SearchNetwork
-        from edgeq.deploy.pipeline.calibrate import float_model, spread
+        from edgeq.deploy.pipeline.calibrate import float_model
         from edgeq.deploy.pipeline.calibration_recipe import CalibrationRecipe
         from edgeq.formats.subgraph import cut
 
@@ -177,21 +178,21 @@ class _Run:
         self.started = time.monotonic()
         self.options, self.output, self.source, self.tell = options, output, source, tell
         self.cost = Cost(options.cost_name, options.target)
-        searched, self.reported = judged_parts(source, options.eval_samples)
+        chosen, rest = _calibrated_on(source, options.samples)
+        searched, self.reported = judged_parts(rest, options.eval_samples)
         if searched.labels is None and options.max_drop is not None:
             raise UsageError(
                 f"{source.name} has no labels, so no loss can be judged",
                 hint="search with --budget, which goes by the SQNR of the outputs",
             )
         found = resolve(source_path)
-        part = source.train if len(source.train) else source.test
-        chosen = part.take(spread(len(part), options.samples))
         self.network = SearchNetwork(
             cut(float_model(found), options.outputs),
             lambda: (batch for batch, _ in fed(chosen, source, _BATCH)),
             config,
         )
         self.calibration = CalibrationRecipe(config, options.samples).without_widths()
+        self.aside = 0 if len(source.train) else len(chosen)
         self.task = task
         self.judge = NetworkJudge(source, searched, self.network.runs(None), task)
         self.searched_on = len(searched)
@@ -204,6 +205,7 @@ class _Run:
             "samples": [options.samples, options.eval_samples],
             "outputs": list(options.outputs),
             "task": repr(task),
+            **({"set_aside": self.aside} if self.aside else {}),
         }
         kept = None if output is None else output.with_suffix(".trials.json")
         self.evaluate = Remembered(self._figures, kept, about, resume=options.resume)
@@ -312,10 +314,13 @@ class _Run:
         from edgeq.exporters.onnx.dialects import to_dialect
         from edgeq.formats.dialect import CANONICAL
         from edgeq.formats.onnx_io import serialize
-        from edgeq.formats.preprocessing_note import note
+        from edgeq.formats.preprocessing_note import note, set_aside_note
 
         model = self.network.quantized(best.precisions)
         model.metadata_props.update(note(self.source.preprocessing.to_dict()))
+        if self.aside:
+            whole = len(self.source.test)
+            model.metadata_props.update(set_aside_note(self.source.name, whole, self.aside))
         model.metadata_props["precision_search"] = (
             f"{self.options.strategy}; {self._limit(None)}; {best.number + 1} tried"
         )
@@ -345,6 +350,19 @@ class _Run:
         if study is None:
             return f"a budget of {options.budget.cost}"
         return f"at most {amount(self.cost.name, study.goal.limit)}"
+
+
+def _calibrated_on(source: DataSource, samples: int) -> tuple[Split, DataSource]:
+    """The samples that ``edgeq calibrate`` takes too, and the data without those it sets aside."""
+    from edgeq.deploy.pipeline.calibrate import spread
+
+    if len(source.train):
+        return source.train.take(spread(len(source.train), samples)), source
+    whole = len(source.test)
+    _ = spread(whole, samples)  # which refuses what leaves none
+    aside = set_aside(whole, samples)
+    left = np.setdiff1d(np.arange(whole), aside)
+    return source.test.take(aside), replace(source, test=source.test.take(left))
 
 
 def on_device(options: SearchOptions, device: Device) -> SearchOptions:

@@ -126,6 +126,26 @@ def test_calibration_by_the_scheme_gives_the_same_file_but_for_its_notes(
     assert serialize(models[0]) == serialize(models[1])
 
 
+def test_of_data_of_one_part_a_search_and_a_calibration_set_the_same_samples_aside(
+    network: Path, tmp_path: Path
+) -> None:
+    part = DIGITS.test.take(np.arange(120))
+    np.savez(tmp_path / "part.npz", x=np.asarray(part.images), y=part.labels)
+    searched, again = tmp_path / "searched.onnx", tmp_path / "again.onnx"
+    data = ["--data", str(tmp_path / "part.npz"), "--scale", "1/255"]
+    asked = ["--samples", "16", "--strategy", "path", "--max-drop", "50", "-o", str(searched)]
+    assert run(["search", str(network), *data, *asked]) == 0
+    recipe = str(searched.with_suffix(".scheme.toml"))
+    asked = ["--recipe", recipe, "--held-back", "0", "-o", str(again)]
+    assert run(["calibrate", str(network), *data, *asked]) == 0
+    models = [ir.load(each) for each in (searched, again)]
+    notes = [model.metadata_props["edgeq_set_aside"] for model in models]
+    assert notes[0] == notes[1]
+    for model in models:
+        model.metadata_props.clear()
+    assert serialize(models[0]) == serialize(models[1])
+
+
 def test_each_layer_is_looked_at_with_all_others_in_float(found: SearchResult) -> None:
     by = {(each.layer, each.precision): each.sqnr_db for each in found.sensitivities}
     assert {name for name, _ in by} == {*FOUR_LAYERS}
