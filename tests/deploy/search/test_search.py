@@ -130,7 +130,7 @@ def test_of_data_of_one_part_a_search_and_a_calibration_set_the_same_samples_asi
     network: Path, tmp_path: Path
 ) -> None:
     part = DIGITS.test.take(np.arange(120))
-    np.savez(tmp_path / "part.npz", x=np.asarray(part.images), y=part.labels)
+    np.savez(tmp_path / "part.npz", x=np.asarray(part.images), y=np.asarray(part.labels))
     searched, again = tmp_path / "searched.onnx", tmp_path / "again.onnx"
     data = ["--data", str(tmp_path / "part.npz"), "--scale", "1/255"]
     asked = ["--samples", "16", "--strategy", "path", "--max-drop", "50", "-o", str(searched)]
