@@ -68,6 +68,12 @@ def test_asking_for_help_loads_no_framework(arguments: list[str]) -> None:
     assert loaded(RUN.format(arguments=arguments, report=REPORT)) & HEAVY == set()
 
 
+def test_reading_onnx_does_not_run_sympy() -> None:
+    """It is half of what onnx_ir takes to import, and for sizes that are computed with."""
+    code = "import edgeq.calibration.quantize, sys; assert 'sympy.core' not in sys.modules"
+    assert "onnx_ir" in loaded(f"{code}; {REPORT}")
+
+
 def test_programs_in_strings_import_what_exists(root: Path, tracked: tuple[Path, ...]) -> None:
     """No type checker looks into the programs that tests and benchmarks run."""
     programs = [
