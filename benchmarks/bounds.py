@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PUBLISHED = {"resnet18": 8, "resnet50": 27, "mobilenetv2": 56}
-NETWORKS = ("resnet18", "mobilenetv2", "resnet20-a", "resnet56-a", "vgg19-bn")
+NETWORKS = ("resnet18", "resnet50", "mobilenetv2", "resnet20-a", "resnet56-a", "vgg19-bn")
 
 
 def main() -> None:

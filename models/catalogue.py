@@ -90,6 +90,14 @@ def _resnets() -> Iterator[ModelEntry]:
         yield ModelEntry(
             f"resnet{n}", "resnet", n, summary, resnet, {"blocks": blocks, "widths": wide}
         )
+    yield ModelEntry(
+        "resnet50",
+        "resnet",
+        50,
+        "ResNet-50 of bottleneck blocks with a 3x3 stem, for small images",
+        resnet,
+        {"blocks": (3, 4, 6, 3), "widths": wide, "block": "bottleneck"},
+    )
     narrow = {"blocks": 9, "widths": (8, 16, 32)}
     summary = "ResNet-56 of half the widths, 8 to 32"
     yield ModelEntry("resnet56-narrow", "resnet", 56, summary, resnet, narrow)

@@ -2,8 +2,8 @@
 
 He, Zhang, Ren, Sun, "Deep residual learning for image recognition" (2016), Sec. 4.2: a 3x3 stem,
 three stages of ``n`` basic blocks with 16, 32 and 64 channels, global average pooling and one
-linear layer; depth ``6n + 2``. Table 1 of the same paper has the four wider stages of ResNet-18 and
-ResNet-34; for small images they keep the 3x3 stem.
+linear layer; depth ``6n + 2``. Table 1 of the same paper has the four wider stages of ResNet-18,
+ResNet-34 and ResNet-50; for small images they keep the 3x3 stem.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Shortcut = Literal["projection", "pad"]
+Block = Literal["basic", "bottleneck"]
 WIDTHS = (16, 32, 64)
 WIDE = (64, 128, 256, 512)
-"""Channels of the stages of ResNet-18 and ResNet-34."""
+"""Channels of the stages of ResNet-18, ResNet-34 and, inside its blocks, ResNet-50."""
 
 
 class Stem(nn.Module):
@@ -40,18 +41,18 @@ class Stem(nn.Module):
 
 
 class ProjectionShortcut(nn.Module):
-    """1x1 convolution with stride 2 and BatchNorm.
+    """1x1 convolution and BatchNorm, with stride 2 where the image is halved.
 
     Option B of He et al., only where the shape changes.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride=2, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, in_channels, h, w) to (n, out_channels, ceil(h/2), ceil(w/2))."""
+        """(n, in_channels, h, w) to (n, out_channels, ceil(h/stride), ceil(w/stride))."""
         y: Tensor = self.bn(self.conv(x))
         return y
 
@@ -100,15 +101,49 @@ def _shortcut(kind: Shortcut, in_channels: int, out_channels: int) -> nn.Module:
     return (ProjectionShortcut if kind == "projection" else PadShortcut)(in_channels, out_channels)
 
 
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two of 1x1, the second of which has four times the channels.
+
+    Figure 5 of He et al. The stride is that of the 3x3 convolution, as in the weights that are
+    published today, and not of the first one as in the paper.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        out_channels = self.expansion * width
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        grows = in_channels != out_channels
+        self.shortcut = ProjectionShortcut(in_channels, out_channels, stride) if grows else None
+        self.relu3 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in_channels, h, w) to (n, 4 * width, ceil(h/stride), ceil(w/stride))."""
+        inner = self.relu1(self.bn1(self.conv1(x)))
+        inner = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(inner)))))
+        beside = x if self.shortcut is None else self.shortcut(x)
+        y: Tensor = self.relu3(inner + beside)
+        return y
+
+
 class ResNet(nn.Module):
-    """ResNet-(6n+2), or ResNet-18 and ResNet-34, for small images.
+    """ResNet-(6n+2), or ResNet-18, ResNet-34 and ResNet-50, for small images.
 
     Args:
         blocks: how many blocks a stage has (n), or each of the stages.
         classes: how many outputs.
         in_channels: of the image; 3 for colour.
-        shortcut: ``"projection"`` (option B) or ``"pad"`` (option A).
+        shortcut: ``"projection"`` (option B) or ``"pad"`` (option A), of basic blocks.
         widths: channels of the stages; each is the one before it, or larger.
+        block: ``"basic"``, or ``"bottleneck"``, whose stages end in four times the channels.
     """
 
     def __init__(
@@ -119,19 +154,23 @@ class ResNet(nn.Module):
         in_channels: int = 3,
         shortcut: Shortcut = "projection",
         widths: tuple[int, ...] = WIDTHS,
+        block: Block = "basic",
     ) -> None:
         super().__init__()
         self.stem = Stem(in_channels, widths[0])
         self.stages = nn.Sequential()
         before = widths[0]
         for width, count in zip(widths, each_stage(blocks, widths), strict=True):
-            first = BasicBlock(before, width, shortcut)
-            self.stages.append(
-                nn.Sequential(
-                    first, *(BasicBlock(width, width, shortcut) for _ in range(count - 1))
-                )
-            )
-            before = width
+            stage = nn.Sequential()
+            for place in range(count):
+                if block == "bottleneck":
+                    halved = place == 0 and width != widths[0]
+                    stage.append(Bottleneck(before, width, stride=2 if halved else 1))
+                    before = Bottleneck.expansion * width
+                else:
+                    stage.append(BasicBlock(before, width, shortcut))
+                    before = width
+            self.stages.append(stage)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(before, classes)

@@ -153,6 +153,12 @@ def test_published_counts() -> None:
     assert {key: counted[key] for key in exact} == exact
 
 
+def test_resnet50_differs_from_the_published_one_in_its_stem_only() -> None:
+    with torch.device("meta"):
+        network = zoo.build("resnet50", classes=1000, image_size=(32, 32))
+    assert count_parameters(network) == 25_557_032 - 64 * 3 * (7 * 7 - 3 * 3)
+
+
 def test_the_count_agrees_with_what_was_printed() -> None:
     """To the three per cent that 2.20 stands away from 2.236; but for 9.60, which no layout has."""
     for spec in zoo.published():
