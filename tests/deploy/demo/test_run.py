@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import edgeq.data
+from edgeq.data.splitting import limited
 from edgeq.deploy.demo import run as demo
 from edgeq.deploy.evaluation.chain import usable_targets
 from edgeq.errors import OutputError
+from edgeq.training.run.loop import train
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -23,10 +27,17 @@ SCHEMES: tuple[str, ...] = ("FP32", "4W8A", "4W4A")
 
 @dataclass(frozen=True)
 class Networks:
-    """Which networks a demo trains: some models, each in some schemes, float among them."""
+    """Which networks a demo trains: some models, each in some schemes, float among them.
+
+    Attributes:
+        images: of the test set that are looked at.
+        processes: whether processes of their own train and compare them, as they do for a user.
+    """
 
     models: tuple[str, ...]
     schemes: tuple[str, ...]
+    images: int = 360
+    processes: bool = True
 
     @property
     def quantized(self) -> int:
@@ -37,10 +48,30 @@ class Networks:
         return len(self.models) * len(self.schemes)
 
 
+class OneProcess:
+    """A worker pool that needs no process, each of which would import torch anew."""
+
+    def train(
+        self, runs: dict[Path, Any], source: Any, *, done: Callable[..., None], **_: object
+    ) -> None:
+        for path, recipe in runs.items():
+            done(path, train(recipe, source, path, threads=1))
+
+    def each(
+        self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]], _: object
+    ) -> list[Any]:
+        return [function(*arguments) for arguments in work]
+
+
+@contextmanager
+def one_process(_most: int) -> Iterator[OneProcess]:
+    yield OneProcess()
+
+
 @pytest.fixture(
     scope="module",
     params=[
-        Networks(("stable-resnet8",), ("FP32", "4W4A")),
+        Networks(("stable-resnet8",), ("FP32", "4W4A"), images=72, processes=False),
         pytest.param(Networks(tuple(PARAMETERS), SCHEMES), marks=pytest.mark.slow),
     ],
     ids=["one model", "all"],
@@ -52,6 +83,10 @@ def networks(request: pytest.FixtureRequest) -> Iterator[Networks]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(demo, "MODELS", chosen.models)
         patched.setattr(demo, "WIDTHS", [widths[scheme] for scheme in chosen.schemes])
+        fewer = limited(edgeq.data.load("digits"), "test", chosen.images)
+        patched.setattr(edgeq.data, "load", lambda _: fewer)
+        if not chosen.processes:
+            patched.setattr(demo, "worker_pool", one_process)
         yield chosen
 
 
@@ -115,11 +150,12 @@ def test_the_verdict_counts_what_the_files_and_answers_are(
     assert (folder / "gate" / "edgeq-gate.toml").is_file()
     read_back = f"{quantized} quantised networks were read back from {2 * quantized} files"
     assert f"{read_back}, and none differs" in files
-    assert f"{360 * quantized * (len(usable_targets()) - 2):,} test images" in runtimes
+    assert f"{networks.images * quantized * (len(usable_targets()) - 2):,} test images" in runtimes
     assert accuracy.startswith("FP32 against integers: right on ort-cpu, stable-resnet8 ")
     assert all(
-        f"{100 * row['accuracy']['ort-cpu']['correct'] / 360:.1f} % in {row['scheme']}" in accuracy
+        f"{100 * share:.1f} % in {row['scheme']}" in accuracy
         for row in report["rows"]
+        for share in [row["accuracy"]["ort-cpu"]["correct"] / networks.images]
     )
     page = (folder / "report.html").read_text()
     assert page.index(total.removeprefix("In short: ")) < page.index('id="networks"')
