@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeq.calibration.observers import MergeableObserver
+from edgeq.calibration.observers import is_mergeable
 from edgeq.errors import BrokenPlugin, EdgeqError, UsageError, first_line
 from edgeq.quant import QuantizedTensor
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeq.calibration.observers import RangeObserver
+    from edgeq.calibration.observers import MergeableObserver, RangeObserver
     from edgeq.calibration.weight_methods import WeightQuantizer
     from edgeq.calibration.weight_methods.layer import FloatLayer
 
@@ -39,10 +39,16 @@ class CheckedObserver:
         with _told("observer", name):
             self._observer = make()
 
-    def update(self, batch: NDArray[np.float32]) -> None:
-        """Take in one batch, (samples, ...), finite."""
+    def update(
+        self, batch: NDArray[np.float32], extremes: tuple[float, float] | None = None
+    ) -> None:
+        """Take in one batch, (samples, ...), finite; its extremes too, where they are known."""
+        observer: Any = self._observer
         with _told("observer", self._name):
-            self._observer.update(batch)
+            if extremes is not None and getattr(observer, "takes_extremes", False):
+                observer.update(batch, extremes)
+            else:
+                observer.update(batch)
 
     def range(self, bits: int) -> tuple[float, float]:
         """The minimum and maximum, finite and in this order.
@@ -71,7 +77,7 @@ class CheckedObserver:
     @property
     def mergeable(self) -> bool:
         """Whether its statistics can be kept in a file."""
-        return isinstance(self._observer, MergeableObserver)
+        return is_mergeable(self._observer)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What it has seen.
@@ -91,7 +97,7 @@ class CheckedObserver:
         self._required().merge(state)  # what is wrong is the file's fault first
 
     def _required(self) -> MergeableObserver:
-        if isinstance(self._observer, MergeableObserver):
+        if is_mergeable(self._observer):
             return self._observer
         raise UsageError(
             f"the observer {self._name!r} has no state() and merge(): what it sees cannot be kept "

@@ -7,7 +7,7 @@ one by its definition, the other because an average of parts is not the average 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from edgeq.registry import Registry
 
@@ -24,7 +24,8 @@ class RangeObserver(Protocol):
     One with an attribute ``divisible`` that is true finds the same range however the samples are
     divided into batches, and is shown smaller ones, which need less memory. One with an attribute
     ``of_extremes`` that is true needs nothing but the minimum and the maximum of each batch, and is
-    shown a few numbers that have them.
+    shown a few numbers that have them. One with an attribute ``takes_extremes`` that is true is
+    given the two as a second argument of ``update``, and need not look for them again.
     """
 
     def update(self, batch: NDArray[np.float32]) -> None:
@@ -40,7 +41,6 @@ class RangeObserver(Protocol):
         ...
 
 
-@runtime_checkable
 class MergeableObserver(RangeObserver, Protocol):
     """An observer whose statistics can be kept in a file, and put together from parts."""
 
@@ -54,6 +54,11 @@ class MergeableObserver(RangeObserver, Protocol):
         The result is that of one observer that saw all of it, bit for bit.
         """
         ...
+
+
+def is_mergeable(observer: RangeObserver) -> TypeGuard[MergeableObserver]:
+    """Whether the statistics of an observer can be kept; sooner than ``isinstance`` finds out."""
+    return all(callable(getattr(observer, name, None)) for name in ("state", "merge"))
 
 
 OBSERVERS: Registry[Callable[[], RangeObserver]] = Registry("observer")

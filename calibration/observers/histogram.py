@@ -8,6 +8,7 @@ the counts depend neither on the order of the batches nor on how they are divide
 from __future__ import annotations
 
 from math import frexp, ldexp
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,19 @@ if TYPE_CHECKING:
 
 HALF_BINS = 4096
 """Bins on either side of zero: a bin is at most 1/2048 of the largest magnitude."""
-_PIECE = 2**16  # values that are counted at once: they stay in the processor's cache
+_PIECE = 2**15  # values that are counted at once: they stay in the processor's cache
 _FINEST = 2.0**-100  # width whose inverse float32 holds with room above it
+
+
+class _Scratch(local):
+    """Where a thread scales values: memory that is new takes longer to get than to fill."""
+
+    def __init__(self) -> None:
+        self.scaled = np.empty(_PIECE, np.float32)
+        self.bins = np.empty(_PIECE, np.intp)
+
+
+_SCRATCH = _Scratch()
 
 
 class Histogram:
@@ -33,18 +45,20 @@ class Histogram:
         width: of a bin; 0 until something other than zero is seen.
     """
 
-    divisible = True
+    divisible = takes_extremes = True
 
     def __init__(self) -> None:
         self.counts = np.zeros(2 * HALF_BINS, np.int64)
         self.width = 0.0
         self._extremes = MinMax()
 
-    def update(self, batch: NDArray[np.float32]) -> None:
-        """Count one batch, (samples, ...), finite."""
+    def update(
+        self, batch: NDArray[np.float32], extremes: tuple[float, float] | None = None
+    ) -> None:
+        """Count one batch, (samples, ...), finite; its extremes are looked for if not given."""
         if not batch.size:
             return
-        low, high = float(batch.min()), float(batch.max())
+        low, high = extremes or (float(batch.min()), float(batch.max()))
         self._extremes.update(np.array([low, high], np.float32))
         self._fit(max(-low, high))
         width = self.width or 1.0
@@ -54,13 +68,20 @@ class Histogram:
         counts = self.counts[HALF_BINS:] if low >= 0.0 else self.counts
         for start in range(0, values.size, _PIECE):
             part = values[start : start + _PIECE]
-            # scaling by a power of two is exact
-            scaled = part * np.float32(1.0 / width) if single else part.astype(np.float64) / width
+            scaled: NDArray[np.float32 | np.float64]
+            if single:
+                # scaling by a power of two is exact
+                scaled = _SCRATCH.scaled[: len(part)]
+                np.multiply(part, np.float32(1.0 / width), out=scaled)
+            else:
+                scaled = part.astype(np.float64) / width
             if low < 0.0:  # else cutting off is rounding down
                 np.floor(scaled, out=scaled)
                 scaled += HALF_BINS  # exact: whole numbers
             # numpy counts whole numbers of this type; of others it makes a copy
-            counts += np.bincount(scaled.astype(np.intp), minlength=len(counts))
+            bins = _SCRATCH.bins[: len(part)]
+            np.copyto(bins, scaled, casting="unsafe")
+            counts += np.bincount(bins, minlength=len(counts))
 
     def extremes(self) -> tuple[float, float]:
         """The exact minimum and maximum; zeros for no values."""

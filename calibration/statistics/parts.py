@@ -79,9 +79,9 @@ class Watch:
         seen = self._nothing(observers)
         for made in parts:
             for grid, tensor in self._whole:
-                if made[tensor].size:
-                    _extremes(tensor, made[tensor])  # twice as fast as a sum
-                observers[grid].update(made[tensor])
+                # twice as fast as a sum
+                ends = _extremes(tensor, made[tensor]) if made[tensor].size else None
+                observers[grid].update(made[tensor], ends)
             for tensor, found in seen.extremes.items():
                 if made[tensor].size:
                     found += _extremes(tensor, made[tensor])

@@ -14,7 +14,7 @@ from edgeq.calibration.grids import activation_grid
 from edgeq.calibration.method_options import configured
 from edgeq.calibration.observers import OBSERVERS, RangeObserver
 from edgeq.calibration.observers.entropy import Entropy
-from edgeq.calibration.observers.histogram import HALF_BINS, Histogram
+from edgeq.calibration.observers.histogram import HALF_BINS, Histogram, clips
 from edgeq.calibration.observers.minmax import MinMax
 from edgeq.calibration.observers.minmax_percentile import MinMaxPercentile
 from edgeq.calibration.observers.moving_average import MovingAverage
@@ -163,6 +163,58 @@ def test_neither_order_nor_batches_matter(make: Callable[[], RangeObserver]) -> 
     whole = observed(make(), values)
     assert observed(make(), *values[:, None]) == whole
     assert observed(make(), values[32:], values[:32]) == whole
+
+
+def divergence(seen: Histogram, ends: tuple[float, float], groups: int) -> float:
+    """As published, with numbers one by one; at zero there are as many values as beside it."""
+    low, high = ends
+    values, counts = seen.used()
+    at_zero = int(np.searchsorted(values, 0.0))
+    if at_zero + 1 < len(values) and values[at_zero] < seen.width:
+        counts[at_zero] = min(counts[at_zero], counts[at_zero + 1])
+    inside = (values >= low) & (values <= high)
+    if not inside.any():
+        return np.inf
+    bins = ((values[inside] - low) / (high - low) * 2048).astype(int).clip(0, 2047)
+    kept = np.bincount(bins, counts[inside], 2048)
+    clipped = kept.copy()
+    clipped[0] += counts[values < low].sum()
+    clipped[-1] += counts[values > high].sum()
+    merged = np.zeros(2048)
+    for group in np.arange(2048).reshape(min(groups, 2048), -1):
+        filled = group[kept[group] > 0]
+        merged[filled] = kept[group].sum() / max(len(filled), 1)
+    p, q = clipped / clipped.sum(), np.maximum(merged / kept.sum(), 1e-9)
+    return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("shape", ["normal", "relu", "heavy", "two values", "negative", "constant"])
+def test_a_search_that_leaves_ranges_out_finds_the_best_of_all(bits: int, shape: str) -> None:
+    random = np.random.default_rng(bits)
+    values = {
+        "normal": random.normal(size=20_000),
+        "relu": np.maximum(random.normal(size=20_000), 0),
+        "heavy": random.standard_t(1.5, size=20_000),
+        "two values": random.choice([-0.3, 0.7], 500),
+        "negative": -random.gamma(2.0, size=20_000),
+        "constant": np.full(50, 6.0),
+    }[shape].astype(np.float32)
+    entropy, mse = Entropy(), MSE()
+    found, nearest = observed(entropy, values[None], bits=bits), observed(mse, values, bits=bits)
+    low, high = entropy.extremes()
+    ranges = clips(min(low, 0.0), max(high, 0.0))
+    all_of_them = [divergence(entropy, ends, 2**bits) for ends in ranges]
+    assert divergence(entropy, found, 2**bits) == pytest.approx(min(all_of_them), abs=1e-9)
+    middles, counts = mse.used()
+
+    def error(ends: tuple[float, float]) -> float:
+        scale = (ends[1] - ends[0]) / (2**bits - 1)
+        zero = np.rint(-ends[0] / scale)
+        rounded = np.clip(np.rint(middles / scale), -zero, 2**bits - 1 - zero) * scale
+        return float(counts @ (rounded - middles) ** 2)
+
+    assert error(nearest) <= min(error(ends) for ends in ranges)
 
 
 def test_entropy_clips_what_hardly_occurs_and_keeps_what_is_even() -> None:
