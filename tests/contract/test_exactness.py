@@ -9,7 +9,10 @@ them.
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +21,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.support.checks.exactness import check_rows_one_and_two, roughen
+from tests.support.checks.exactness import Verdict, check_rows_one_and_two, roughen
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
@@ -35,7 +38,6 @@ from edgeq.training.recipes.scheme import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -61,12 +63,19 @@ def images(samples: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 1) -> N
     return np.random.default_rng(seed).normal(0, 1, (samples, *shape)).astype(np.float32)
 
 
+@cache
+def checked(name: str, scheme: Scheme) -> tuple[Verdict, ir.Model]:
+    """What came out of rows one and two for a network, and the network: once for all tests."""
+    model = network(name, scheme)
+    lowered = lower(model, SHAPE)
+    with tempfile.TemporaryDirectory() as folder:
+        return check_rows_one_and_two(model, images(), Path(folder), lowered), lowered
+
+
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.name} {scheme.placement}")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_torch_and_onnx_runtime_agree_in_integers(
-    name: str, scheme: Scheme, tmp_path: Path
-) -> None:
-    verdict = check_rows_one_and_two(network(name, scheme), images(), tmp_path)
+def test_torch_and_onnx_runtime_agree_in_integers(name: str, scheme: Scheme) -> None:
+    verdict, _ = checked(name, scheme)
     assert verdict.error < MOST_ERROR
     assert verdict.flips <= MOST_FLIPS * verdict.compared
     assert verdict.optimised <= MOST_FLIPS * verdict.compared
@@ -95,12 +104,10 @@ def test_other_families_agree_too(name: str, bits: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_optimiser_leaves_no_float_layer_in_the_integer_placement(
-    name: str, bits: int, tmp_path: Path
-) -> None:
-    model = network(name, Scheme(4, bits))
-    ran = Counter(check_rows_one_and_two(model, images(1), tmp_path).operators)
-    layers = Counter(node.op_type for node in lower(model, SHAPE).graph)
+def test_the_optimiser_leaves_no_float_layer_in_the_integer_placement(name: str, bits: int) -> None:
+    verdict, lowered = checked(name, Scheme(4, bits, placement="integer"))
+    ran = Counter(verdict.operators)
+    layers = Counter(node.op_type for node in lowered.graph)
     assert ran["QLinearConv"] == layers["Conv"]
     assert ran["QGemm"] == 1
     assert not ran.keys() & {"Conv", "FusedConv", "Gemm", "Add", "Relu", "ConvTranspose"}
@@ -109,18 +116,16 @@ def test_the_optimiser_leaves_no_float_layer_in_the_integer_placement(
 @pytest.mark.parametrize("scheme", SCHEMES[:3], ids=lambda scheme: scheme.name)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_number_of_the_tflite_file_is_the_models(name: str, scheme: Scheme) -> None:
-    parity = tflite.export(lower(network(name, scheme), SHAPE), ExportOptions()).parity
+    parity = tflite.export(checked(name, scheme)[1], ExportOptions()).parity
     assert parity.different == ()
     assert parity.weights > 10_000
     assert min(parity.biases, parity.scales, parity.zero_points) > 100
 
 
 @pytest.mark.parametrize("name", ["resnet8", "stable-resnet8"])
-def test_the_int8_dialect_holds_to_the_same_rows(name: str, tmp_path: Path) -> None:
-    model = network(name, Scheme(4, 4))
-    plain = check_rows_one_and_two(model, images(), tmp_path)
+def test_the_int8_dialect_holds_to_the_same_rows(name: str) -> None:
+    plain, lowered = checked(name, Scheme(4, 4, placement="integer"))
     assert plain.compared > 0
-    lowered = lower(model, SHAPE)
     other = tflite.export(to_activation_dtype(lowered, "int8"), ExportOptions())
     assert other.parity.different == ()
     assert other.content == tflite.export(lowered, ExportOptions()).content, (
