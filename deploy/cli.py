@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -41,6 +42,7 @@ from edgeq.deploy.commands.many_runs import search, sweep
 from edgeq.deploy.options import with_isolation
 from edgeq.deploy.runs.flag import with_run
 from edgeq.errors import EdgeqError, Interrupted, OutputError, UsageError
+from edgeq.files import ended_in_order
 
 if TYPE_CHECKING:
     from edgeq.plain import Json
@@ -153,6 +155,9 @@ def root(
         console.write_unfolded(context.get_help())
 
 
+_put_together = cache(typer.main.get_command)  # tens of milliseconds, once in a process
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code.
 
@@ -175,7 +180,7 @@ def _attempt(
 ) -> EdgeqError | None:
     """Run a command line; what went wrong is told, and given back."""
     try:
-        command = typer.main.get_command(app)
+        command = _put_together(app)
         if names.COMPLETING in os.environ:
             names.complete(command)
         with console.warnings_told():
@@ -246,8 +251,12 @@ def _record(error: EdgeqError | None) -> "dict[str, Json] | None":
 
 
 def main() -> None:
-    """What ``edgeq`` runs once it is imported."""
-    code = run(sys.argv[1:])
+    """What ``edgeq`` runs once it is imported.
+
+    A request to end (SIGTERM) is met as Ctrl-C is: in words, with what is kept.
+    """
+    with ended_in_order():
+        code = run(sys.argv[1:])
     # all is done and said; runtimes that are taken down have nothing to add
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)

@@ -44,7 +44,7 @@ class Progress:
     ) -> None:
         self._path, self._total, self._tell = path, total, tell
         self._written = time.monotonic()
-        self._gave_up = False
+        self._gave_up = self._kept = False
         self._statistics: Statistics | None = None
         self._methods: list[MethodRecord] = []
         self._restored: list[MethodRecord] = []
@@ -66,7 +66,7 @@ class Progress:
         except ArtefactError as error:
             self._tell(f"{path.name} is not gone on with: {error.what}")
             return fresh
-        self._restored = found.methods
+        self._restored, self._kept = found.methods, True
         if not fresh.digests:
             self._statistics = found.statistics
         layers = sum(len(each.layers) for each in found.methods)
@@ -118,6 +118,11 @@ class Progress:
         write_bytes(
             self._path, to_bytes(self._statistics, self._total, self._methods), overwrite=True
         )
+        self._kept = True
+
+    def kept(self) -> bool:
+        """Whether the file holds anything of this calibration."""
+        return self._kept
 
     def finish(self) -> None:
         """Remove the file."""

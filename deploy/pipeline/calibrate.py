@@ -19,7 +19,7 @@ from edgeq.data.splitting import set_aside
 from edgeq.deploy.pipeline.calibration_recipe import NOTE, CalibrationRecipe
 from edgeq.deploy.pipeline.noise import refuse_noise
 from edgeq.errors import ArtefactError, EdgeqError, OutputError, UsageError
-from edgeq.files import in_use, name_beside, write_bytes
+from edgeq.files import in_use, keeping, name_beside, write_bytes
 from edgeq.formats.artefact import detect, resolve
 from edgeq.formats.preprocessing_note import note, set_aside_note
 from edgeq.network.loading import LOADERS
@@ -261,22 +261,24 @@ def calibrate(
             said.append(line)
             tell(line)
 
-        resume = Progress(output.with_name(name_beside(output.name, after=".resume")), tell=tell)
-        model = quantize_onnx(
-            job.model(),
-            job.batches(),
-            job.config,
-            data=job.source.name,
-            progress=adding_up(progress, count),
-            layers=progress,
-            tell=telling,
-            statistics=statistics,
-            resume=resume,
-            inspect=layers.extend,
-            explain=profiles.extend if explain else None,
-            stage=stage,
-            judging=judging,
-        )
+        going_on = output.with_name(name_beside(output.name, after=".resume"))
+        resume = Progress(going_on, tell=tell)
+        with keeping(going_on, "the same command goes on from there", resume.kept):
+            model = quantize_onnx(
+                job.model(),
+                job.batches(),
+                job.config,
+                data=job.source.name,
+                progress=adding_up(progress, count),
+                layers=progress,
+                tell=telling,
+                statistics=statistics,
+                resume=resume,
+                inspect=layers.extend,
+                explain=profiles.extend if explain else None,
+                stage=stage,
+                judging=judging,
+            )
         for each in layers:
             if each.dead == each.channels:
                 telling(

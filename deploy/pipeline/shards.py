@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeq.deploy.pipeline.calibrate import BATCH, adding_up
 from edgeq.errors import ArtefactError, UsageError
-from edgeq.files import read_bytes
+from edgeq.files import keeping, read_bytes
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
@@ -113,16 +113,18 @@ def measure(
     first, last = shard.batches(total)
     path = shard.file(folder)
     samples = min(last * BATCH, len(job.chosen)) - first * BATCH
-    measure_onnx(
-        job.model(),
-        job.batches(first, last),
-        next(job.batches(0, 1)),
-        job.config,
-        data=job.source.name,
-        first=first,
-        seen=adding_up(progress, samples),
-        progress=Progress(path, total=total, tell=tell),
-    )
+    measured = Progress(path, total=total, tell=tell)
+    with keeping(path, "the same command goes on from there", measured.kept):
+        measure_onnx(
+            job.model(),
+            job.batches(first, last),
+            next(job.batches(0, 1)),
+            job.config,
+            data=job.source.name,
+            first=first,
+            seen=adding_up(progress, samples),
+            progress=measured,
+        )
     return path, samples
 
 

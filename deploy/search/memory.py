@@ -55,6 +55,7 @@ class Remembered:
         if resume and path is not None and path.exists():
             self._known = self._read(path)
             self._old = {*self._known}
+        self._kept = bool(self._known)
 
     def __call__(self, precisions: Assignment, *, costed: bool = True) -> Figures:
         """What comes of an assignment; without its cost where nobody asks for that."""
@@ -67,6 +68,10 @@ class Remembered:
             self._write()
         return self._known[name]
 
+    def kept(self) -> bool:
+        """Whether the file holds trials of this search."""
+        return self._kept
+
     def _write(self) -> None:
         if self._path is not None:
             content = {
@@ -77,6 +82,7 @@ class Remembered:
                 },
             }
             write_json(self._path, content, overwrite=True)
+            self._kept = True
 
     def _read(self, path: Path) -> dict[str, Figures]:
         try:

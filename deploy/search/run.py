@@ -22,7 +22,7 @@ from edgeq.deploy.search.judge import NetworkJudge, judged_parts
 from edgeq.deploy.search.memory import Remembered
 from edgeq.deploy.search.result import LayerChoice, SearchResult, amount, as_toml, scheme_path
 from edgeq.errors import OutputError, UnknownName, UsageError
-from edgeq.files import check_output, sha256_of, write_files
+from edgeq.files import check_output, keeping, sha256_of, write_files
 from edgeq.formats.artefact import resolve
 
 if TYPE_CHECKING:
@@ -154,7 +154,11 @@ def search(
         for written in (output, scheme_path(output)):
             check_output(written, overwrite=overwrite)
     run = _Run(source_path, source, output, config, options, task, tell)
-    return run.result(progress, overwrite=overwrite)
+    if run.kept is None:
+        return run.result(progress, overwrite=overwrite)
+    same = "the same command" if options.resume else "the same command with --resume"
+    with keeping(run.kept, f"{same} goes on from there", run.evaluate.kept):
+        return run.result(progress, overwrite=overwrite)
 
 
 class _Run:
@@ -207,8 +211,8 @@ class _Run:
             "task": repr(task),
             **({"set_aside": self.aside} if self.aside else {}),
         }
-        kept = None if output is None else output.with_suffix(".trials.json")
-        self.evaluate = Remembered(self._figures, kept, about, resume=options.resume)
+        self.kept = None if output is None else output.with_suffix(".trials.json")
+        self.evaluate = Remembered(self._figures, self.kept, about, resume=options.resume)
 
     def _figures(self, precisions: Assignment, costed: bool) -> Figures:
         model = self.network.quantized(precisions, alone=not costed)

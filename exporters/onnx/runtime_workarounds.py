@@ -20,7 +20,7 @@ def with_zero_points(model: ir.Model) -> ir.Model:
 
     One left out means uint8 zero to most tools.
     """
-    copy = ir.serde.deserialize_model(ir.serde.serialize_model(model))
+    copy = _own_copy(model)
     editor = GraphEditor(copy.graph)
     for node in copy.graph:
         if node.op_type in QUANTIZERS:
@@ -29,6 +29,16 @@ def with_zero_points(model: ir.Model) -> ir.Model:
                 _add_zero_point(editor, node)
             elif zero_point.const_value is None:
                 _as_initializer(editor, node, 2)
+    return copy
+
+
+def _own_copy(model: ir.Model) -> ir.Model:
+    """A copy that shares numbers alone: a clone's values would share their types too."""
+    copy = model.clone()
+    values = [*copy.graph.inputs, *copy.graph.initializers.values()]
+    for value in (*values, *(output for node in copy.graph for output in node.outputs)):
+        if isinstance(value.type, ir.TensorType):
+            value.type = ir.TensorType(value.type.dtype, denotation=value.type.denotation)
     return copy
 
 

@@ -189,7 +189,10 @@ class Interrupted(EdgeqError):
     asked_by: ClassVar[int] = signal.SIGINT
 
     def __init__(
-        self, what: str = "interrupted", *, hint: str = "give the same command again"
+        self,
+        what: str = "interrupted",
+        *,
+        hint: str = "no file is half written; the same command begins again",
     ) -> None:
         super().__init__(what, hint=hint)
         self.exit_code = 128 + Interrupted.asked_by

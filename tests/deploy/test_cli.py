@@ -266,7 +266,9 @@ def test_ctrl_c_while_it_imports_is_a_line(tmp_path: Path, module: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "edgeq: interrupted\n  hint: give the same command again\n"
+    assert done.stderr == (
+        "edgeq: interrupted\n  hint: no file is half written; the same command begins again\n"
+    )
 
 
 def test_a_bug_leaves_its_traceback_in_a_file(

@@ -125,6 +125,11 @@ class BaseRun(ABC, Generic[RecipeT, DataT, StateT, ResultT]):
                     f"training stopped {self._stopped_at()}; it is saved",
                     hint=going_on(resume=resume, overwrite=overwrite),
                 ) from None
+            except KeyboardInterrupt:  # a second one
+                raise Interrupted(
+                    f"training stopped at once; what was saved last is kept in {last}",
+                    hint=going_on(resume=resume, overwrite=overwrite),
+                ) from None
         if self.processes.rank == 0:
             run_folder.write_summary(result)
         return result

@@ -1,5 +1,6 @@
 """Files are read within limits and written whole or not at all; nothing else is left behind."""
 
+from edgeq.files.interruption import ended_in_order, keeping
 from edgeq.files.locks import in_use, name_beside
 from edgeq.files.reading import (
     MAX_MODEL_BYTES,
@@ -25,7 +26,9 @@ __all__ = [
     "check_folder",
     "check_model_size",
     "check_output",
+    "ended_in_order",
     "in_use",
+    "keeping",
     "name_beside",
     "parse_toml",
     "read_bytes",

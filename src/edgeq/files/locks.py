@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import signal
 import sys
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from edgeq.errors import Interrupted, OutputError
+from edgeq.errors import OutputError
+from edgeq.files.interruption import ended_in_order
 
 if sys.platform != "win32":
     import fcntl
@@ -77,7 +76,7 @@ def in_use(folder: Path, what: str, file: str = "") -> Iterator[None]:
             hint="choose another place with -o/--output",
         ) from error
     try:
-        with _ended_in_order():
+        with ended_in_order():
             yield
     finally:
         with suppress(PermissionError):  # somebody else's, in a folder where each removes their own
@@ -96,30 +95,6 @@ def name_beside(file: str, before: str = "", after: str = "") -> str:
     name = f"{before}{file}{after}"
     digest = hashlib.sha256(file.encode(errors="surrogateescape")).hexdigest()
     return name if len(os.fsencode(name)) <= _LONGEST else f"{before}{digest}{after}"
-
-
-def _end(number: int, _frame: object) -> None:
-    """Leave as Ctrl-C does, with the exit code of the signal."""
-    Interrupted.asked_by = number
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """While it holds, a request to end leaves by way of an exception, so that nothing stays behind.
-
-    A handler that somebody set before is kept, and so is that of another thread's program.
-    """
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    Interrupted.asked_by = signal.SIGINT
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _opened(path: Path) -> int:

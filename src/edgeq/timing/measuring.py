@@ -72,8 +72,8 @@ def measure(
         sessions: by name, each prepared.
         seconds: how long each session is timed, at least; up to four times as long where a ratio
             of several needs more rounds.
-        warmup_seconds: how long each session runs untimed before, at least; up to ten times as
-            long, but no longer than it is timed, where its runs have not become steady by then.
+        warmup_seconds: how long each session runs untimed before, at least, but no longer than it
+            is timed; up to ten times as long where its runs have not become steady by then.
         min_runs: how many runs of each session are timed, at least.
         clock: nanoseconds, monotonic.
         processor_clock: nanoseconds that all processors together worked for this process.
@@ -126,6 +126,7 @@ def measure_openings(
         SessionFailed: a runtime failed.
     """
     timers = clocks or Clocks()
+    warmup_seconds = min(warmup_seconds, seconds)
     watch = Watch()
     taken: dict[str, _Taken] = {}
     elsewhere = 0

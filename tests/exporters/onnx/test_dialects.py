@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,11 +29,18 @@ if TYPE_CHECKING:
 
     from edgeq.formats.dialect import ActivationDtype
 
+    Lowered = Callable[[str, Scheme], ir.Model]
     Make = Callable[..., fx.GraphModule]
 
 SHAPE = (3, 16, 16)
 NETWORKS = ("resnet8", "resnet8-a", "stable-resnet8")
 WIDTHS = (Scheme(4, 4), Scheme(4, 8), Scheme(3, 6, 7), Scheme(4, 4, placement="paper"))
+
+
+@pytest.fixture(scope="module")
+def lowered(network: Make) -> Lowered:
+    """A network of the zoo in QDQ, which all tests look at and none changes."""
+    return cache(lambda name, scheme: lower(network(name, scheme), SHAPE))
 
 
 def images(samples: int = 3) -> NDArray[np.float32]:
@@ -72,13 +80,15 @@ def equal(one: ir.Model, other: ir.Model, folder: Path) -> int:
 @pytest.mark.parametrize("name", NETWORKS)
 class TestOnTheZoo:
     def test_int8_computes_the_same(
-        self, network: Make, name: str, scheme: Scheme, tmp_path: Path
+        self, lowered: Lowered, name: str, scheme: Scheme, tmp_path: Path
     ) -> None:
-        model = lower(network(name, scheme), SHAPE)
+        model = lowered(name, scheme)
         assert equal(model, to_activation_dtype(model, "int8"), tmp_path) >= 4
 
-    def test_there_and_back(self, network: Make, name: str, scheme: Scheme, tmp_path: Path) -> None:
-        model = lower(network(name, scheme), SHAPE)
+    def test_there_and_back(
+        self, lowered: Lowered, name: str, scheme: Scheme, tmp_path: Path
+    ) -> None:
+        model = lowered(name, scheme)
         int8 = to_activation_dtype(model, "int8")
         uint8 = to_activation_dtype(int8, "uint8")
         equal(model, uint8, tmp_path)
@@ -87,9 +97,9 @@ class TestOnTheZoo:
         assert grids(again) == grids(int8)
 
     def test_every_activation_is_in_the_storage_dtype_and_no_constant_moved(
-        self, network: Make, name: str, scheme: Scheme
+        self, lowered: Lowered, name: str, scheme: Scheme
     ) -> None:
-        model = lower(network(name, scheme), SHAPE)
+        model = lowered(name, scheme)
         storage_dtypes: tuple[ActivationDtype, ActivationDtype] = ("uint8", "int8")
         for activation_dtype in storage_dtypes:
             written = to_activation_dtype(model, activation_dtype)
@@ -99,16 +109,16 @@ class TestOnTheZoo:
                 onnx.load_model_from_string(serialize(written)), full_check=True
             )
 
-    def test_the_model_is_left_as_it_is(self, network: Make, name: str, scheme: Scheme) -> None:
-        model = lower(network(name, scheme), SHAPE)
+    def test_the_model_is_left_as_it_is(self, lowered: Lowered, name: str, scheme: Scheme) -> None:
+        model = lowered(name, scheme)
         before = serialize(model)
         to_activation_dtype(model, "int8")
         assert serialize(model) == before
 
     def test_its_own_storage_dtype_changes_nothing(
-        self, network: Make, name: str, scheme: Scheme
+        self, lowered: Lowered, name: str, scheme: Scheme
     ) -> None:
-        model = lower(network(name, scheme), SHAPE)
+        model = lowered(name, scheme)
         assert serialize(to_activation_dtype(model, "uint8")) == serialize(model)
 
 

@@ -169,8 +169,9 @@ class TestSignals:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted, match=r"what was saved last is kept in .*last") as stopped:
             loop.train(RECIPE, source(), tmp_path, threads=1, report=twice)
+        assert stopped.value.hint == "the same command with --resume goes on from there"
 
     def test_it_runs_in_a_thread_too(self, tmp_path: Path) -> None:
         """Where Python takes no signal handlers."""
