@@ -182,6 +182,7 @@ def _attempt(
     try:
         command = _put_together(app)
         if names.COMPLETING in os.environ:
+            command = typer.main.get_command(app)  # one of its own, which the names change
             names.complete(command)
         with console.warnings_told():
             code = command.main(
