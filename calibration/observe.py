@@ -8,16 +8,17 @@ does.
 from __future__ import annotations
 
 from functools import cache
-from math import inf, prod
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeq.calibration._nodes import name_of, shape_of
+from edgeq.calibration._nodes import name_of
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.statistics import digest_of
 from edgeq.calibration.statistics.parts import Watch
+from edgeq.calibration.statistics.stages import numbers_of, stages_of
 from edgeq.data.ahead import ahead
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
@@ -27,12 +28,13 @@ from edgeq.machine import usable_threads
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from edgeq.calibration.statistics import Statistics
     from edgeq.calibration.statistics.parts import PartStatistics
+    from edgeq.calibration.statistics.stages import Stage
     from edgeq.formats.onnx_session import Graph
     from edgeq.target import Batch
 
@@ -50,6 +52,7 @@ _USABLE_DB = 10.0
 _TOLD_OUTPUTS = 10  # lines; of more, the outputs farthest from float
 _JUDGED_BATCHES = 4
 _AT_ONCE = 2**23  # numbers of the observed tensors that are computed at once: 32 MiB
+_IN_A_STAGE = 2**25  # of those of one sample that are in memory together: 128 MiB
 
 
 def observe(
@@ -85,11 +88,11 @@ def observe(
     count = 0
 
     @cache
-    def session() -> Graph:
-        return session_of(_with_outputs(model, wanted), threads=threads)
+    def session() -> tuple[tuple[Stage, Graph], ...]:
+        return _sessions(model, wanted, threads)
 
     def compute(fed: Sequence[dict[str, NDArray[np.float32]]]) -> PartStatistics:
-        return watch.look(run(session(), wanted, each) for each in fed)
+        return watch.look(part for each in fed for part in _run_stages(session(), wanted, each))
 
     def given() -> Iterator[tuple[Sequence[dict[str, NDArray[np.float32]]] | None, _About]]:
         """Of batches that were not seen; behind each batch None, its digest and its samples."""
@@ -160,12 +163,38 @@ def _numbers_of_a_run(model: ir.Model, wanted: Sequence[str]) -> int | None:
     made = {name_of(value): value for node in model.graph for value in node.outputs}
     numbers = 1
     for name in wanted:
-        batch, *shape = shape_of(made[name]) or (None, None)
-        known = [size for size in shape if size is not None]
-        if len(known) < len(shape):
+        of_one = numbers_of(made[name])
+        if of_one is None:
             return None
-        numbers += prod(known) * (batch or 1)
+        numbers += of_one
     return numbers
+
+
+def _sessions(
+    model: ir.Model, wanted: Sequence[str], threads: int
+) -> tuple[tuple[Stage, Graph], ...]:
+    """What computes some tensors, in stages where they are too large to be in memory together."""
+    stages = stages_of(model, wanted, _IN_A_STAGE)
+    alone = len(stages) == 1
+    return tuple(
+        (stage, session_of(stage.model, threads=threads, keeps_memory=alone)) for stage in stages
+    )
+
+
+def _run_stages(
+    sessions: Sequence[tuple[Stage, Graph]],
+    wanted: Collection[str],
+    fed: Mapping[str, NDArray[np.float32]],
+) -> Iterator[Mapping[str, NDArray[np.float32]]]:
+    """Some tensors, and what the network was given, as far as each stage has them."""
+    held: dict[str, NDArray[Any]] = dict(fed)
+    yield fed
+    for stage, session in sessions:
+        given = {name: held[name] for name in stage.inputs}
+        held |= zip(stage.outputs, results(session, stage.outputs, given), strict=True)
+        yield {name: np.asarray(held[name], np.float32) for name in stage.outputs if name in wanted}
+        held = {name: array for name, array in held.items() if name in stage.later}
+        del given
 
 
 def check_rewritten(given: Graph, rewritten: ir.Model, batch: Batch) -> None:
@@ -294,6 +323,7 @@ def session_of(
     exact: bool = False,
     threads: int | None = None,
     ours: bool | None = None,
+    keeps_memory: bool = True,
 ) -> Graph:
     """A model in ONNX Runtime.
 
@@ -302,6 +332,7 @@ def session_of(
         exact: whether each operator is computed as ONNX says, without any optimisation.
         threads: that compute one operator; by default as many as may be used.
         ours: whether edgeq wrote all of it; by default what it says itself.
+        keeps_memory: whether memory that a run needed is kept for the next one.
 
     Raises:
         ArtefactError: it cannot be loaded.
@@ -311,7 +342,7 @@ def session_of(
     try:
         return open_graph(
             ir.to_proto(model).SerializeToString(),
-            Opening(optimize, threads or usable_threads()),
+            Opening(optimize, threads or usable_threads(), keeps_memory),
             ours=is_ours(model) if ours is None else ours,
         )
     except RuntimeFailed as error:

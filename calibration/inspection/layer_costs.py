@@ -9,8 +9,7 @@ have nothing to do with one another add up.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -22,11 +21,11 @@ from edgeq.calibration._nodes import (
     constant,
     name_of,
     output,
-    shape_of,
 )
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.observe import run, session_of
 from edgeq.calibration.operators import KINDS
+from edgeq.calibration.statistics.stages import numbers_of
 from edgeq.data.batching import samples_in
 from edgeq.tabular import counted
 
@@ -37,8 +36,11 @@ if TYPE_CHECKING:
 
     from edgeq.target import Batch
 
+_Thing = TypeVar("_Thing")
+
 _SAMPLES = 16
 _MOST_NUMBERS = 2**26  # that are kept at a time, where one tensor has no more: 256 MiB
+_IN_A_GROUP = 2**25  # of one sample; a run needs about three times their memory
 _NEW_NUMBERS = (None, "layer", "norm", "add", "mul", "function", "mean")  # kinds; None is unary
 _TWIN = "/edgeq_twin"
 _OUTLIERS = 0.1  # percent of the values on either side
@@ -59,7 +61,7 @@ class LayerCost:
             nothing differs.
         weight_sqnr_db: of its weights; infinite for an operator without.
         activation_sqnr_db: of the stored tensor on its grid alone.
-        clipped: the share of the tensor's values that lie beyond its grid.
+        clipped: the share of the tensor's values that lie outside its grid.
         saturated: the share of its values at either end of its grid.
         dead: how many output channels are constant on the samples.
         channels: how many there are.
@@ -109,14 +111,10 @@ def layer_costs(
         **{node: (tensor,) for tensor, node in others.items()},
     }
     stored_as = {node: (layers[name], tensors[name]) for name, node in pairs.items()}
-    made = {name_of(value): value for node in twins.graph for value in node.outputs}
-    numbers = {
-        name: _numbers(made[name.removesuffix(_TWIN)])
-        for names in needed.values()
-        for name in names
-    }
+    made = numbers_of_tensors(twins)
+    numbers = {name: made[name.removesuffix(_TWIN)] for names in needed.values() for name in names}
     found = []
-    for nodes in _groups(needed, numbers):
+    for nodes in in_groups(needed, numbers):
         wanted = [name for node in nodes for name in needed[node]]
         seen = seen_on(twins, list(dict.fromkeys(wanted)), batches)
         for node in nodes:
@@ -124,17 +122,23 @@ def layer_costs(
                 found.append(_of_result(node, needed[node][0], grids, seen))
             elif name_of(output(node)) in seen:
                 found.append(_cost(node, *stored_as[node], grids, seen))
+        del seen  # before the next ones are computed
     return tuple(sorted(found, key=lambda each: each.sqnr_db))
 
 
-def _groups(
-    needed: Mapping[ir.Node, Sequence[str]], numbers: Mapping[str, int]
-) -> Iterator[list[ir.Node]]:
-    """Operators, in their order, whose tensors of one sample fit into memory together."""
-    group: list[ir.Node] = []
+def in_groups(
+    needed: Mapping[_Thing, Sequence[str]], numbers: Mapping[str, int]
+) -> Iterator[list[_Thing]]:
+    """Operators, in their order, whose tensors of one sample fit into memory together.
+
+    Args:
+        needed: operator to its tensors.
+        numbers: how many numbers each tensor has for one sample.
+    """
+    group: list[_Thing] = []
     names: set[str] = set()
     for node, tensors in needed.items():
-        if group and sum(numbers[name] for name in names.union(tensors)) > _MOST_NUMBERS:
+        if group and sum(numbers[name] for name in names.union(tensors)) > _IN_A_GROUP:
             yield group
             group, names = [], set()
         group.append(node)
@@ -143,10 +147,10 @@ def _groups(
         yield group
 
 
-def _numbers(value: ir.Value) -> int:
-    """How many numbers a tensor has for one sample; 0 where its shape is not known."""
-    batch, *shape = shape_of(value) or (1, 0)
-    return prod(size or 0 for size in shape) * (batch or 1)
+def numbers_of_tensors(model: ir.Model) -> dict[str, int]:
+    """How many numbers each tensor has for one sample; 0 where its shape is not known."""
+    made = (value for node in model.graph for value in node.outputs)
+    return {name_of(value): numbers_of(value) or 0 for value in made}
 
 
 def _others(
@@ -197,7 +201,7 @@ def seen_on(
     model.graph.outputs[:] = [made[name] for name in kept]
     for value in model.graph.outputs:
         value.type = ir.TensorType(ir.DataType.FLOAT)
-    session, inputs = session_of(model), tuple(model.graph.inputs)
+    session, inputs = session_of(model, keeps_memory=False), tuple(model.graph.inputs)
     parts: dict[str, list[NDArray[np.float32]]] = {}
     left = _SAMPLES
     for batch in batches:
@@ -213,7 +217,8 @@ def seen_on(
         left -= samples_in(batch)
         if left <= 0:
             break
-    return {name: np.concatenate(each) for name, each in parts.items()}
+    # each is given up once it is put together
+    return {name: np.concatenate(parts.pop(name)) for name in tuple(parts)}
 
 
 def _cost(
@@ -320,7 +325,7 @@ def _of_activation(
     if error[outside].sum() > error[~outside].sum():
         if saturated > 0.01:
             return f"saturation: {100 * saturated:.1f} % of its values lie at an end of its range"
-        return f"clipping: {100 * outside.mean():.2f} % of its values lie beyond its range"
+        return f"clipping: {100 * outside.mean():.2f} % of its values lie outside its range"
     low, high = np.percentile(values, [_OUTLIERS, 100 - _OUTLIERS])
     width = (ends[1] - ends[0]) * scale
     inner = max(high, 0.0) - min(low, 0.0)

@@ -14,7 +14,13 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.calibration._nodes import LAYERS, argument, channel_axis, constant
-from edgeq.calibration.inspection.layer_costs import grid_of, seen_on, stored_constant
+from edgeq.calibration.inspection.layer_costs import (
+    grid_of,
+    in_groups,
+    numbers_of_tensors,
+    seen_on,
+    stored_constant,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +135,7 @@ def layer_profiles(
         if node.op_type in LAYERS and (values := stored_constant(node, 1)) is not None
     }
     by_name = {cost.layer: cost for cost in costs}
-    seen = seen_on(last.clone(), [cost.tensor for cost in costs if cost.tensor], batches)
+    results = _results(last, {cost.layer: (cost.tensor,) for cost in costs if cost.tensor}, batches)
     found = []
     for name in (str(node.name) for node in last.graph):
         cost = by_name.get(name)
@@ -139,19 +145,35 @@ def layer_profiles(
         parts[STORED] = stored[name]
         if MIGRATED in parts and np.array_equal(parts[MIGRATED][0], parts[FOLDED][0]):
             del parts[MIGRATED]
-        values = seen.get(cost.tensor)
+        ranges, distribution = results.get(name, (None, None))
         float_weights = list(parts.values())[-2][0] if len(parts) > 1 else parts[STORED][0]
         found.append(
             LayerProfile(
                 cost,
                 {stage: Ranges.of(*each) for stage, each in parts.items()},
-                None if values is None else Ranges.of(values, min(1, values.ndim - 1)),
-                None if values is None else grid_of(after, cost.tensor),
+                ranges,
+                None if ranges is None else grid_of(after, cost.tensor),
                 Distribution.of({"float": float_weights, "rounded": parts[STORED][0]}),
-                None if values is None else Distribution.of({"float": values}),
+                distribution,
             )
         )
     return tuple(found)
+
+
+def _results(
+    model: ir.Model, tensors: Mapping[str, Sequence[str]], batches: Sequence[Batch]
+) -> dict[str, tuple[Ranges, Distribution]]:
+    """How far the results of layers reach, and how often their values occur, a few at a time."""
+    found = {}
+    for layers in in_groups(tensors, numbers_of_tensors(model)):
+        names = [name for layer in layers for name in tensors[layer]]
+        seen = seen_on(model.clone(), list(dict.fromkeys(names)), batches)
+        for layer in layers:
+            for values in (seen[name] for name in tensors[layer] if name in seen):
+                ranges = Ranges.of(values, min(1, values.ndim - 1))
+                found[layer] = ranges, Distribution.of({"float": values})
+        del seen  # before the next ones are computed
+    return found
 
 
 def _named_as(weights: _Weights, named: _Weights) -> _Weights:

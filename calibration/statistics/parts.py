@@ -68,7 +68,7 @@ class Watch:
         """See some samples of one batch, in a thread of any kind.
 
         Args:
-            parts: their tensors, a few samples at a time; none is kept.
+            parts: their tensors, a few samples at a time, and all or a few of them; none is kept.
 
         Raises:
             ArtefactError: a value is not finite.
@@ -79,11 +79,13 @@ class Watch:
         seen = self._nothing(observers)
         for made in parts:
             for grid, tensor in self._whole:
+                if tensor not in made:
+                    continue
                 # twice as fast as a sum
                 ends = _extremes(tensor, made[tensor]) if made[tensor].size else None
                 observers[grid].update(made[tensor], ends)
             for tensor, found in seen.extremes.items():
-                if made[tensor].size:
+                if tensor in made and made[tensor].size:
                     found += _extremes(tensor, made[tensor])
         return seen
 

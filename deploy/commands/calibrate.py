@@ -312,6 +312,8 @@ def command(
             allow_noise,
             skip_broken=skip_broken,
             given=data,
+            # where --model made a file for this command alone, there is none later
+            network=(*map(str, given), *(("--model", user_model) if user_model else ())),
         )
         if part is not None and statistics is not None:
             _measure(job, part, statistics, advance, as_json=as_json)

@@ -87,10 +87,11 @@ class Outcome:
     def next_command(self) -> tuple[str, ...]:
         """What to type next, word by word."""
         data = self.job.given or self.job.source.name
+        network = self.job.network or (str(self.job.path),)
         if self.doubted or self._unfit:  # the float file and its data come first
-            return "edgeq", "compare", str(self.job.path), "--data", data
+            return "edgeq", "compare", *network, "--data", data
         if self.lost > _WORSE:
-            return "edgeq", "compare", str(self.job.path), str(self.path), "--data", data
+            return "edgeq", "compare", *network, str(self.path), "--data", data
         return "edgeq", "export", str(self.path), "-o", "exported"
 
     def content(self, trials: Trials | None, device: Device | None) -> dict[str, object]:

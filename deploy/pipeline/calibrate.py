@@ -81,6 +81,7 @@ class Job:
         seed: draws the samples; None takes them evenly spread.
         skip_broken: leave out samples that cannot be read or hold NaN, and say which.
         given: what a person typed for the data; empty where they were given as an object.
+        network: what a person typed for the network; the path where it is empty.
     """
 
     path: Path
@@ -92,6 +93,7 @@ class Job:
     seed: int | None = None
     skip_broken: bool = False
     given: str = ""
+    network: Sequence[str] = ()
     _readable: list[NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     __repr__ = brief

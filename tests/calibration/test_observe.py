@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,9 @@ from edgeq.calibration import observe
 from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.observers.minmax import MinMax
-from edgeq.calibration.quantize import quantize_onnx
+from edgeq.calibration.quantize import fold_onnx, quantize_onnx
 from edgeq.calibration.statistics import Origin, Statistics
+from edgeq.calibration.statistics.stages import stages_of
 from edgeq.formats.onnx_io import serialize
 
 if TYPE_CHECKING:
@@ -122,3 +124,39 @@ def test_a_batch_has_the_extremes_of_its_parts(
         for batch in batches:
             whole.update(observe.tensors_of(net, batch, [tensor])[tensor])
         np.testing.assert_equal(statistics.observers[grid].state(), whole.state())
+
+
+def residual(build: Build, batch: str | int = "n") -> ir.Model:
+    """Its sum reads a tensor that an earlier stage made, and its last tensors the input."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Conv", ["r", "w"], ["d"]),
+        helper.make_node("Add", ["r", "d"], ["s"]),
+        helper.make_node("Relu", ["s"], ["t"]),
+        helper.make_node("Mul", ["t", "x"], ["y"]),
+    ]
+    weights = np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)
+    return build(nodes, {"w": weights}, [batch, 3, 4, 4])
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "moving-average"])
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_a_network_too_large_for_memory_is_computed_in_stages(
+    observer: str, batch: str | int, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, config = residual(build, batch), CalibrationConfig(observer)
+    whole = serialize(quantize_onnx(net, [images(5)], config))
+    for most in (1, 100):
+        monkeypatch.setattr(observe, "_IN_A_STAGE", most)
+        assert serialize(quantize_onnx(net, [images(5)], config)) == whole
+
+
+@pytest.mark.parametrize(("most", "count"), [(1, 4), (48, 4), (96, 2), (10**6, 1)])
+def test_a_stage_makes_no_more_than_it_may(most: int, count: int, build: Build) -> None:
+    wanted = ["r", "s", "t", "y"]  # of 48 numbers each
+    stages = stages_of(fold_onnx(residual(build)), wanted, most)
+    assert [name for stage in stages for name in stage.outputs if name in wanted] == wanted
+    assert len(stages) == count
+    for before, stage in pairwise(stages):
+        assert {*stage.inputs} <= {*before.later}

@@ -145,6 +145,16 @@ def test_a_gate_that_init_writes_opens_a_network_of_ones_own(
     assert answer("gate")["outcome"] == "passed"
 
 
+def test_what_comes_after_a_calibration_names_the_function(
+    package: str, answer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is a file only while the command runs."""
+    monkeypatch.setattr("edgeq.deploy.evaluation.plausibility.doubts", lambda *_: "is it?")
+    own = ("--model", f"{package}:net", "--data", f"{package}:data")
+    told = answer("calibrate", *own, "-o", "q.onnx", "--samples", "8", "--held-back", "0")
+    assert told["next"] == f"edgeq compare {' '.join(own)}"
+
+
 def test_fp32_trains_and_becomes_a_file_too(
     package: str, answer: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

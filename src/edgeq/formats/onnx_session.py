@@ -34,10 +34,12 @@ class Opening:
         optimize: whether the graph optimiser is on; without, each operator is computed as ONNX
             says.
         threads: that compute one operator; 0 for as many as the runtime chooses.
+        keeps_memory: whether memory that a run needed is kept for the next one.
     """
 
     optimize: bool = True
     threads: int = 0
+    keeps_memory: bool = True
 
 
 class Graph(Protocol):
@@ -111,6 +113,7 @@ class Here:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = opening.threads
+        options.enable_cpu_mem_arena = opening.keeps_memory
         # threads that wait in a loop take the processor from what is done between two runs
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not opening.optimize:

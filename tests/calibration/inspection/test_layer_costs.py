@@ -89,6 +89,7 @@ def test_layers_are_looked_at_in_groups_that_fit_into_memory(
     monkeypatch.setattr(layer_costs, "seen_on", watched)
     most = 3 * 4 * 8 * 8  # the largest layer's result, twin and stored tensor
     monkeypatch.setattr(layer_costs, "_MOST_NUMBERS", most)
+    monkeypatch.setattr(layer_costs, "_IN_A_GROUP", most)
     assert costs(model, x) == whole
     assert len(kept) > 1
     assert max(kept) <= most

@@ -184,10 +184,16 @@ def test_what_cannot_be_judged_is_refused_before_the_work(network: Path) -> None
     assert check_judging(replace(job, outputs=("r",)), len(values), 0) == ""
 
 
-def test_the_next_command_names_the_data_as_they_were_typed(network: Path, tmp_path: Path) -> None:
+def test_the_next_command_names_data_and_network_as_they_were_typed(
+    network: Path, tmp_path: Path
+) -> None:
     found = outcome(network, tmp_path, observer="percentile:percent=70")
     typed = replace(found, job=replace(found.job, given="my photos/table.csv"))
     assert typed.next_command[-2:] == ("--data", "my photos/table.csv")
+    own = replace(found, job=replace(found.job, network=("--model", "mine:net")))
+    made = str(tmp_path / "made.onnx")
+    assert own.next_command[:5] == ("edgeq", "compare", "--model", "mine:net", made)
+    assert replace(own, doubted=True).next_command[:5] == (*own.next_command[:4], "--data")
 
 
 def test_a_network_of_torch_is_judged_too(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""A network in stages, so that only some of its tensors are in memory at a time.
+
+The tensors that observers see are outputs, and all outputs of a run are in memory together: 7 GB
+for one sample of 512 x 512 pixels. Each stage computes the next few of them from what earlier ones
+left, so nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, TypeGuard
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from edgeq.calibration._nodes import name_of, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Some operators of a network that follow one another.
+
+    Attributes:
+        model: they, as a network of their own.
+        inputs: the tensors that they read: inputs of the network, and what earlier stages made.
+        outputs: the tensors that are wanted of them, and then those that only later stages read.
+        later: which of all tensors known so far later stages read.
+    """
+
+    model: ir.Model
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    later: frozenset[str]
+
+
+def numbers_of(value: ir.Value) -> int | None:
+    """How many numbers a tensor has for the smallest batch; None for an unknown shape."""
+    batch, *shape = shape_of(value) or (None, None)
+    known = [size for size in shape if size is not None]
+    return prod(known) * (batch or 1) if len(known) == len(shape) else None
+
+
+def stages_of(model: ir.Model, wanted: Sequence[str], most: int) -> tuple[Stage, ...]:
+    """A network in stages.
+
+    Args:
+        model: the network; left as it is.
+        wanted: tensors that it makes.
+        most: how many numbers of the wanted tensors a stage makes for one sample, if it makes more
+            than one of them.
+    """
+    nodes = tuple(model.graph)
+    groups = tuple(_groups(nodes, frozenset(wanted), most))
+    if any(_holds_graph(node) for node in nodes):
+        groups = (range(len(nodes)),)  # which may read any tensor without saying so
+    reads = [
+        {name_of(value) for at in group for value in nodes[at].inputs if _is_activation(value)}
+        for group in groups
+    ]
+    makes = [{name_of(value) for at in group for value in nodes[at].outputs} for group in groups]
+    found = []
+    for number, group in enumerate(groups):
+        later = frozenset[str]().union(*reads[number + 1 :])
+        seen = [name for name in wanted if name in makes[number]]
+        inputs = tuple(sorted(reads[number] - makes[number]))
+        outputs = (*seen, *sorted((makes[number] & later).difference(seen)))
+        if outputs:
+            found.append(Stage(_part(model, group, inputs, outputs), inputs, outputs, later))
+    return tuple(found)
+
+
+def _groups(nodes: Sequence[ir.Node], wanted: Collection[str], most: int) -> Iterator[range]:
+    """The nodes of each stage, by their numbers."""
+    start, total = 0, 0
+    for at, node in enumerate(nodes):
+        made = [value for value in node.outputs if name_of(value) in wanted]
+        numbers = sum(numbers_of(value) or 0 for value in made)
+        if total and total + numbers > most:
+            yield range(start, at)
+            start, total = at, 0
+        total += numbers
+    yield range(start, len(nodes))
+
+
+def _holds_graph(node: ir.Node) -> bool:
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())
+
+
+def _is_activation(value: ir.Value | None) -> TypeGuard[ir.Value]:
+    """Whether a value depends on what the network is given."""
+    return value is not None and bool(value.name) and not value.is_initializer()
+
+
+def _part(model: ir.Model, group: range, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
+    """Some nodes of a model as a model."""
+    copy = model.clone()
+    graph = copy.graph
+    nodes = tuple(graph)
+    known = {name_of(value): value for value in graph.inputs}
+    known |= {name_of(value): value for node in nodes for value in node.outputs}
+    graph.outputs[:] = [known[name] for name in outputs]
+    for value in graph.outputs:
+        value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+    entries = {
+        name: ir.Value(name=name, type=known[name].type, shape=known[name].shape) for name in inputs
+    }
+    for node in (nodes[at] for at in group):
+        for index, given in enumerate(node.inputs):
+            if given is not None and given.name in entries:
+                node.replace_input_with(index, entries[given.name])
+    graph.remove([node for at, node in enumerate(nodes) if at not in group])
+    graph.inputs[:] = entries.values()
+    passes.RemoveUnusedNodesPass()(copy)
+    return copy
