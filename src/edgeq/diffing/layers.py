@@ -156,7 +156,9 @@ def _requantised(
 def _bias(before: LintLayer, after: LintLayer) -> Iterator[Difference]:
     count = len(before.weights) if before.weights is not None else 0
     zeros = np.zeros(count, np.int64)
-    old, new = (zeros if layer.bias is None else layer.bias for layer in (before, after))
+    old, new = (  # whatever shape they are stored in
+        zeros if layer.bias is None else layer.bias.reshape(-1) for layer in (before, after)
+    )
     if old.size != new.size or np.array_equal(old, new):
         return
     first, second = before.step, after.step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.support.models.lint_models import as_tflite, network, with_constants
 from tests.support.models.public.catalogue import FAMILIES as PUBLIC
 
 from edgeq.diffing import ModelDiff, diff
+from edgeq.diffing.layers import layer_differences
 from edgeq.exporter import ExportOptions
 from edgeq.exporters.onnx import exporter as onnx_exporter
 from edgeq.exporters.tflite import exporter as tflite_exporter
@@ -174,6 +176,17 @@ def test_a_scale_that_means_nothing_is_named_first(name: str, scale: float) -> N
     first = planted(fault, tflite=False).differences[0]
     assert first.kind == "broken scale"
     assert first.where.startswith(name[0])
+
+
+def test_a_bias_that_is_stored_in_another_shape_is_the_same() -> None:
+    """As a damaged file has it."""
+    layers = as_view(network(), tflite=True).layers
+    layer = next(each for each in layers if each.bias is not None)
+    assert layer.bias is not None
+    shaped = replace(layer, bias=layer.bias[None])
+    assert [*layer_differences(layer, shaped)] == []
+    (found,) = layer_differences(layer, replace(shaped, bias=layer.bias[None] + 1))
+    assert found.kind == "bias"
 
 
 def test_layers_that_only_one_file_has() -> None:
