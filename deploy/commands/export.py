@@ -20,9 +20,11 @@ from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_p
 from edgeq.errors import GateFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.deploy.evaluation.verify import Verifier
     from edgeq.deploy.pipeline.export import ExportedFile
-    from edgeq.exporter import IoLayout, IoType, WeightStorage
+    from edgeq.exporter import Approximation, IoLayout, IoType, WeightStorage
     from edgeq.formats.dialect import ActivationDtype
 
 _ACTIVATION_DTYPES = ("uint8", "int8")
@@ -287,18 +289,28 @@ def _show_ends(written: "tuple[ExportedFile, ...]") -> None:
 def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
     from edgeq.deploy import console
 
+    alike: dict[tuple[str, str], list[Approximation]] = {}
+    for each in written:
+        for one in each.approximations:
+            alike.setdefault((str(each.path), one.what), []).append(one)
     rows = [
-        (str(each.path), one.tensor, one.what, f"{one.max_error_lsb:.3g}")
-        for each in written
-        for one in each.approximations
+        (path, _tensors([one.tensor for one in found]), what, f"{error:.3g}")
+        for (path, what), found in alike.items()
+        for error in [max(one.max_error_lsb for one in found)]
     ]
     if rows:
         console.write_table(
             "Not exact",
-            ("file", "tensor", "what was done", "error, LSB"),
+            ("file", "tensors", "what was done", "error, LSB"),
             rows,
             numbers=("error, LSB",),
         )
+
+
+def _tensors(names: "Sequence[str]", most: int = 3) -> str:
+    """The first few of them; the JSON document has them all."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:

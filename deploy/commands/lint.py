@@ -10,7 +10,12 @@ from edgeq.linting import RULES, SEVERITIES
 from edgeq.tabular import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeq.deploy.lint.run import LintReport
+    from edgeq.linting import Finding
+
+_MOST_NOTES = 3  # of one rule, each in a row of its own
 
 
 def _list_rules(asked: bool) -> None:
@@ -54,6 +59,10 @@ def command(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Show each note, where many layers have one of a rule."),
+    ] = False,
     as_json: AsJson = False,
     _rules: Annotated[
         bool,
@@ -85,7 +94,7 @@ def command(
     console.write_json("lint", {"files": reports}, printed=as_json)
     if not as_json:
         for report in reports:
-            _show(report)
+            _show(report, verbose=verbose)
     worse = [report for report in reports if report.findings]
     wrong = [report.file for report in worse if not _is_float(report)]
     if worse and not wrong:
@@ -104,9 +113,8 @@ def _is_float(report: "LintReport") -> bool:
     return report.format == "onnx" and ("float-in-fact", "note") in found and not broken
 
 
-def _show(report: "LintReport") -> None:
+def _show(report: "LintReport", *, verbose: bool) -> None:
     from edgeq.deploy import console
-    from edgeq.deploy.report.values import short
 
     counts = [
         (severity, sum(each.severity == severity for each in report.findings))
@@ -117,7 +125,31 @@ def _show(report: "LintReport") -> None:
     if not report.findings:
         console.write(title)
         return
-    rows = [(each.severity, each.rule, short(each.node), each.message) for each in report.findings]
+    rows = _rows(report.findings, most=len(report.findings) if verbose else _MOST_NOTES)
     console.write_table(title, ("severity", "rule", "where", "what"), rows)
     hints = dict.fromkeys((each.rule, each.hint) for each in report.findings)
     console.write("\n".join(f"{rule}: {hint}" for rule, hint in hints))
+
+
+def _rows(findings: "Sequence[Finding]", most: int) -> list[tuple[str, str, str, str]]:
+    """A row for each finding, and one for all notes of a rule that has more than so many.
+
+    An error or a warning has a row of its own: each one is to be seen to.
+    """
+    from edgeq.deploy.report.values import short
+
+    notes: dict[str, list[Finding]] = {}
+    for each in findings:
+        if each.severity == "note":
+            notes.setdefault(each.rule, []).append(each)
+    rows: list[tuple[str, str, str, str]] = []
+    for each in findings:
+        alike = notes.get(each.rule, []) if each.severity == "note" else []
+        if len(alike) <= most:
+            rows.append((each.severity, each.rule, short(each.node), each.message))
+        elif each is alike[0]:
+            names = ", ".join(short(other.node) for other in alike[:most])
+            where = f"{names} and {len(alike) - most:,} more"
+            first = f"in {len(alike):,} places, first: {each.message}; --verbose shows each"
+            rows.append((each.severity, each.rule, where, first))
+    return rows

@@ -5,6 +5,7 @@ Each told in table and JSON.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from tests.support.models import onnx_models
 from tests.support.models.qdq_models import S8, U8, Graph
 
 from edgeq.deploy.cli import run
+from edgeq.deploy.commands.export import _show_approximations
+from edgeq.deploy.pipeline.export import ExportedFile
+from edgeq.exporter import Approximation, ParityReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def saved(path: Path, graph: Graph) -> Path:
@@ -151,3 +154,16 @@ def test_what_is_approximated_is_listed_with_its_error(
     out = capsys.readouterr().out
     assert "Not exact" in out
     assert "bias was rounded to int32" in out
+
+
+def test_what_is_done_to_many_tensors_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    parity = ParityReport(1, 1, 1, 1, ())
+    done = [Approximation("was rounded", f"t{i}", 0.1 * i) for i in range(1, 13)]
+    other = Approximation("fell", "z", 1)
+    path = Path("a.tflite")
+    _show_approximations((ExportedFile("tflite", path, 1, parity, approximations=(*done, other)),))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "a.tflite" in line]
+    assert [" ".join(row[1:]) for row in rows] == [
+        "t1, t2, t3 and 9 more was rounded 1.2",
+        "z fell 1",
+    ]

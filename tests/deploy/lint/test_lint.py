@@ -12,13 +12,15 @@ import pytest
 from tests.support.models.lint_models import as_tflite, network, with_constants
 
 from edgeq.deploy.cli import run
-from edgeq.deploy.lint.run import lint
+from edgeq.deploy.lint.run import LintReport, lint
 from edgeq.errors import EdgeqError, UsageError
-from edgeq.linting import RULES
+from edgeq.linting import RULES, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from edgeq.linting import Severity
 
 
 @pytest.fixture
@@ -49,6 +51,31 @@ def test_findings_are_shown_with_rule_place_and_hint(
     assert f"{sound}: 1 note in 2 layers" in out
     assert "channel 3 of 40: all weights are zero" in out
     assert "\ndead-channel: remove the channel" in out
+
+
+def test_many_notes_of_a_rule_have_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(rule: str, severity: Severity, count: int) -> list[Finding]:
+        return [
+            Finding(rule, severity, f"{rule}{i}", (), None, "", f"message {i}", "do it")
+            for i in range(count)
+        ]
+
+    findings = (*found("worse", "warning", 5), *found("few", "note", 3), *found("many", "note", 12))
+    report = LintReport("net.onnx", "onnx", 12, findings)
+    monkeypatch.setattr("edgeq.deploy.lint.run.lint", lambda *_, **__: report)
+    assert run(["lint", "net.onnx"]) == 0
+    out = capsys.readouterr().out
+    assert "many0, many1, many2 and 9 more" in out
+    assert "in 12 places, first: message 0; --verbose shows each" in out
+    assert all(f"{rule}{i} " in out for rule, n in (("worse", 5), ("few", 3)) for i in range(n))
+    assert "many3" not in out
+    assert run(["lint", "net.onnx", "--verbose"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"many{i} " in out for i in range(12))
+    assert run(["lint", "net.onnx", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["files"][0]["findings"]) == 20
 
 
 def test_json_holds_every_finding(sick: Path, answer: Callable[..., Any]) -> None:
