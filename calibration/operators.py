@@ -250,6 +250,9 @@ Unary elementwise operators are found elsewhere.
 """
 
 REWRITTEN: Mapping[str, str] = {
+    "Attention": "MatMul, Mul, Add, Softmax",
+    "CastLike": "Cast",
+    "CenterCropPad": "Slice, Pad",
     **dict.fromkeys(
         ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), "Sub, Sign, Max"
     ),
@@ -261,10 +264,14 @@ REWRITTEN: Mapping[str, str] = {
     **dict.fromkeys(("And", "Not", "Or"), "Mul, Sub"),
     "ReduceL1": "Abs, ReduceSum",
     "ReduceL2": "Pow, ReduceSum, Sqrt",
+    "ReduceLogSum": "ReduceSum, Log",
+    "ReduceLogSumExp": "Exp, ReduceSum, Log",
     "ReduceMin": "Neg, ReduceMax, Neg",
     "ReduceSumSquare": "Pow, ReduceSum",
+    "RMSNormalization": "Mul, ReduceMean, Add, Sqrt, Div",
     "RNN": "its steps one after the other: MatMul, Add, Tanh",
     "ScatterND": "Concat, where it writes a block",
+    "Shrink": "Less, Add, Sub, Where",
     "Sum": "Add",
     "Upsample": "Resize",
     "Where": "Mul, Add; of a constant condition with constant numbers",

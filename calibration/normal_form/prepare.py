@@ -29,6 +29,7 @@ from edgeq.calibration.normal_form.draft import Draft
 from edgeq.calibration.normal_form.norms import groups_as_instances
 from edgeq.calibration.normal_form.statics import fold_static, static_nodes
 from edgeq.calibration.normal_form.unrolling.control_flow import without_control_flow
+from edgeq.calibration.normal_form.unrolling.written_out import write_out
 from edgeq.calibration.precision import FLOATS, in_single_precision
 from edgeq.errors import ArtefactError
 from edgeq.formats.quantizers import QUANTIZERS
@@ -55,7 +56,7 @@ def prepare(model: ir.Model) -> ir.Model:
     given = _without_initializer_inputs(single)
     without_control_flow(given)
     _check_operators(given)
-    prepared = _converted(given)
+    prepared = write_out(_converted(given), _to_proto)
     _keep_sampling(prepared.graph, given.graph)
     passes.InlinePass()(prepared)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(prepared)

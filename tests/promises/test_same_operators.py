@@ -193,8 +193,18 @@ SMALL: dict[str, Any] = {
         [node("Pad", ["c", "pads"], ["t"])], {"pads": ints(0, 0, 1, 1, 0, 0, 2, 0)}
     ),
     "Pow": lambda: with_constant("Pow", 2),
+    "Attention": lambda: between([node("Attention", ["c", "c", "c"], ["t"])], opset=23),
+    "CastLike": lambda: between([node("CastLike", ["c", "x"], ["t"])]),
+    "CenterCropPad": lambda: between(
+        [node("CenterCropPad", ["c", "size"], ["t"], axes=[2, 3])], {"size": ints(6, 6)}
+    ),
     "ReduceL1": lambda: reduced("ReduceL1"),
     "ReduceL2": lambda: reduced("ReduceL2"),
+    "ReduceLogSum": lambda: between(
+        [node("Softplus", ["c"], ["s"]), node("ReduceLogSum", ["s", "axes"], ["t"])],
+        {"axes": ints(2, 3)},
+    ),
+    "ReduceLogSumExp": lambda: reduced("ReduceLogSumExp"),
     "ReduceMax": lambda: reduced("ReduceMax"),
     "ReduceMean": lambda: reduced("ReduceMean"),
     "ReduceMin": lambda: reduced("ReduceMin"),
@@ -205,6 +215,9 @@ SMALL: dict[str, Any] = {
     "Resize": lambda: between(
         [node("Resize", ["c", "", "twice"], ["t"], mode="linear")],
         {"twice": np.array([1, 1, 2, 2], single)},
+    ),
+    "RMSNormalization": lambda: between(
+        [node("RMSNormalization", ["c", "g"], ["t"])], {"g": weights(SIZE)}, opset=23
     ),
     "RNN": lambda: steps("RNN", 1),
     "ScatterND": lambda: between(
@@ -224,6 +237,7 @@ SMALL: dict[str, Any] = {
         },
         batch=1,
     ),
+    "Shrink": lambda: between([node("Shrink", ["c"], ["t"], lambd=0.3, bias=0.3)]),
     "Slice": lambda: between(
         [node("Slice", ["c", "low", "high", "axes"], ["t"])],
         {"low": ints(1, 2), "high": ints(7, 8), "axes": ints(2, 3)},
