@@ -48,7 +48,8 @@ def write_out(model: ir.Model, to_proto: Callable[[ir.Model], onnx.ModelProto]) 
         written = onnx.inliner.inline_selected_functions(
             typed, [("", name) for name in names], inline_schema_functions=True
         )
-    except (RuntimeError, onnx.shape_inference.InferenceError) as error:
+    # TypeError: older versions of onnx do not write out what a schema defines
+    except (RuntimeError, TypeError, onnx.shape_inference.InferenceError) as error:
         raise ArtefactError(
             f"{' and '.join(names)} cannot be written out: {error}",
             hint="export the model with the operators that these are made of",
