@@ -6,6 +6,7 @@ that is wrong a few samples with all that it read and wrote.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from edgeq.metrics.sqnr import sqnr_db
 from edgeq.quant import QuantizedTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -96,12 +97,12 @@ class OperatorMeter:
         Returns:
             The samples on which it is wrong, (samples,); None where it is on none.
         """
-        error = found.seen - found.expected
-        self.elements += error.size
+        self.elements += found.seen.size
         self.rounded = rounded
         self.signal += _squares(found.seen)
         if not rounded:
-            self._count_read(found, error.size)
+            self._count_read(found)
+        error = found.seen - found.expected
         noise = _squares(error)
         if not noise:
             self.lsb.update(error)
@@ -137,11 +138,11 @@ class OperatorMeter:
             if apart.any():
                 self.accumulated_lsb = max(self.accumulated_lsb, int(np.abs(apart).max()))
         else:
-            before, after = (
-                each.dequantize() if isinstance(each, QuantizedTensor) else each
-                for each in (reference, seen)
-            )
-            apart = after - before
+            before, after = map(_real, (reference, seen))
+            if isinstance(seen, QuantizedTensor):
+                apart = np.subtract(after, before, out=after)
+            else:
+                apart = after - before
         self.accumulated_signal += _squares(before)
         self.accumulated_noise += _squares(apart)
 
@@ -181,12 +182,12 @@ class OperatorMeter:
         found = tuple(int(i) for i in np.flatnonzero(self.wrong_channels))
         return () if len(found) == self.wrong_channels.size else found
 
-    def _count_read(self, found: Replayed, size: int) -> None:
+    def _count_read(self, found: Replayed) -> None:
         """Take one batch into the mean square of what is read."""
         count = sum(values.size for values in found.inputs.values())
         if count:
             mean = sum(map(_squares, found.inputs.values())) / count
-            self.read += (mean - self.read) * size / self.elements
+            self.read += (mean - self.read) * found.seen.size / self.elements
 
     def _count_clipped(self, found: Replayed, error: NDArray[np.float32]) -> None:
         params = self.operator.params
@@ -276,7 +277,47 @@ class StageMeter:
         return self.first is not None
 
 
-def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dict[str, Recorded]:
+class Renamed(Mapping[str, "Recorded"]):
+    """A recording by other names, whose tensors are asked for when they are needed.
+
+    Args:
+        names: each name, and that in the recording.
+        recorded: the recording.
+    """
+
+    def __init__(self, names: Mapping[str, str], recorded: Mapping[str, Recorded]) -> None:
+        self._names, self._recorded = names, recorded
+
+    @classmethod
+    def of_floats(
+        cls, program: ReplaySession, names: Mapping[str, str], recorded: Mapping[str, Recorded]
+    ) -> Renamed:
+        """A recording in real numbers, with tensors that an operator only puts on another grid.
+
+        A float network has no such operators; there the numbers are those that they read. One that
+        cuts off what is below zero is an activation, and left out.
+        """
+        found = dict(names)
+        grids = {each.tensor: each.params for each in program.operators}
+        for each in program.operators:
+            source = each.inputs[0] if each.op_type == "Requantize" and each.inputs else ""
+            if each.tensor in found or source not in found:
+                continue
+            if not _rectifies(each.params, grids.get(source)):
+                found[each.tensor] = found[source]
+        return cls(found, recorded)
+
+    def __getitem__(self, name: str) -> Recorded:
+        return self._recorded[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> Renamed:
     """A recording by the names of another file, whose operators stand in the same order.
 
     Tensors of one name belong together. Where most have other names, as other tools' converters
@@ -285,32 +326,13 @@ def by_names_of(program: ReplaySession, recorded: Mapping[str, Recorded]) -> dic
     name apart.
     """
     wanted = {each.tensor: each for each in program.operators}
-    found = {name: values for name, values in recorded.items() if name in wanted}
+    found = {name: name for name in recorded if name in wanted}
     if 2 * len(found) >= min(len(wanted), len(recorded)):
-        return found
+        return Renamed(found, recorded)
     ordered = dict(_in_order(wanted, recorded))
-    if any(ordered.get(name) is not values for name, values in found.items()):
-        return found
-    return max(found, ordered, key=len)
-
-
-def with_requantized(
-    program: ReplaySession, recorded: Mapping[str, Recorded]
-) -> dict[str, Recorded]:
-    """A recording in real numbers, with tensors that an operator only puts on another grid.
-
-    A float network has no such operators; there the numbers are those that they read. One that cuts
-    off what is below zero is an activation, and left out.
-    """
-    found = dict(recorded)
-    grids = {each.tensor: each.params for each in program.operators}
-    for each in program.operators:
-        source = each.inputs[0] if each.op_type == "Requantize" and each.inputs else ""
-        if each.tensor in found or source not in found:
-            continue
-        if not _rectifies(each.params, grids.get(source)):
-            found[each.tensor] = found[source]
-    return found
+    if any(ordered.get(name) != name for name in found):
+        return Renamed(found, recorded)
+    return Renamed(max(found, ordered, key=len), recorded)
 
 
 def _rectifies(result: QuantParams | None, source: QuantParams | None) -> bool:
@@ -324,7 +346,7 @@ def _rectifies(result: QuantParams | None, source: QuantParams | None) -> bool:
 
 def _in_order(
     wanted: Mapping[str, Operator], recorded: Mapping[str, Recorded]
-) -> Iterator[tuple[str, Recorded]]:
+) -> Iterator[tuple[str, str]]:
     from edgeq.diffing.order import in_order
 
     mine = [(name, _step(each.params)) for name, each in wanted.items()]
@@ -333,7 +355,7 @@ def _in_order(
         for name, each in recorded.items()
     ]
     for i, j in in_order([step for _, step in mine], [step for _, step in theirs]):
-        yield mine[i][0], recorded[theirs[j][0]]
+        yield mine[i][0], theirs[j][0]
 
 
 def _step(params: Any) -> str:
@@ -352,6 +374,10 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _real(recorded: Recorded) -> NDArray[np.float32]:
+    return recorded.dequantize() if isinstance(recorded, QuantizedTensor) else recorded
 
 
 def _squares(values: NDArray[Any]) -> float:

@@ -21,7 +21,7 @@ from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quan
 from edgeq.deploy.why.evidence import Evidence
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
-from edgeq.deploy.why.measure import StageMeter, by_names_of, one_thread, with_requantized
+from edgeq.deploy.why.measure import Renamed, StageMeter, by_names_of, one_thread
 from edgeq.deploy.why.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
@@ -270,14 +270,14 @@ class _Chain:
 
     def _by_names(
         self, program: ReplaySession, pair: Pair, recorded: Mapping[str, Recorded]
-    ) -> dict[str, Recorded]:
+    ) -> Renamed:
         """A recording by the names of the first quantised file."""
         if self.origin is not None and any(
             each.from_float and each.against == pair for each in self.stages
         ):
             values = self.origin.values
-            found = {name: recorded[its] for name, its in values.items() if its in recorded}
-            return with_requantized(program, found)
+            found = {name: its for name, its in values.items() if its in recorded}
+            return Renamed.of_floats(program, found, recorded)
         return by_names_of(program, recorded)
 
     def _is_itself(self, stage: Judged) -> bool:

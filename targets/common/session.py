@@ -9,7 +9,8 @@ this way, torch 9 % slower.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from edgeq.quant import QuantizedTensor
 from edgeq.targets.common.io import each_sample, enter_all, join, leave, require_one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -123,12 +124,7 @@ class SampleSession(ABC):
             raise TargetError(what, hint=hint)
 
     def _joined(self, seen: Sequence[Mapping[str, NDArray[np.generic]]]) -> Shown:
-        return {name: self._with_grid(name, join([one[name] for one in seen])) for name in seen[0]}
-
-    def _with_grid(self, name: str, values: NDArray[Any]) -> QuantizedTensor | NDArray[np.float32]:
-        if name in self.grids:
-            return QuantizedTensor(values, self.grids[name])
-        return cast("NDArray[np.float32]", values.astype(np.float32, copy=False))
+        return _Joined({name: [one[name] for one in seen] for name in seen[0]}, self.grids)
 
     def prepare(self, batch: Batch) -> None:
         """Set one sample for :meth:`invoke`.
@@ -149,6 +145,37 @@ class SampleSession(ABC):
         at: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Joined(Mapping[str, "QuantizedTensor | NDArray[np.float32]"]):
+    """Tensors of samples as batches, each put together when it is first asked for.
+
+    Few of them may be looked at, and what was put together just before is still in the cache.
+    """
+
+    def __init__(
+        self, samples: dict[str, list[NDArray[Any]]], grids: Mapping[str, QuantParams]
+    ) -> None:
+        self._samples, self._grids = samples, grids
+        self._found: dict[str, QuantizedTensor | NDArray[np.float32]] = {}
+        self._names = tuple(samples)
+
+    def __getitem__(self, name: str) -> QuantizedTensor | NDArray[np.float32]:
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = self._batch(name, join(self._samples.pop(name)))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _batch(self, name: str, values: NDArray[Any]) -> QuantizedTensor | NDArray[np.float32]:
+        if name in self._grids:
+            return QuantizedTensor(values, self._grids[name])
+        return values.astype(np.float32, copy=False)
 
 
 def _left(

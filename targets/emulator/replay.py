@@ -27,36 +27,41 @@ if TYPE_CHECKING:
 class Recording:
     """One part of what a run recorded, as the slots of a program hold it.
 
+    Each tensor is brought into that form when its operator's turn comes, so that it is in the cache
+    while it is compared and read.
+
     Attributes:
-        given: what the program's operators read, by slot.
-        seen: the same in full precision; of integers it is what is given.
+        program: the file.
+        recorded: tensors by its names, of more samples than those of the part.
+        part: which of them.
     """
 
-    given: Mapping[int, Tensor]
-    seen: Mapping[int, Tensor]
+    program: Program
+    recorded: Mapping[str, Recorded]
+    part: slice
 
     __repr__ = brief
 
-    @classmethod
-    def of(cls, program: Program, recorded: Mapping[str, Recorded], part: slice) -> Recording:
-        """The samples of a part; tensors of other sizes than the program's are left out."""
-        given: dict[int, Tensor] = {}
-        seen: dict[int, Tensor] = {}
-        for i, slot in enumerate(program.slots):
-            name = next((name for name in slot.shown if name in recorded), None)
-            if name is None:
-                continue
-            found = recorded[name]
-            values = found.values if isinstance(found, QuantizedTensor) else found
-            if values[0].size != math.prod(slot.shape):
-                continue
-            seen[i] = _stored(slot, _numbers(found, slot, part))
-            given[i] = seen[i]
-            if not isinstance(found, QuantizedTensor) and slot.params is not None:
-                zero = int(slot.params.zero_point)
-                low, high = slot.holds or (slot.params.qmin - zero, slot.params.qmax - zero)
-                given[i] = torch.round(seen[i]).clamp_(low, high)
-        return cls(given, seen)
+    def of(self, place: int) -> tuple[Tensor, Tensor] | None:
+        """What the program's operators read of a slot, and the same in full precision.
+
+        Of integers the second is the first. None where the recording lacks it, or has it in another
+        size than the program.
+        """
+        slot = self.program.slots[place]
+        name = next((name for name in slot.shown if name in self.recorded), None)
+        if name is None:
+            return None
+        found = self.recorded[name]
+        values = found.values if isinstance(found, QuantizedTensor) else found
+        if values[0].size != math.prod(slot.shape):
+            return None
+        seen = _stored(slot, _numbers(found, slot, self.part))
+        if isinstance(found, QuantizedTensor) or slot.params is None:
+            return seen, seen
+        zero = int(slot.params.zero_point)
+        low, high = slot.holds or (slot.params.qmin - zero, slot.params.qmax - zero)
+        return torch.round(seen).clamp_(low, high), seen
 
 
 def operators_of(program: Program) -> tuple[Operator, ...]:
@@ -84,19 +89,22 @@ def replay(
         recording: of the same samples.
         log: where sums are counted.
     """
-    entered = {slot: recording.given.get(slot, value) for slot, value in entered.items()}
     values: dict[int, Tensor] = {**program.constants, **entered}
+    for place in entered:
+        if (held := recording.of(place)) is not None:
+            values[place] = held[0]
     hidden: dict[int, int] = dict.fromkeys(values, 0)
     for step, freed in zip(program.steps, program.last_uses(), strict=True):
         operands = [values[i] for i in step.operands]
         result = step.kernel(operands, log)
         behind = max((hidden[i] for i in step.operands), default=0)
         slot = program.slots[step.result]
-        if step.result in recording.given and slot.shown:
+        if slot.shown and (held := recording.of(step.result)) is not None:
+            given, seen = held
             yield Replayed(
                 operators[slot.shown[0]],
                 result.numpy(),
-                recording.seen[step.result].reshape(result.shape).numpy(),
+                seen.reshape(result.shape).numpy(),
                 {
                     _name(program.slots[i]): values[i].numpy()
                     for i in step.operands
@@ -104,7 +112,7 @@ def replay(
                 },
                 behind,
             )
-            values[step.result] = recording.given[step.result].reshape(result.shape)
+            values[step.result] = given.reshape(result.shape)
             hidden[step.result] = 0
         else:
             values[step.result], hidden[step.result] = result, behind + 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -165,7 +165,7 @@ class EmulatorSession:
             for step in self._program.steps
         )
 
-    @property
+    @cached_property
     def operators(self) -> tuple[Operator, ...]:
         """Those whose results have a name; see :mod:`edgeq.diffing.replay`."""
         return operators_of(self._program)
@@ -178,7 +178,7 @@ class EmulatorSession:
             part = slice(done, done + len(next(iter(entered.values()))))
             done = part.stop
             with torch.inference_mode(), _threads(self._threads):
-                recording = Recording.of(self._program, recorded, part)
+                recording = Recording(self._program, recorded, part)
                 yield from replay(self._program, operators, entered, recording, self._log)
 
     def __enter__(self) -> Self:

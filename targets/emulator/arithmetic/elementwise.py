@@ -97,7 +97,8 @@ class LookupKernel:
 
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
         """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
-        return self.values.take(operands[0].to(torch.int64).sub_(self.low))
+        place = (operands[0] - self.low).to(torch.int32)
+        return self.values.index_select(0, place.reshape(-1)).reshape(place.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,8 +122,9 @@ class Pairs:
     def __call__(self, operands: Sequence[Tensor], log: Log) -> Tensor:  # noqa: ARG002
         """Compute the result; see :class:`edgeq.targets.emulator.program.StepKernel`."""
         one, other = aligned(operands)
-        place = torch.add(other, one, alpha=self.width)
-        return self.values.take(place.to(torch.int64).sub_(self.first * self.width + self.second))
+        place = torch.add(other, one, alpha=self.width)  # exact: the table has 2**16 places
+        place.sub_(self.first * self.width + self.second)
+        return self.values.index_select(0, place.to(torch.int32).reshape(-1)).reshape(place.shape)
 
 
 def aligned(operands: Sequence[Tensor]) -> list[Tensor]:

@@ -91,9 +91,9 @@ class FloatFinish:
         ]
         if not self.settles_ties:  # single precision errs by less than a thousandth of a step
             offset = sum(offsets, start=factor.new_zeros(()))
-            centered = torch.addcmul(
-                offset.to(torch.float32), sums.to(torch.float32), factor.to(torch.float32)
-            )
+            # measured, addcmul takes nearly three times as long where it broadcasts
+            centered = sums.to(torch.float32).mul(factor.to(torch.float32))
+            centered.add_(offset.to(torch.float32))
             return centered.round_().clamp_(self.output_range.low, self.output_range.high), None
         position = sums.to(torch.float64).mul_(factor)
         reach = magnitudes().to(torch.float64).mul_(factor.abs())
