@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isclose
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeq.brief import brief
-from edgeq.deploy.origin.forms import as_quantized, written_out
+from edgeq.deploy.origin.attributes import attribute_differences
+from edgeq.deploy.origin.forms import forms_of
 from edgeq.deploy.origin.fused import with_fused_bounds
 from edgeq.deploy.origin.matching import BOUNDS, match
 from edgeq.deploy.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
@@ -32,21 +32,12 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
+    from edgeq.deploy.origin.forms import Form
     from edgeq.deploy.origin.matching import Matching
     from edgeq.deploy.origin.unrounded import FloatNetwork, FloatNode
     from edgeq.linting.model import LintLayer, LintModel
     from edgeq.quant import QuantParams
 
-_DEFAULTS: Mapping[str, tuple[int | float | str, ...]] = {
-    "group": (1,),
-    "ceil_mode": (0,),
-    "count_include_pad": (0,),
-    "blocksize": (1,),
-    "mode": ("",),
-    "coordinate_transformation_mode": ("half_pixel",),
-}
-_COMPARED = frozenset((*_DEFAULTS, "pads", "strides", "dilations", "kernel_shape", "perm", "axis"))
-_REAL = frozenset(("alpha", "beta", "gamma", "epsilon", "lambd", "bias"))
 _IN_ORDER = frozenset(("Concat", "Sub", "Div", "Pow"))
 """Operators whose inputs cannot change places."""
 _FEW = 4
@@ -114,25 +105,31 @@ def origin_of(
         view = view_of(file)
         other = layers_as_network(view)
     model = read(real)
-    network = network_of(model)
-    found = _Comparison(network, other, view, known, quantized).run()
+    found: Origin | None = None
+    for form in forms_of(model, other, layers_alone=quantized is None):
+        if found is None or found.differences or form.pairs_more:
+            comparison = _Comparison(form.network, other, view, known, quantized)
+            found = _better(found, comparison.run(), form, comparison.matching)
+    if found is None:
+        raise AssertionError("a network has at least the form that its file has")
     if quantized is None:
-        found = replace(found, values=with_fused_bounds(found.values, network, view.activations))
-    elif (form := written_out(model, network, other)) is not None:
-        written, inner = form
-        comparison = _Comparison(written, other, view, known, quantized)
-        again = comparison.run()
-        paired = {name for each, _ in comparison.matching.pairs for name in each.outputs}
-        if inner <= paired and len(again.differences) <= len(found.differences):
-            values = {name: its for name, its in again.values.items() if its not in inner}
-            found = replace(again, values=values)
-    if found.differences and (made := as_quantized(model)) is not None:
-        again = _Comparison(made, other, view, known, quantized).run()
-        if len(again.differences) < len(found.differences):
-            # under one name, this form may hold what comes behind
-            agreed = found.values.items() & again.values.items()
-            found = replace(again, values=dict(agreed))
+        values = with_fused_bounds(found.values, network_of(model), view.activations)
+        found = replace(found, values=values)
     return found
+
+
+def _better(found: Origin | None, again: Origin, form: Form, matching: Matching) -> Origin:
+    """What is found by one more form, where that explains more; else what was found before."""
+    if found is None:
+        return again
+    paired = {name for each, _ in matching.pairs for name in each.outputs}
+    more = len(again.differences) - len(found.differences)
+    if more > 0 or (more == 0 and not form.pairs_more) or not form.inner <= paired:
+        return found
+    if form.renames:  # under one name, this form may hold what comes behind
+        return replace(again, values=dict(found.values.items() & again.values.items()))
+    values = {name: its for name, its in again.values.items() if its not in form.inner}
+    return replace(again, values=values)
 
 
 class _Comparison:
@@ -241,7 +238,7 @@ class _Comparison:
             elif real.op_type != other.op_type:
                 yield Difference("operator", where, f"{real.op_type} became {other.op_type}")
             else:
-                yield from _attributes(real, other, where)
+                yield from attribute_differences(real, other, where)
                 yield from self._order(real, other, where)
         for other in self.matching.added:
             where = self._near(other.outputs[0])
@@ -466,31 +463,6 @@ def _channels_last(real: FloatLayer, layer: LintLayer) -> FloatLayer:
         if alike > most:
             best, most = FloatLayer(real.node, turned, real.bias), alike
     return best
-
-
-def _attributes(real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
-    for name in sorted(_COMPARED & (real.attributes.keys() | other.attributes.keys())):
-        mine, its = (each.attributes.get(name, _DEFAULTS.get(name)) for each in (real, other))
-        if mine is None or its is None or mine == its:
-            continue
-        if name != "axis" or str(mine[0]).startswith("-") == str(its[0]).startswith("-"):
-            yield Difference("attribute", where, f"{name}: {list(mine)} became {list(its)}")
-    for name in sorted(_REAL & (real.attributes.keys() | other.attributes.keys())):
-        before, after = _real(real, name), _real(other, name)
-        if before is None or after is None or isclose(before, after, rel_tol=_FACTOR):
-            continue
-        yield Difference("attribute", where, f"{name}: {before:.6g} became {after:.6g}")
-
-
-def _real(node: FloatNode, name: str) -> float | None:
-    """An attribute that is a real number, or what ONNX takes where it is not said."""
-    from onnx import defs
-
-    said = node.attributes.get(name)
-    if said is not None:
-        return float(said[0])
-    known = defs.get_schema(node.op_type).attributes if defs.has(node.op_type) else {}
-    return float(known[name].default_value.f) if name in known else None
 
 
 def _scale(node: ir.Node) -> float:

@@ -29,6 +29,9 @@ _DIGITS = 12  # of a cosine, so that layers of the same weights are equally alik
 _FAR = 4  # operators that the quantised file may lack in a row
 _ADDED = BOUNDS | {"Neg", "Identity", "Abs", "Cast"}
 """What is more likely put in than put in the place of another operator."""
+_RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
+_MOVES = _RESHAPES | {"Transpose", "DepthToSpace", "SpaceToDepth", "Expand"}
+"""What a Reshape may stand in the place of; one in front of a layer and behind it is put in."""
 
 
 @dataclass(slots=True)
@@ -167,6 +170,7 @@ class _Matcher:
             for each in near
             if each.layer is None
             and each.op_type not in _ADDED
+            and (node.op_type not in _RESHAPES or each.op_type in _MOVES)
             and len(each.inputs) == len(node.inputs)
         ]
         return others[0] if others else None
@@ -259,7 +263,7 @@ def _belongs_to_another(
 
 def _size(node: FloatNode) -> tuple[int, int]:
     layer = node.layer
-    return (0, 0) if layer is None else (len(layer.weights), layer.weights.size)
+    return (0, 0) if layer is None else layer.size
 
 
 def _cosines(real: Sequence[FloatNode], other: Sequence[FloatNode]) -> dict[tuple[int, int], float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.qdq.nodes import MOVES, bounds_of, constant_of, grid_of, stripped, title
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -76,19 +76,25 @@ class FloatNetwork:
         return found
 
 
-def network_of(model: ir.Model) -> FloatNetwork:
+def network_of(model: ir.Model, dense: Collection[tuple[int, int]] = ()) -> FloatNetwork:
     """A float model as operators, all folded that can be.
 
     Args:
         model: the model; left as it is.
+        dense: the sizes of layers whose MatMul and Add are to be one Gemm: outputs, and weights.
 
     Raises:
         ArtefactError: it cannot be brought to that form.
     """
     folded = fold_onnx(model)
+    nodes = (_node(node) for node in folded.graph if constant_of(node.outputs[0]) is None)
+    found = {node.outputs[0]: node for node in nodes}
+    for product, node in list(_biased(folded.graph, dense)):
+        del found[product]
+        found[node.outputs[0]] = node
     return FloatNetwork(
         tuple(value.name or "" for value in folded.graph.inputs if value.const_value is None),
-        tuple(_node(node) for node in folded.graph if constant_of(node.outputs[0]) is None),
+        tuple(found.values()),
     )
 
 
@@ -264,6 +270,23 @@ def _node(node: ir.Node) -> FloatNode:
         bounds_of(node) if node.op_type in ("Relu", "Clip") else None,
         _layer(node),
     )
+
+
+def _biased(graph: ir.Graph, dense: Collection[tuple[int, int]]) -> Iterator[tuple[str, FloatNode]]:
+    """Each MatMul of some sizes with the Add of its bias as one Gemm; the product's name first."""
+    for node in graph:
+        layer = _layer(node) if dense and node.op_type == "MatMul" else None
+        if layer is None or layer.size not in dense:
+            continue
+        readers = list(node.outputs[0].consumers())
+        if len(readers) != 1 or readers[0].op_type != "Add":
+            continue
+        added = [each for value in readers[0].inputs if (each := constant_of(value)) is not None]
+        if len(added) != 1 or added[0].ndim != 1 or len(added[0]) != len(layer.weights):
+            continue
+        biased = FloatLayer(layer.node, layer.weights, added[0].astype(np.float64))
+        made, merged = _node(node), _node(readers[0])
+        yield made.outputs[0], replace(made, op_type="Gemm", outputs=merged.outputs, layer=biased)
 
 
 def _attributes(node: ir.Node) -> Iterator[tuple[str, tuple[int | float | str, ...]]]:

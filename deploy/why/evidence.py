@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeq.brief import brief
 from edgeq.deploy.why.records import Cause
+from edgeq.errors import EdgeqError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.why.measure import OperatorMeter, StageMeter, WrongSamples
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from edgeq.diffing.replay import Operator
     from edgeq.plan import Plan
     from edgeq.results import PairSaturation
-    from edgeq.target import Capabilities
+    from edgeq.target import Capabilities, Target
     from edgeq.targets.emulator.program import OverflowStats
 
 
@@ -58,6 +61,8 @@ class Evidence:
         plan: what the target makes of the file; None where it does not tell.
         overflows: what happened to the sums of operators, where the target counts them.
         remedy: what to do about other numbers in the file.
+        unmeasured: whether the stage gives other numbers, and its operators cannot be judged by any
+            of theirs: then the file alone tells why.
     """
 
     pair: Pair
@@ -72,6 +77,7 @@ class Evidence:
     plan: Plan | None = None
     overflows: Mapping[str, OverflowStats] | None = None
     remedy: str = ""
+    unmeasured: bool = False
 
     __repr__ = brief
 
@@ -146,3 +152,14 @@ class Evidence:
             f"{first.operator.tensor!r} are off by more than rounding, by up to {meter.max_lsb:,} "
             "LSB"
         )
+
+
+def plan_of(target: Target, artefact: Path, threads: int) -> Plan | None:
+    """What a target makes of a file; None where it does not tell."""
+    from edgeq.plan import Planner
+
+    if not isinstance(target, Planner):
+        return None
+    with suppress(EdgeqError):
+        return target.plan(artefact, threads=threads)
+    return None

@@ -18,7 +18,7 @@ from edgeq.deploy.origin.differences import origin_of
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.deploy.report.values import GUESSING
 from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
-from edgeq.deploy.why.evidence import Evidence
+from edgeq.deploy.why.evidence import Evidence, plan_of
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
 from edgeq.deploy.why.measure import Renamed, StageMeter, by_names_of, one_thread
@@ -26,7 +26,7 @@ from edgeq.deploy.why.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
-from edgeq.deploy.why.verdicts import Answers, answers_of, verdict_of
+from edgeq.deploy.why.verdicts import Answers, answers_of, differ, verdict_of
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import all_stays, read
@@ -331,7 +331,11 @@ class _Chain:
             answers[stage.pair] = answers_of(observed, names[stage.pair], against, self.part.ids)
             explained[stage.pair] = [
                 _noted(causes, cause, names[stage.pair])
-                for cause in self._causes(stage, answers[stage.pair])
+                for cause in self._causes(
+                    stage,
+                    answers[stage.pair],
+                    differs=differ(observed, names[stage.pair], against),
+                )
             ]
         verdicts = tuple(
             verdict_of(
@@ -352,7 +356,7 @@ class _Chain:
         )
         return Findings(found, tuple(self.stages), self.meters, self.file)
 
-    def _causes(self, stage: Judged, answers: Answers) -> list[Cause]:
+    def _causes(self, stage: Judged, answers: Answers, *, differs: bool) -> list[Cause]:
         meter = self.meters.get(stage.pair) or StageMeter()
         if not stage.quantized or stage.against is None:
             return []
@@ -380,9 +384,10 @@ class _Chain:
                 ),
                 threads=self.threads,
             ),
-            _plan(target, stage.pair.artefact, self.threads) if meter.wrong else None,
+            plan_of(target, stage.pair.artefact, self.threads) if meter.wrong else None,
             self.overflows.get(stage.pair),
             f"edgeq diff {stage.against.artefact} {stage.pair.artefact}",
+            unmeasured=not meter.meters and stage.pair.target == stage.against.target and differs,
         )
         return causes_of(evidence)
 
@@ -484,13 +489,3 @@ def _noted(causes: list[Cause], cause: Cause, stage: str) -> int:
             return i
     causes.append(replace(cause, stages=(stage,)))
     return len(causes) - 1
-
-
-def _plan(target: Any, artefact: Path, threads: int) -> Any:
-    from edgeq.plan import Planner
-
-    if not isinstance(target, Planner):
-        return None
-    with suppress(EdgeqError):
-        return target.plan(artefact, threads=threads)
-    return None

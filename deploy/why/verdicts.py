@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgeq.deploy.why.records import StageVerdict
 from edgeq.metrics.accuracy import mcnemar
 from edgeq.metrics.growth import FEWEST, growth
@@ -12,7 +14,6 @@ from edgeq.metrics.growth import FEWEST, growth
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgeq.deploy.evaluation.chain import Pair
@@ -138,6 +139,12 @@ def answers_of(observed: Observed, name: str, against: str, ids: NDArray[np.int6
     return Answers(
         int((before & ~right).sum()), int((right & ~before).sum()), int(differs.sum()), flipped
     )
+
+
+def differ(observed: Observed, name: str, against: str) -> bool:
+    """Whether two stages give other numbers for some sample."""
+    mine, theirs = observed.outputs.get(name), observed.outputs.get(against)
+    return mine is not None and theirs is not None and not np.array_equal(mine, theirs)
 
 
 def _judge(

@@ -61,7 +61,10 @@ def find(evidence: Evidence) -> list[Cause]:
     relevant = [
         each
         for each in evidence.differences
-        if evidence.meter.wrong or each.kind in telling or _resized(evidence, each)
+        if evidence.meter.wrong
+        or evidence.unmeasured
+        or each.kind in telling
+        or _resized(evidence, each)
     ]
     if not relevant:
         return []

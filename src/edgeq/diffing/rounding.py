@@ -50,6 +50,11 @@ class FloatLayer:
 
     __repr__ = brief
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many outputs and how many weights it has."""
+        return len(self.weights), self.weights.size
+
 
 def rounding_differences(
     real: FloatLayer, layer: LintLayer, where: str, source: str
