@@ -62,8 +62,9 @@ class StoredOperator:
         name: its name.
         op_type: what it does.
         attributes: its settings, as text.
-        inputs: None for one left out.
+        inputs: None for one left out; none of a quantiser, whose grid is compared as one.
         outputs: its results.
+        reads: the names of all that it reads.
     """
 
     name: str
@@ -71,6 +72,7 @@ class StoredOperator:
     attributes: Mapping[str, str]
     inputs: tuple[StoredTensor | None, ...]
     outputs: tuple[StoredTensor, ...]
+    reads: tuple[str, ...] = ()
 
     __repr__ = brief
 
@@ -145,6 +147,7 @@ def _onnx(graph: ir.Graph, *, defaults: bool) -> tuple[StoredOperator, ...]:
             | {name: _text(each) for name, each in node.attributes.items()},
             tuple(None if value is None else tensor(value) for value in read),
             tuple(map(tensor, node.outputs)),
+            tuple(value.name or "" for value in node.inputs if value is not None),
         )
 
     return tuple(map(operator, graph))
@@ -209,6 +212,7 @@ def _operator(operator: FileOperator) -> StoredOperator:
             for each in operator.inputs
         ),
         tuple(map(_tensor, operator.outputs)),
+        tuple(each.name for each in operator.inputs if each is not None),
     )
 
 

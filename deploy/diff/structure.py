@@ -54,8 +54,33 @@ def structural_differences(
                 seen.add((tensor.name, its.name))
                 found += _differences(tensor, its)
     found += [_only("operator missing", each, "first") for each in lost]
-    found += [_only("operator added", each, "second") for each in added]
+    found += _added(added, pairs, other)
     return len(pairs), found
+
+
+def _added(
+    added: Sequence[StoredOperator],
+    pairs: Sequence[tuple[StoredOperator, StoredOperator]],
+    other: Sequence[StoredOperator],
+) -> Iterator[Difference]:
+    """The operators of the second file alone, each at the nearest one behind it that both have."""
+    known = {id(b): a for a, b in pairs}
+    readers: dict[str, list[StoredOperator]] = {}
+    for each in other:
+        for name in each.reads:
+            readers.setdefault(name, []).append(each)
+    for each in added:
+        waiting, seen = [each], {id(each)}
+        while waiting and id(waiting[0]) not in known:
+            behind = (b for t in waiting.pop(0).outputs for b in readers.get(t.name, ()))
+            waiting += [b for b in behind if id(b) not in seen]
+            seen |= {id(b) for b in waiting}
+        if waiting:
+            where = known[id(waiting[0])].name
+            told = f"{each.op_type} {each.name!r} in front of it is only in the second file"
+            yield Difference("operator added", where, told)
+        else:
+            yield _only("operator added", each, "second")
 
 
 def _only(kind: Kind, operator: StoredOperator, place: str) -> Difference:

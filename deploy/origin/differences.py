@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from edgeq.brief import brief
 from edgeq.deploy.origin.attributes import attribute_differences
+from edgeq.deploy.origin.folding import channels_last, gain_of
 from edgeq.deploy.origin.forms import forms_of
 from edgeq.deploy.origin.fused import with_fused_bounds
 from edgeq.deploy.origin.matching import BOUNDS, match
@@ -30,17 +32,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx_ir as ir
-    from numpy.typing import NDArray
 
     from edgeq.deploy.origin.forms import Form
     from edgeq.deploy.origin.matching import Matching
     from edgeq.deploy.origin.unrounded import FloatNetwork, FloatNode
-    from edgeq.linting.model import LintLayer, LintModel
+    from edgeq.linting.model import LintModel
     from edgeq.quant import QuantParams
 
 _IN_ORDER = frozenset(("Concat", "Sub", "Div", "Pow"))
 """Operators whose inputs cannot change places."""
+_SETTINGS: Mapping[str, str] = {"Slice": "starts", "Gather": "indices", "Tile": "repeats"}
+"""What the first constant of operators says, of whole numbers."""
 _FEW = 4
+_FAR = 64
 _CHANGED = 0.1
 """Of the layers: where more than this share, and more than one, is changed, a method changed them:
 equalisation, bias correction, AdaRound. A fault is in one place."""
@@ -59,8 +63,6 @@ _MOVES_NOTHING = frozenset(
 _NEUTRAL: Mapping[str, float] = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 """What an operand changes nothing by."""
 _COARSER = 2.0
-_FOLDED = 1e-4
-"""Of a factor: what float32 may add to 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,10 +145,12 @@ class _Comparison:
     ) -> None:
         self.matching: Matching = match(real, other)
         self.readers = other.readers()
+        self.makers = {name: node for node in real.nodes for name in node.outputs}
         self.view, self.known, self.quantized, self.chosen = view, known, quantized, 0
         self.stored = {} if quantized is None else dict(_stored(quantized, known))
         self.grids = {each.name: each.grid for each in view.activations}
-        self.layers = {each.node: each for each in view.layers}
+        self.titled = {each.node: each for each in view.layers}
+        self.layers = self.titled
         if quantized is not None:
             self.layers = {
                 name: self.layers[title(node)]
@@ -189,21 +193,22 @@ class _Comparison:
 
     def _layer(self, real: FloatLayer, node: FloatNode) -> Iterator[Difference]:
         """What a layer holds that rounding does not explain."""
-        layer, folded = self.layers.get(node.outputs[0]), node.layer
+        # what is folded into a layer may give its result another name
+        layer, folded = self.layers.get(node.outputs[0], self.titled.get(node.name)), node.layer
         if layer is None or folded is None or layer.weights is None or layer.weight_grid is None:
             return
         if not layer.weights.size == folded.weights.size == real.weights.size:
             return
         if node.op_type == "Conv":
             layer = as_convolution(layer)
-        gain = _gain(layer, folded)
+        gain = gain_of(layer, folded)
         wanted = FloatLayer(
             real.node,
             real.weights / gain.reshape(-1, *[1] * (real.weights.ndim - 1)),
             real.bias / gain,
         )
         if self.quantized is None:
-            wanted = _channels_last(wanted, layer)
+            wanted = channels_last(wanted, layer)
         if is_chosen(wanted, layer):
             self.chosen += 1
             return
@@ -216,9 +221,9 @@ class _Comparison:
             found = [Difference("operator", where, "a sum became a difference")]
         yield from found
 
-    def _near(self, name: str) -> str:
+    def _near(self, name: str, most: int = _FEW) -> str:
         """The name of a value, or of the first one behind it, by which an operator is known."""
-        for _ in range(_FEW):
+        for _ in range(most):
             readers = self.readers.get(name, [])
             if name in self.stored or name in self.known or len(readers) != 1:
                 break
@@ -232,16 +237,17 @@ class _Comparison:
 
     def _structure(self) -> Iterator[Difference]:
         for real, other in self.matching.pairs:
-            where = self._near(other.outputs[0])
+            where = self._near(other.outputs[0], _FAR)
             if {real.op_type, other.op_type} <= BOUNDS:
                 yield from self._bounds(real.bounds, other.bounds, where)
             elif real.op_type != other.op_type:
                 yield Difference("operator", where, f"{real.op_type} became {other.op_type}")
             else:
-                yield from attribute_differences(real, other, where)
+                yield from attribute_differences(real, self._padded(other), where)
                 yield from self._order(real, other, where)
+                yield from self._wiring(real, other, where)
         for other in self.matching.added:
-            where = self._near(other.outputs[0])
+            where = self._near(other.outputs[0], _FAR)
             if other.op_type in BOUNDS:
                 yield from self._bounds(None, other.bounds, where, self._held(other))
             elif self._inserted(other):
@@ -249,7 +255,7 @@ class _Comparison:
                 yield Difference("operator added", where, told)
         for real, lacks in self.matching.missing:
             if real.op_type in BOUNDS:
-                yield from self._bounds(real.bounds, None, self._near(lacks))
+                yield from self._bounds(real.bounds, None, self._near(lacks, _FAR))
 
     def _held(self, node: FloatNode) -> QuantParams | None:
         """The grid of what an operator reads, where none holds its result."""
@@ -259,23 +265,54 @@ class _Comparison:
         return None if made[0] in self.grids else self.grids.get(read[0])
 
     def _order(self, real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
-        """Inputs that changed places, and places of a Slice that begin elsewhere."""
-        known = [self.matching.values.get(name, "") for name in other.inputs]
-        if (
-            other.op_type in _IN_ORDER
-            and sorted(known) == sorted(real.inputs)
-            and (
-                moved := [i for i, name in enumerate(known, start=1) if name != real.inputs[i - 1]]
-            )
-        ):
+        """Inputs that changed places, and places that a constant names otherwise."""
+        wanted = [self._source(name) for name in real.inputs]
+        known = [self._source(self.matching.values.get(name, "")) for name in other.inputs]
+        moved = [i for i, (a, b) in enumerate(zip(known, wanted, strict=False), 1) if a != b]
+        if other.op_type in _IN_ORDER and sorted(known) == sorted(wanted) and moved:
             told = " and ".join(map(str, moved))
             yield Difference("operator", where, f"its inputs {told} change places")
-        if other.op_type == "Slice" and real.constants[:1] != other.constants[:1]:
-            mine, its = (
-                [int(each) for each in (node.constants or ((),))[0]] for node in (real, other)
-            )
-            if len(mine) == len(its) and min((*mine, *its), default=-1) >= 0:
-                yield Difference("attribute", where, f"starts: {mine} became {its}")
+        setting = _SETTINGS.get(other.op_type)
+        if setting is not None and real.constants[:1] != other.constants[:1]:
+            mine, its = ((node.constants or ((),))[0] for node in (real, other))
+            whole = all(each >= 0 and each.is_integer() for each in (*mine, *its))
+            if len(mine) == len(its) and whole:
+                before, after = ([int(each) for each in numbers] for numbers in (mine, its))
+                yield Difference("attribute", where, f"{setting}: {before} became {after}")
+
+    def _padded(self, node: FloatNode) -> FloatNode:
+        """A window with the Pad of zeros in front, which something put between keeps out of it."""
+        pads = node.attributes.get("pads")
+        adds = {each.outputs[0]: each for each in self.matching.added}
+        at = adds.get(node.inputs[0]) if node.inputs else None
+        while pads is not None and at is not None and at.inputs:
+            if at.op_type == "Pad" and at.constants and 2 * len(pads) >= len(at.constants[0]):
+                ends = at.constants[0]
+                spatial, half = len(pads) // 2, len(ends) // 2
+                more = (*ends[half - spatial : half], *ends[len(ends) - spatial :])
+                both = tuple(int(a) + int(b) for a, b in zip(pads, more, strict=True))
+                return replace(node, attributes={**node.attributes, "pads": both})
+            at = adds.get(at.inputs[0])
+        return node
+
+    def _wiring(self, real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
+        """Inputs that are other values, whatever activations and copies lie between."""
+        wanted = [self._source(name) for name in real.inputs]
+        known = [self._source(self.matching.values.get(name, "")) for name in other.inputs]
+        if len(known) < 2 or len(known) != len(wanted) or "" in known:
+            return
+        lacks, instead = Counter(wanted) - Counter(known), Counter(known) - Counter(wanted)
+        if lacks and all(name in self.makers for name in lacks | instead):
+            told = [" and ".join(map(repr, sorted(each))) for each in (instead, lacks)]
+            yield Difference("operator", where, f"it reads {told[0]} in the place of {told[1]}")
+
+    def _source(self, name: str) -> str:
+        """The value of the float network from which one follows without other numbers between."""
+        while (maker := self.makers.get(name)) is not None and len(maker.inputs) == 1:
+            if maker.op_type not in BOUNDS | _MOVES_NOTHING:
+                break
+            name = maker.inputs[0]
+        return name
 
     def _inserted(self, node: FloatNode) -> bool:
         """Whether an operator stands between two that follow each other in the float network.
@@ -401,9 +438,11 @@ class _Comparison:
             before, after = _scale(writer), _scale(node)
             reach = before * levels_of(writer) > _COARSER * after * levels_of(node)
             if reach and before > _COARSER * after > 0:
+                places = (node.inputs[0], node.outputs[0], writer.inputs[0])
+                names = [self._near(each.name or "") for each in places if each is not None]
                 yield Difference(
                     "activation scale",
-                    self._near(node.inputs[0].name or ""),
+                    next((name for name in names if name in self.known), names[0]),
                     f"it is put on a grid of x{before / after:.4g} the step first",
                     factor=before / after,
                 )
@@ -429,40 +468,6 @@ def _stored(quantized: ir.Model, known: Collection[str]) -> Iterator[tuple[str, 
         behind = [made, *(each.outputs[0] for each in made.consumers() if each.op_type == "Clip")]
         names = [stripped(each.name or "") for each in behind]
         yield from ((value.name or "", name) for name in names if name in known)
-
-
-def _gain(layer: LintLayer, folded: FloatLayer) -> NDArray[np.float64]:
-    """What a folded layer has more than its integers say: the factor that was folded, (out,)."""
-    if layer.weights is None or layer.weight_grid is None:
-        return np.ones(1)
-    count = len(layer.weights)
-    scale = np.atleast_1d(layer.weight_grid.scale).astype(np.float64).reshape(-1, 1)
-    stored = layer.weights.reshape(count, -1) * (scale if len(scale) in (1, count) else scale.max())
-    mine, its = stored, folded.weights.reshape(count, -1)
-    norm = (mine * mine).sum(1)
-    gain = np.where(norm > 0, (mine * its).sum(1) / np.where(norm > 0, norm, 1), 1.0)
-    gain = np.where(np.abs(gain - 1) < _FOLDED, 1.0, gain)
-    return np.where(np.abs(gain + 1) < _FOLDED, -1.0, np.where(gain == 0, 1.0, gain))
-
-
-def _channels_last(real: FloatLayer, layer: LintLayer) -> FloatLayer:
-    """The columns of a fully connected layer in the order of rows, columns, channels.
-
-    Converters put them so where a flattened image comes before; the order that fits best is taken.
-    """
-    if real.weights.ndim != 2 or layer.weights is None:
-        return real
-    count, width = real.weights.shape
-    integers = layer.weights.reshape(count, -1)
-    best, most = real, float((real.weights * integers).sum())
-    for channels in range(2, width // 2 + 1):
-        if width % channels:
-            continue
-        turned = real.weights.reshape(count, channels, -1).swapaxes(1, 2).reshape(count, -1)
-        alike = float((turned * integers).sum())
-        if alike > most:
-            best, most = FloatLayer(real.node, turned, real.bias), alike
-    return best
 
 
 def _scale(node: ir.Node) -> float:

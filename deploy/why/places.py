@@ -9,7 +9,7 @@ from edgeq.diffing.replay import Operator
 from edgeq.formats.quantizers import QUANTIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -36,7 +36,10 @@ def places_of(model: ir.Model | None, operators: Sequence[Operator]) -> dict[str
         made = next((each for each in operators if tensor in each.inputs), None)
         if made is not None:
             found.setdefault(reader, found[made.tensor])
-    return found
+    if model is None:
+        return found
+    found = _of_values(model.graph, found) | found
+    return found | _of_constants(model.graph, found)
 
 
 def places_unread(model: ir.Model) -> dict[str, Place]:
@@ -55,7 +58,8 @@ def places_unread(model: ir.Model) -> dict[str, Place]:
             value = next(iter(value.consumers())).outputs[0]
         return value.name or ""
 
-    nodes = [node for node in as_qdq(model).graph if node.op_type not in QUANTIZERS]
+    graph = as_qdq(model).graph
+    nodes = [node for node in graph if node.op_type not in QUANTIZERS]
     found: dict[str, Place] = {}
     for number, node in enumerate(nodes, start=1):
         read_from = tuple(value.name or "" for value in node.inputs if value is not None)
@@ -65,11 +69,48 @@ def places_unread(model: ir.Model) -> dict[str, Place]:
         place = Place(operator, title(node), number, len(nodes))
         for name in (operator.tensor, title(node)):
             found.setdefault(name, place)
-        for value in node.inputs:
-            reader = None if value is None else value.producer()
-            if reader is not None and reader.op_type == "DequantizeLinear":
-                found.setdefault(title(reader), place)
+    for node in graph:
+        maker = node if node.op_type in QUANTIZERS else None
+        while maker is not None and maker.op_type in QUANTIZERS:
+            maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
+        if maker is not None:
+            found.setdefault(title(node), found[title(maker)])
+    for node in nodes:
+        for value in node.outputs:
+            if any(each.op_type in QUANTIZERS for each in value.consumers()):
+                found.setdefault(value.name or "", found[title(node)])
+    return found | _of_constants(nodes, found)
+
+
+def _of_values(nodes: Iterable[ir.Node], places: Mapping[str, Place]) -> dict[str, Place]:
+    """The operators by the real numbers that quantisers store, as other tools name them."""
+    from edgeq.qdq.nodes import stripped
+
+    found: dict[str, Place] = {}
+    for node in nodes:
+        value = node.inputs[0] if node.op_type == "QuantizeLinear" else None
+        stored = node.outputs[0].name or ""
+        place = places.get(stored) or places.get(stripped(stored))
+        if value is not None and value.name and place is not None:
+            found.setdefault(value.name, place)
     return found
+
+
+def _of_constants(nodes: Iterable[ir.Node], places: Mapping[str, Place]) -> dict[str, Place]:
+    """The operators by the names of constants that they alone read."""
+    from edgeq.qdq.nodes import constant_of, title
+
+    return {
+        value.name: places[title(node)]
+        for node in nodes
+        if title(node) in places
+        for value in node.inputs
+        if value is not None
+        and value.name
+        and value.name not in places
+        and constant_of(value) is not None
+        and len(tuple(value.consumers())) == 1
+    }
 
 
 def _readers(model: ir.Model) -> Iterator[tuple[str, str]]:

@@ -426,7 +426,7 @@ class _Chain:
         if not found and (self.origin is None or not self.origin.remark):
             others = self._others(stage.against, rounding)
             of_values = quantization.beyond_rounding(evidence, results, rounding, others)
-        found = [*found, *of_values, *self.faults]
+        found = sorted([*found, *of_values, *self.faults], key=_in_order)
         if not found and answers.lost is not None and answers.gained is not None:
             times = {name: None if each is None else sum(each) for name, each in rounding.items()}
             if answers.are_lost:
@@ -479,6 +479,11 @@ class _Chain:
             for other in self.stages
             if other.pair != stage.pair
         )
+
+
+def _in_order(cause: Cause) -> tuple[bool, int]:
+    """Where causes of a file stand among them: by their operators, those of none last."""
+    return not cause.operator, cause.number
 
 
 def _noted(causes: list[Cause], cause: Cause, stage: str) -> int:

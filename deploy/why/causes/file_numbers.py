@@ -97,8 +97,9 @@ def by_operator(evidence: Evidence, relevant: Sequence[Difference]) -> list[Caus
     ]
     first = evidence.first
 
-    def order(cause: Cause) -> tuple[bool, int]:
-        return (first is not None and cause.number != first.number, cause.number)
+    def order(cause: Cause) -> tuple[bool, bool, int]:
+        other = first is not None and cause.number != first.number
+        return (other, not cause.operator, cause.number)
 
     return sorted(found, key=order)
 

@@ -48,6 +48,13 @@ from tests.support.faults.geometry import (
     without_transposition,
 )
 from tests.support.faults.seeds import seeded
+from tests.support.faults.settings import (
+    another_index,
+    cut_off_elsewhere,
+    divided_the_other_way,
+    groups_exchanged,
+    on_real,
+)
 from tests.support.faults.storage import (
     another_epsilon,
     bias_at_its_limit,
@@ -220,6 +227,12 @@ KINDS: dict[str, Plant] = {
         ("Tanh", "Sigmoid"),
     ),
     "slice a place earlier": slice_moved,
+    "alpha doubled": on_real("alpha", 2.0, "LeakyRelu", "Elu"),
+    "epsilon x1000": on_real("epsilon", 1000.0, "InstanceNormalization", "LayerNormalization"),
+    "groups exchanged": groups_exchanged,
+    "another index": another_index,
+    "divided the other way": divided_the_other_way,
+    "cut off elsewhere": cut_off_elsewhere,
     "activation in front of the sum": activation_before_the_sum,
 }
 """Each kind by its name."""

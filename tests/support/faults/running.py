@@ -11,6 +11,7 @@ from tests.support.faults.seeds import SEED
 
 from edgeq.deploy.evaluation.chain import chain
 from edgeq.deploy.why.run import why
+from edgeq.errors import EdgeqError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def planted(
     copy = Planting(model)
     try:
         told = KINDS[kind](copy, layer)
-    except (AssertionError, KeyError, IndexError):
+    except (AssertionError, KeyError, IndexError, EdgeqError):
         return None
     return None if told is None else (copy.model, told)
 
