@@ -109,7 +109,8 @@ def command(
             console.write_table(table.title, table.columns, table.rows, numbers=table.columns[1:])
         _show(found, split)
     if found.exact and not found.failures:
-        console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)
+        next_one = ("gate", "init") if found.whole else ("compare",)
+        console.next_step("edgeq", *next_one, *artefacts, "--data", data)
     elif as_json and found.causes:  # people read it behind the cause
         console.next_step(found.causes[0].hint)
     if written is not None:

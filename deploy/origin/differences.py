@@ -466,8 +466,10 @@ def _stored(quantized: ir.Model, known: Collection[str]) -> Iterator[tuple[str, 
             continue
         made = node.outputs[0]
         behind = [made, *(each.outputs[0] for each in made.consumers() if each.op_type == "Clip")]
-        names = [stripped(each.name or "") for each in behind]
-        yield from ((value.name or "", name) for name in names if name in known)
+        names = [name for each in behind if (name := stripped(each.name or "")) in known]
+        ends = (reader.outputs[0] for each in behind for reader in each.consumers())
+        called = [value, *(each for each in ends if each.is_graph_output())]
+        yield from ((each.name or "", name) for each in called for name in names)
 
 
 def _scale(node: ir.Node) -> float:

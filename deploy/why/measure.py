@@ -6,10 +6,11 @@ that is wrong a few samples with all that it read and wrote.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgeq.deploy.evaluation.stage_runner import StageOutput
+    from edgeq.deploy.why.stages import Judged
     from edgeq.diffing.replay import Operator, Recorded, Replayed, ReplaySession
     from edgeq.quant import QuantParams
-    from edgeq.target import Batch
+    from edgeq.target import Batch, Shown
 
 ROUNDING = 1
 """What one operator may differ by, in LSB, given equal inputs: a sum is rounded once or twice."""
@@ -361,6 +364,15 @@ def _in_order(
 def _step(params: Any) -> str:
     """A grid's scale as far as two tools agree on it."""
     return "" if params is None else " ".join(f"{each:.5g}" for each in np.atleast_1d(params.scale))
+
+
+def shown_by(stage: Judged, one: StageOutput) -> Shown:
+    """The tensors that a stage shows of a batch; of a float network its outputs too."""
+    if one.tensors is None:
+        return {}
+    if stage.quantized:
+        return one.tensors
+    return ChainMap(dict(one.outputs), cast("dict[str, Recorded]", one.tensors))
 
 
 @contextmanager

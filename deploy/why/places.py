@@ -93,6 +93,8 @@ def _of_values(nodes: Iterable[ir.Node], places: Mapping[str, Place]) -> dict[st
         place = places.get(stored) or places.get(stripped(stored))
         if value is not None and value.name and place is not None:
             found.setdefault(value.name, place)
+            for reader in node.outputs[0].consumers():
+                found.setdefault(reader.outputs[0].name or "", place)
     return found
 
 

@@ -132,6 +132,7 @@ class StageVerdict:
             shows no tensors.
         growth: what a block costs of the accumulated SQNR; None where there is no error, or there
             are too few blocks.
+        unjudged: the operators that compute and whose numbers could not be held against others'.
     """
 
     artefact: str
@@ -148,6 +149,7 @@ class StageVerdict:
     causes: tuple[int, ...] = ()
     operators: tuple[OperatorError, ...] = ()
     growth: Growth | None = None
+    unjudged: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -179,6 +181,11 @@ class Why(Tabular):
     def exact(self) -> bool:
         """Whether no cause was found: every stage differs by rounding alone, if at all."""
         return not self.causes
+
+    @property
+    def whole(self) -> bool:
+        """Whether every operator of every stage was judged."""
+        return not any(stage.unjudged or stage.state == "unknown" for stage in self.stages)
 
     def table(self) -> Table:
         """How well each stage does the task, lost and gained samples, and its verdict."""

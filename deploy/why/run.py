@@ -21,12 +21,12 @@ from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quan
 from edgeq.deploy.why.evidence import Evidence, plan_of
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
-from edgeq.deploy.why.measure import Renamed, StageMeter, by_names_of, one_thread
+from edgeq.deploy.why.measure import Renamed, StageMeter, by_names_of, one_thread, shown_by
 from edgeq.deploy.why.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
 from edgeq.deploy.why.records import Why
 from edgeq.deploy.why.stages import is_quantized, judged, with_reference
-from edgeq.deploy.why.verdicts import Answers, answers_of, differ, verdict_of
+from edgeq.deploy.why.verdicts import Answers, answers_of, differ, unjudged_in, verdict_of
 from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import all_stays, read
@@ -144,7 +144,8 @@ class _Watcher:
         self.chain.begin(opened, stack)
 
     def see(self, batch: Batch, seen: Sequence[StageOutput]) -> None:
-        self.chain.see(batch, [each.tensors or {} for each in seen])
+        stages = zip(self.chain.stages, seen, strict=True)
+        self.chain.see(batch, [shown_by(stage, one) for stage, one in stages])
 
 
 class _Chain:
@@ -347,10 +348,12 @@ class _Chain:
                 tuple(explained[stage.pair]),
                 causes,
                 self.places,
+                self.meters.get(stage.against) if stage.from_float and stage.against else None,
             )
             for stage in self.stages
         )
-        remarks = tuple(dict.fromkeys((*compared.remarks, *self.remarks)))
+        unjudged = (unjudged_in(each) for each in verdicts)
+        remarks = tuple(dict.fromkeys((*compared.remarks, *self.remarks, *filter(None, unjudged))))
         found = Why(
             compared.data, compared.samples, verdicts, tuple(causes), remarks, compared.failures
         )

@@ -10,6 +10,8 @@ import numpy as np
 from edgeq.deploy.why.records import StageVerdict
 from edgeq.metrics.accuracy import mcnemar
 from edgeq.metrics.growth import FEWEST, growth
+from edgeq.qdq.nodes import MOVES
+from edgeq.tabular import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from edgeq.deploy.why.stages import Judged
     from edgeq.results import Growth, Stage
 
+_MOVING = frozenset((*(name.lower() for name in MOVES), "cast", "concat", "concatenation"))
 SIGNIFICANT = 0.05
 """Of McNemar's test: a loss less likely than that by chance is one."""
 _MOST_FLIPPED = 100
+_NAMED = 6
 
 
 def verdict_of(
@@ -38,6 +42,7 @@ def verdict_of(
     causes: tuple[int, ...],
     known: Sequence[Cause],
     places: Mapping[str, Place],
+    measured: StageMeter | None = None,
 ) -> StageVerdict:
     """What is found of one stage.
 
@@ -50,12 +55,17 @@ def verdict_of(
         causes: the places of its causes among those known.
         known: those of all stages.
         places: the operators as people are told of them, by tensor.
+        measured: the errors that operators are judged by where they are not its own: those of its
+            integers, given the numbers of the float stage; None for its own.
     """
     name = names[stage.pair]
     shown: Stage = next(each for each in observed.comparison.stages if each.name == name)
     against = "" if stage.against is None else names[stage.against]
     operators = () if meter is None else _numbered(meter.results(), places)
     state, told = _judge(stage, answers, operators, [known[i] for i in causes])
+    count, unjudged = _unjudged(stage, meter if measured is None else measured, places)
+    if unjudged:
+        told += f"; {count - len(unjudged)} of {counted(count, 'operator')} judged by numbers"
     return StageVerdict(
         shown.artefact,
         shown.target,
@@ -71,6 +81,47 @@ def verdict_of(
         causes,
         operators,
         _growth(operators),
+        unjudged,
+    )
+
+
+def _unjudged(
+    stage: Judged, meter: StageMeter | None, places: Mapping[str, Place]
+) -> tuple[int, tuple[str, ...]]:
+    """How many operators compute, and those of them of which no number was compared.
+
+    Those that only move numbers are left out: what reads them tells.
+    """
+    computing = {
+        place.operator.tensor: f"{place.operator.op_type} {place.title!r}"
+        for place in sorted(places.values(), key=lambda each: each.number)
+        if place.number and place.operator.op_type.replace("_", "").lower() not in _MOVING
+    }
+    if stage.against is None or not stage.quantized:
+        return len(computing), ()
+    found = {} if meter is None else meter.meters
+    waiting = [tensor for tensor, each in found.items() if each.elements]
+    known = set(waiting)
+    while waiting:  # what a recording does not show is judged with what reads it
+        place = places.get(waiting.pop())
+        read = () if place is None else place.operator.inputs
+        more = {places[name].operator.tensor for name in read if name in places} - known
+        waiting += more
+        known |= more
+    return len(computing), tuple(
+        title for tensor, title in computing.items() if tensor not in known
+    )
+
+
+def unjudged_in(verdict: StageVerdict) -> str:
+    """Which operators no number tells of, in a sentence; empty for none."""
+    if not verdict.unjudged or verdict.causes:
+        return ""
+    some, rest = verdict.unjudged[:_NAMED], len(verdict.unjudged) - _NAMED
+    told = ", ".join(some) + (f" and {rest} others" if rest > 0 else "")
+    return (
+        f"not judged by numbers in {verdict.name}: {told}; a fault in one of them shows only in "
+        "what the file says of it, and in the answers"
     )
 
 

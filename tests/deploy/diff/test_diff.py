@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
+from tests.support.faults.planting import Planting
 from tests.support.models.lint_models import as_tflite, network, with_constants, with_tensors
 
 import edgeq
@@ -47,6 +48,18 @@ def test_integers_are_found_by_channel(tmp_path: Path) -> None:
     assert "2 of 1,080 integers differ, by up to 5" in one.detail
     assert found.to_dict()["differences"]
     assert "integers differ" in found._repr_html_()
+
+
+def test_an_operator_more_is_told_at_what_it_stands_in_front_of(tmp_path: Path) -> None:
+    more = Planting(network())
+    at = next(i for i, node in enumerate(more.graph.node) if node.op_type == "Conv")
+    reader = more.graph.node[at].name
+    node = onnx.helper.make_node("Neg", [more.graph.node[at].input[0]], ["negated"], "more")
+    more.graph.node[at].input[0] = "negated"
+    more.insert(at, node)
+    (one,) = compared(network(), more.model, tmp_path).differences
+    assert (one.kind, one.where) == ("operator added", reader)
+    assert "Neg 'more'" in one.detail
 
 
 def test_constants_beside_layers(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from tests.support.faults.foreign import Branches
 from tests.support.runtimes.calibration import Feeds
 from torch import nn
 from torch.nn import functional
@@ -40,24 +41,6 @@ WRONG = {50: "activation is missing"}
 """Where it is at fault: all of a ReLU6's results are zero, so that it takes a grid of step 1 around
 zero, and drops the ReLU6 although that grid goes below zero."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.Identity)
-
-
-class Branches(nn.Module):
-    """Activations in front of several inputs, and behind a part."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
-        self.c, self.d = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
-        self.swish, self.last = nn.Hardswish(), nn.Linear(8, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch.cat([torch.relu(self.a(x)), torch.relu(self.b(x))], 1)
-        y = y + torch.relu(self.c(y))
-        front, back = torch.split(self.swish(self.d(y)), 2, 1)
-        y = torch.cat([torch.relu(back), front, self.d(y)], 1)
-        result: torch.Tensor = self.last(y.mean((2, 3)))
-        return result
 
 
 class Chance(nn.Module):

@@ -70,4 +70,3 @@ def cut_off_elsewhere(p: Planting, layer: Layer) -> Planted | None:
         p.own(node, 2, lambda a: a / 2)
         return told_of(p, node, "clipping", "conversion")
     return None
-
