@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from onnxruntime.quantization import QuantType
-from tests.support.faults.foreign import NETWORKS, plain, quantized
 from tests.support.faults.kinds import KINDS
 from tests.support.faults.running import (
     asked,
@@ -17,6 +16,7 @@ from tests.support.faults.running import (
     places,
     planted,
 )
+from tests.support.runtimes.ort_quantized import NETWORKS, plain, quantized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

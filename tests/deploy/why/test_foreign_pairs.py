@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.support.faults.foreign import Branches
 from tests.support.runtimes.calibration import Feeds
+from tests.support.runtimes.ort_quantized import Branches
 from torch import nn
 from torch.nn import functional
 
