@@ -13,7 +13,7 @@ from edgeq.deploy.origin.attributes import attribute_differences
 from edgeq.deploy.origin.folding import channels_last, gain_of
 from edgeq.deploy.origin.forms import forms_of
 from edgeq.deploy.origin.fused import with_fused_bounds
-from edgeq.deploy.origin.matching import BOUNDS, match
+from edgeq.deploy.origin.matching import BOUNDS, FUNCTIONS, match
 from edgeq.deploy.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.diffing.layers import as_convolution
@@ -256,6 +256,9 @@ class _Comparison:
         for real, lacks in self.matching.missing:
             if real.op_type in BOUNDS:
                 yield from self._bounds(real.bounds, None, self._near(lacks, _FAR))
+            elif real.op_type in FUNCTIONS:
+                where = self._near(lacks, _FAR)
+                yield Difference("operator missing", where, f"{real.op_type} is missing")
 
     def _held(self, node: FloatNode) -> QuantParams | None:
         """The grid of what an operator reads, where none holds its result."""

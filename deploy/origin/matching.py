@@ -29,6 +29,15 @@ _DIGITS = 12  # of a cosine, so that layers of the same weights are equally alik
 _FAR = 4  # operators that the quantised file may lack in a row
 _ADDED = BOUNDS | {"Neg", "Identity", "Abs", "Cast"}
 """What is more likely put in than put in the place of another operator."""
+FUNCTIONS = frozenset(
+    (
+        *("Abs", "Ceil", "Celu", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid"),
+        *("HardSwish", "LeakyRelu", "Log", "LogSoftmax", "Mish", "Neg", "PRelu", "Reciprocal"),
+        *("Round", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt"),
+        *("Swish", "Tanh", "ThresholdedRelu"),
+    )
+)
+"""Operators of one input that compute other numbers from it."""
 _RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 _MOVES = _RESHAPES | {"Transpose", "DepthToSpace", "SpaceToDepth", "Expand"}
 """What a Reshape may stand in the place of; one in front of a layer and behind it is put in."""
@@ -163,6 +172,8 @@ class _Matcher:
         ]
         if behind and node.op_type not in BOUNDS:
             return behind[0]
+        if len(near) == 1 and self._replaces(node, near[0]):
+            return near[0]
         if node.op_type in _ADDED or node.layer is not None:
             return None
         others = [
@@ -174,6 +185,14 @@ class _Matcher:
             and len(each.inputs) == len(node.inputs)
         ]
         return others[0] if others else None
+
+    def _replaces(self, node: FloatNode, real: FloatNode) -> bool:
+        """Whether an activation stands where another one should, which does not follow it."""
+        kinds = {_kind(node), _kind(real)}
+        if not kinds <= FUNCTIONS | {"bounds"} or real.layer is not None:
+            return False
+        readers = self.others.get(node.outputs[0], ())
+        return bool(readers) and all(_kind(each) not in kinds for each in readers)
 
     def _by_place(self, node: FloatNode, known: Sequence[str]) -> FloatNode | None:
         """Of operators that read one value, the one in the same place, where kinds do not tell.

@@ -78,7 +78,7 @@ def places_unread(model: ir.Model) -> dict[str, Place]:
     for node in nodes:
         for value in node.outputs:
             if any(each.op_type in QUANTIZERS for each in value.consumers()):
-                found.setdefault(value.name or "", found[title(node)])
+                found[value.name or ""] = found[title(node)]
     return found | _of_constants(nodes, found)
 
 
