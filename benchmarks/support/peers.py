@@ -108,14 +108,15 @@ AUTO_LIRPA = Peer(
 ONNX2TF = Peer("onnx2tf", ("onnx2tf==1.29.24",))
 PEERS_OF_PTQ = {
     "onnxruntime": Peer("onnxruntime", ("onnxruntime==1.32.0", "onnx==1.23.2")),
-    "aimet-onnx": Peer("aimet-onnx", ("aimet-onnx==2.42.0",)),
+    # without a version of its own, pip takes torch with CUDA for it
+    "aimet-onnx": Peer("aimet-onnx", ("torch==2.13.0", "aimet-onnx==2.42.0")),
     "nncf": Peer("nncf", ("nncf==3.4.0", "onnx==1.23.2", "onnxruntime==1.32.0")),
     "neural-compressor": Peer(
         "neural-compressor",
-        ("neural-compressor==2.6", "numpy<2", "onnx<1.17", "onnxruntime<1.19"),
+        ("neural-compressor==2.6", "six", "numpy<2", "onnx<1.17", "onnxruntime<1.19"),
     ),
     "onnx-neural-compressor": Peer(
-        "onnx-neural-compressor", ("onnx-neural-compressor==1.0", "prettytable==3.18.0")
+        "onnx-neural-compressor", ("onnx-neural-compressor==1.0", "prettytable==3.18.0", "scipy")
     ),
 }
 """Tools that quantise ONNX after training."""

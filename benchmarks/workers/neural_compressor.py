@@ -5,6 +5,7 @@ Runs in its own environment, knows nothing of edgeq.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import quantizing
@@ -16,8 +17,12 @@ def main() -> None:
     """Quantise, answer, print the costs."""
     work = quantizing.start()
     work.only(8)
+    import onnx
     from neural_compressor import PostTrainingQuantConfig, quantization
 
+    model = onnx.load(str(work.source))
+    del model.graph.value_info[:]  # it transposes weights and keeps the shapes that stand here
+    os.chdir(work.folder)  # where it writes what it tried
     work.begin()
 
     class Loader:
@@ -31,7 +36,7 @@ def main() -> None:
         op_type_dict={".*": {"activation": {"algorithm": [work.method]}}},
         calibration_sampling_size=[500],
     )
-    made = quantization.fit(str(work.source), asked, calib_dataloader=Loader())
+    made = quantization.fit(model, asked, calib_dataloader=Loader())
     if made is None:
         sys.exit("it answers no model")
     made.save(str(work.made))
