@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-"""What only enters and leaves the integers; it is no operator to be counted."""
-
 
 def places_of(model: ir.Model | None, operators: Sequence[Operator]) -> dict[str, Place]:
     """The operators by the name of what they compute, their own, their layer's and their reader's.
