@@ -118,4 +118,6 @@ def test_a_float_network_and_its_own_tflite_file_raise_no_alarm(name: str, tmp_p
         paths, edgeq.load_data({"test": values}), targets=["ort-cpu-ref", "tflite-ref"]
     )
     assert not found.causes
-    assert [each.verdict for each in found.stages] == ["", "quantisation"]
+    # the normalisation's inner tensors have no like in the float network
+    aside = "; 6 of 8 operators judged by numbers" if name == "numbers" else ""
+    assert [each.verdict for each in found.stages] == ["", f"quantisation{aside}"]
