@@ -225,14 +225,15 @@ class _Rows:
     def chosen(self) -> bool:
         """Whether a method rounded the weights up or down, most of them to the nearest.
 
-        Not where another scale explains every integer.
+        Not where another scale explains every integer, nor for one weight of a few.
         """
         if (self.low <= self.high).all():
             return False
         error = self.integers - np.clip(self.real / self.steps[:, None], *self.ends)
-        beyond = (np.abs(error) > _HALF).mean()
+        others = np.abs(error) > _HALF
         return bool(
-            beyond >= _CHOSEN_SHARE
+            others.sum() > 1
+            and others.mean() >= _CHOSEN_SHARE
             and np.sqrt((error**2).mean()) <= _CHOSEN
             and np.abs(error).max() <= _CHOSEN_MOST
         )
