@@ -180,10 +180,11 @@ def _attempt(
 ) -> EdgeqError | None:
     """Run a command line; what went wrong is told, and given back."""
     try:
-        command = _put_together(app)
         if names.COMPLETING in os.environ:
             command = typer.main.get_command(app)  # one of its own, which the names change
             names.complete(command)
+        else:
+            command = _put_together(app)
         with console.warnings_told():
             code = command.main(
                 list(arguments), prog_name="edgeq", standalone_mode=False, obj=state

@@ -18,10 +18,9 @@ from edgeq.deploy.options import (
 )
 from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_preprocessing
 from edgeq.errors import GateFailed
+from edgeq.tabular import few_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgeq.deploy.evaluation.verify import Verifier
     from edgeq.deploy.pipeline.export import ExportedFile
     from edgeq.exporter import Approximation, IoLayout, IoType, WeightStorage
@@ -294,7 +293,7 @@ def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
         for one in each.approximations:
             alike.setdefault((str(each.path), one.what), []).append(one)
     rows = [
-        (path, _tensors([one.tensor for one in found]), what, f"{error:.3g}")
+        (path, few_of([one.tensor for one in found]), what, f"{error:.3g}")
         for (path, what), found in alike.items()
         for error in [max(one.max_error_lsb for one in found)]
     ]
@@ -305,12 +304,6 @@ def _show_approximations(written: "tuple[ExportedFile, ...]") -> None:
             rows,
             numbers=("error, LSB",),
         )
-
-
-def _tensors(names: "Sequence[str]", most: int = 3) -> str:
-    """The first few of them; the JSON document has them all."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _show_fallback(written: "tuple[ExportedFile, ...]") -> None:

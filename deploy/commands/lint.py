@@ -7,7 +7,7 @@ import typer
 
 from edgeq.deploy.options import AsJson, Overwrite
 from edgeq.linting import RULES, SEVERITIES
-from edgeq.tabular import counted
+from edgeq.tabular import counted, few_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,8 +148,7 @@ def _rows(findings: "Sequence[Finding]", most: int) -> list[tuple[str, str, str,
         if len(alike) <= most:
             rows.append((each.severity, each.rule, short(each.node), each.message))
         elif each is alike[0]:
-            names = ", ".join(short(other.node) for other in alike[:most])
-            where = f"{names} and {len(alike) - most:,} more"
+            where = few_of([short(other.node) for other in alike], most)
             first = f"in {len(alike):,} places, first: {each.message}; --verbose shows each"
             rows.append((each.severity, each.rule, where, first))
     return rows

@@ -39,15 +39,14 @@ def command(
     from edgeq.deploy.report.findings import judge
     from edgeq.deploy.report.sections.history import subjects_of
     from edgeq.deploy.runs.page import check_page, write_page
+    from edgeq.tabular import few_of
 
     check_page(output, overwrite=overwrite)
     documents = read_all(runs)
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [document.label for document in documents]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    heading = title or f"{', '.join(names[:3])}{more}"
-    write_page(output, documents, heading, overwrite=overwrite)
+    write_page(output, documents, title or few_of(names), overwrite=overwrite)
     console.write(f"The page: {output.absolute()}")
     steps = judge([each[-1] for each in subjects_of(documents)]).steps
     console.next_step(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.numerics.pointwise import UNARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,14 +30,7 @@ _DIGITS = 12  # of a cosine, so that layers of the same weights are equally alik
 _FAR = 4  # operators that the quantised file may lack in a row
 _ADDED = BOUNDS | {"Neg", "Identity", "Abs", "Cast"}
 """What is more likely put in than put in the place of another operator."""
-FUNCTIONS = frozenset(
-    (
-        *("Abs", "Ceil", "Celu", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid"),
-        *("HardSwish", "LeakyRelu", "Log", "LogSoftmax", "Mish", "Neg", "PRelu", "Reciprocal"),
-        *("Round", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Sqrt"),
-        *("Swish", "Tanh", "ThresholdedRelu"),
-    )
-)
+FUNCTIONS = frozenset((*UNARY, "LogSoftmax", "PRelu", "Softmax"))
 """Operators of one input that compute other numbers from it."""
 _RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 _MOVES = _RESHAPES | {"Transpose", "DepthToSpace", "SpaceToDepth", "Expand"}

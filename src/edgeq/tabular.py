@@ -48,6 +48,12 @@ def _plural(noun: str) -> str:
     return f"{noun}es" if hissing else f"{noun}s"
 
 
+def few_of(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def csv_of(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV; no text in them is one that a spreadsheet computes, as names of files may be."""
     import csv

@@ -104,12 +104,17 @@ def joined_the_other_way(p: Planting, layer: Layer) -> Planted | None:
     return None
 
 
-def subtracted_the_other_way(p: Planting, layer: Layer) -> Planted | None:
-    for node in nodes_behind(p, layer, "Sub"):
-        if node.input[0] != node.input[1]:
-            node.input[0], node.input[1] = node.input[1], node.input[0]
-            return told_of(p, node, "conversion", "layout")
-    return None
+def the_other_way(op_type: str) -> Plant:
+    """The two inputs of an operator change places."""
+
+    def plant(p: Planting, layer: Layer) -> Planted | None:
+        for node in nodes_behind(p, layer, op_type):
+            if node.input[0] != node.input[1]:
+                node.input[0], node.input[1] = node.input[1], node.input[0]
+                return told_of(p, node, "conversion", "layout")
+        return None
+
+    return plant
 
 
 def without_transposition(p: Planting, layer: Layer) -> Planted | None:

@@ -44,14 +44,13 @@ from tests.support.faults.geometry import (
     rows_and_columns_exchanged,
     softmax_axis,
     stride_phase,
-    subtracted_the_other_way,
+    the_other_way,
     without_transposition,
 )
 from tests.support.faults.seeds import seeded
 from tests.support.faults.settings import (
     another_index,
     cut_off_elsewhere,
-    divided_the_other_way,
     groups_exchanged,
     on_real,
 )
@@ -208,7 +207,7 @@ KINDS: dict[str, Plant] = {
     "windows moved": on_pool(pool_moved, "padding", "conversion", types="AveragePool MaxPool"),
     "softmax over another axis": softmax_axis,
     "joined the other way": joined_the_other_way,
-    "subtracted the other way": subtracted_the_other_way,
+    "subtracted the other way": the_other_way("Sub"),
     "transposition left out": without_transposition,
     "rows and columns exchanged": rows_and_columns_exchanged,
     "blocks in the other mode": blocks_in_the_other_mode,
@@ -231,7 +230,7 @@ KINDS: dict[str, Plant] = {
     "epsilon x1000": on_real("epsilon", 1000.0, "InstanceNormalization", "LayerNormalization"),
     "groups exchanged": groups_exchanged,
     "another index": another_index,
-    "divided the other way": divided_the_other_way,
+    "divided the other way": the_other_way("Div"),
     "cut off elsewhere": cut_off_elsewhere,
     "activation in front of the sum": activation_before_the_sum,
 }

@@ -48,14 +48,6 @@ def another_index(p: Planting, layer: Layer) -> Planted | None:
     return None
 
 
-def divided_the_other_way(p: Planting, layer: Layer) -> Planted | None:
-    for node in nodes_behind(p, layer, "Div"):
-        if node.input[0] != node.input[1]:
-            node.input[0], node.input[1] = node.input[1], node.input[0]
-            return told_of(p, node, "conversion", "layout")
-    return None
-
-
 def cut_off_elsewhere(p: Planting, layer: Layer) -> Planted | None:
     """A Clip of real numbers ends at half of what it did."""
     for node in nodes_behind(p, layer, "Clip"):
