@@ -14,13 +14,10 @@ import os
 from importlib import import_module
 from typing import Any
 
-from edgeq.deferred_imports import install
-
 __version__ = "0.1.0"
 
 # ONNX Runtime would give this machine an id, keep it at home, and report its sessions
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-install()
 
 _HOMES = {
     "CalibrationConfig": "edgeq.calibration.config",

@@ -1,6 +1,7 @@
 """The command ``edgeq``, and ``python -m edgeq``.
 
-From its first import on, Ctrl-C ends it in a line.
+From its first import on, Ctrl-C ends it in a line. Modules that a command seldom uses wait here, not
+at ``import edgeq``: how a program of its own imports is left to it.
 """
 
 import sys
@@ -9,6 +10,9 @@ import sys
 def main() -> None:
     """Import the command line and run it."""
     try:
+        from edgeq.deferred_imports import install
+
+        install()
         from edgeq.deploy.cli import main as run
 
         run()

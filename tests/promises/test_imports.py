@@ -70,8 +70,15 @@ def test_asking_for_help_loads_no_framework(arguments: list[str]) -> None:
 
 def test_reading_onnx_does_not_run_sympy() -> None:
     """It is half of what onnx_ir takes to import, and for sizes that are computed with."""
-    code = "import edgeq.calibration.quantize, sys; assert 'sympy.core' not in sys.modules"
-    assert "onnx_ir" in loaded(f"{code}; {REPORT}")
+    command = RUN.replace("edgeq.deploy.cli", "edgeq.__main__")
+    used = "import edgeq.calibration.quantize; assert 'sympy.core' not in sys.modules"
+    code = command.format(arguments=["--version"], report=f"{used}; {REPORT}")
+    assert "onnx_ir" in loaded(code)
+
+
+def test_a_program_of_its_own_imports_as_it_always_did() -> None:
+    code = "import sys; before = list(sys.meta_path); import edgeq; assert sys.meta_path == before"
+    loaded(f"{code}; {REPORT}")
 
 
 def test_programs_in_strings_import_what_exists(root: Path, tracked: tuple[Path, ...]) -> None:
