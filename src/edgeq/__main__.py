@@ -1,7 +1,7 @@
 """The command ``edgeq``, and ``python -m edgeq``.
 
-From its first import on, Ctrl-C ends it in a line. Modules that a command seldom uses wait here, not
-at ``import edgeq``: how a program of its own imports is left to it.
+From its first import on, Ctrl-C ends it in a line. Modules that a command seldom uses wait here,
+not at ``import edgeq``: how a program of its own imports is left to it.
 """
 
 import sys
