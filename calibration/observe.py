@@ -7,7 +7,8 @@ does.
 
 from __future__ import annotations
 
-from functools import cache
+from contextlib import closing
+from functools import cache, partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +19,7 @@ from edgeq.calibration._nodes import name_of
 from edgeq.calibration.feeds.samples import feeds
 from edgeq.calibration.statistics import digest_of
 from edgeq.calibration.statistics.parts import Watch
-from edgeq.calibration.statistics.stages import numbers_of, stages_of
+from edgeq.calibration.statistics.stages import numbers_of, part_of, stages_of
 from edgeq.data.ahead import ahead
 from edgeq.data.batching import samples_in
 from edgeq.errors import ArtefactError, EdgeqError
@@ -30,6 +31,7 @@ from edgeq.tabular import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    import onnx
     from numpy.typing import NDArray
 
     from edgeq.calibration.statistics import Statistics
@@ -51,7 +53,7 @@ _SAMPLES = 4
 _USABLE_DB = 10.0
 _TOLD_OUTPUTS = 10  # lines; of more, the outputs farthest from float
 _JUDGED_BATCHES = 4
-_AT_ONCE = 2**23  # numbers of the observed tensors that are computed at once: 32 MiB
+_AT_ONCE = 2**24  # numbers of the observed tensors that are computed at once: 64 MiB at most
 _IN_A_STAGE = 2**25  # of those of one sample that are in memory together: 128 MiB
 
 
@@ -102,7 +104,8 @@ def observe(
             about = digest_of(batch), samples_in(batch)
             if not statistics.was_seen(number, about[0]):
                 session()  # made once, before several threads use it
-                for some in _shares(list(feeds(batch, inputs, None, at_once)), workers):
+                size = _size_of_a_run(about[1], workers, at_once)
+                for some in _shares(list(feeds(batch, inputs, None, size)), workers):
                     yield some, about
             yield None, about
 
@@ -133,6 +136,14 @@ def observe(
             f"and there are only {count}",
             hint="give as many --samples as then, or measure again",
         )
+
+
+def _size_of_a_run(samples: int, workers: int, most: int | None) -> int | None:
+    """As many samples as a run may have, or a few less: each worker gets as many runs."""
+    if most is None:
+        return None
+    runs = max(1, -(-samples // (most * workers))) * workers
+    return max(1, -(-samples // runs))
 
 
 def _shares(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:
@@ -217,7 +228,7 @@ def tensors_of(
     Raises:
         ArtefactError: the samples do not fit, or the model cannot be run.
     """
-    session = session_of(_with_outputs(model, tensors))
+    session = session_of(part_of(model, tensors))
     made = [run(session, tensors, fed) for fed in feeds(batch, tuple(model.graph.inputs))]
     return {name: np.concatenate([each[name] for each in made]) for name in tensors}
 
@@ -231,7 +242,7 @@ def extremes(
         ArtefactError: the samples do not fit, or the model cannot be run.
     """
     fed = next(feeds(batch, tuple(model.graph.inputs), most=_SAMPLES))
-    made = run(session_of(_with_outputs(model, tensors)), tensors, fed)
+    made = run(session_of(part_of(model, tensors)), tensors, fed)
     return {name: (float(made[name].min()), float(made[name].max())) for name in tensors}
 
 
@@ -281,13 +292,16 @@ def output_sqnr(
     ]
     if not names:
         return {}, 0
-    sessions = given, session_of(quantized, exact=True)
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-    samples = 0
-    for batch in batches[:_JUDGED_BATCHES]:
-        samples += min(samples_in(batch), _SAMPLES)
-        for fed in feeds(batch, inputs, most=_SAMPLES):
-            wanted, found = (run(session, names, fed) for session in sessions)
+    judging = batches[:_JUDGED_BATCHES]
+    samples = sum(min(samples_in(batch), _SAMPLES) for batch in judging)
+    fed = ((each, each) for batch in judging for each in feeds(batch, inputs, most=_SAMPLES))
+    session: Graph | None = None
+    # the float answers to the next samples, while those of the quantised model are computed
+    with closing(ahead(partial(run, given, names), fed, 1)) as coming:
+        for wanted, each in coming:
+            session = session or session_of(quantized, exact=True)
+            found = run(session, names, each)
             for name in names:
                 real = wanted[name].astype(np.float64)
                 signal[name] += float((real**2).sum())
@@ -308,17 +322,8 @@ def _changed(name: str, how: str) -> EdgeqError:
     )
 
 
-def _with_outputs(model: ir.Model, wanted: Sequence[str]) -> ir.Model:
-    copy = model.clone()
-    made = {name_of(value): value for node in copy.graph for value in node.outputs}
-    copy.graph.outputs[:] = [made[name] for name in wanted]
-    for value in copy.graph.outputs:
-        value.type = ir.TensorType(ir.DataType.FLOAT)
-    return copy
-
-
 def session_of(
-    model: ir.Model,
+    model: ir.Model | onnx.ModelProto,
     *,
     exact: bool = False,
     threads: int | None = None,
@@ -337,12 +342,13 @@ def session_of(
     Raises:
         ArtefactError: it cannot be loaded.
     """
+    proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
     # optimising an If of a known condition, ONNX Runtime loses what its branches hold themselves
-    optimize = not exact and all(node.op_type not in ("If", "Loop", "Scan") for node in model.graph)
+    branches = any(node.op_type in ("If", "Loop", "Scan") for node in proto.graph.node)
     try:
         return open_graph(
-            ir.to_proto(model).SerializeToString(),
-            Opening(optimize, threads or usable_threads(), keeps_memory),
+            proto.SerializeToString(),
+            Opening(not (exact or branches), threads or usable_threads(), keeps_memory),
             ours=is_ours(model) if ours is None else ours,
         )
     except RuntimeFailed as error:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 HALF_BINS = 4096
 """Bins on either side of zero: a bin is at most 1/2048 of the largest magnitude."""
-_PIECE = 2**15  # values that are counted at once: they stay in the processor's cache
+_PIECE = 2**16  # values that are counted at once: they stay in the processor's cache
+_CLIPPED = np.geomspace(0.02, 1.0, 80)  # magnitudes that are tried, as shares of the largest
 _FINEST = 2.0**-100  # width whose inverse float32 holds with room above it
 
 
@@ -65,7 +66,8 @@ class Histogram:
         values = batch.reshape(-1)
         # up to a width of 1 no tiny value becomes a zero without a sign
         single = _FINEST < width <= 1.0
-        counts = self.counts[HALF_BINS:] if low >= 0.0 else self.counts
+        first = min(int(np.floor(low / width)), 0)  # bins below it get nothing
+        found = np.zeros(0, np.int64)
         for start in range(0, values.size, _PIECE):
             part = values[start : start + _PIECE]
             scaled: NDArray[np.float32 | np.float64]
@@ -75,13 +77,16 @@ class Histogram:
                 np.multiply(part, np.float32(1.0 / width), out=scaled)
             else:
                 scaled = part.astype(np.float64) / width
-            if low < 0.0:  # else cutting off is rounding down
+            if first < 0:  # else cutting off is rounding down
                 np.floor(scaled, out=scaled)
-                scaled += HALF_BINS  # exact: whole numbers
+                scaled -= first  # exact: whole numbers
             # numpy counts whole numbers of this type; of others it makes a copy
             bins = _SCRATCH.bins[: len(part)]
             np.copyto(bins, scaled, casting="unsafe")
-            counts += np.bincount(bins, minlength=len(counts))
+            more = np.bincount(bins, minlength=len(found))
+            more[: len(found)] += found
+            found = more
+        self.counts[HALF_BINS + first : HALF_BINS + first + len(found)] += found
 
     def extremes(self) -> tuple[float, float]:
         """The exact minimum and maximum; zeros for no values."""
@@ -148,5 +153,5 @@ def clips(low: float, high: float) -> list[tuple[float, float]]:
         low: the minimum, at most 0.
         high: the maximum, at least 0.
     """
-    magnitudes = max(-low, high) * np.geomspace(0.02, 1.0, 80)
+    magnitudes = max(-low, high) * _CLIPPED
     return [(max(low, -float(each)), min(high, float(each))) for each in magnitudes]

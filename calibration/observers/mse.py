@@ -54,8 +54,11 @@ class _Errors:
     def __init__(self, seen: Histogram, steps: int) -> None:
         self._values, found = seen.used()
         self._counts, self._steps, self._width = found.astype(np.float64), steps, seen.width
-        counts = seen.counts.astype(np.float64)
-        middles = (np.arange(2 * HALF_BINS) - (HALF_BINS - 0.5)) * seen.width
+        filled = np.flatnonzero(seen.counts)
+        self._first, self._bins = int(filled[0]), int(filled[-1] - filled[0]) + 1
+        counts = seen.counts[self._first : self._first + self._bins].astype(np.float64)
+        middles = np.arange(0.5, self._bins) + (self._first - HALF_BINS)
+        middles *= seen.width
         # of all bins below an edge between two bins
         self._numbers, self._totals = (
             np.concatenate(((0.0,), each.cumsum())) for each in (counts, counts * middles)
@@ -64,7 +67,9 @@ class _Errors:
     def least(self, ranges: Iterable[_Ends]) -> _Ends:
         """The first of the ranges with the smallest error."""
         different = tuple(dict.fromkeys(ranges))
-        if self._steps > _FEW_STEPS or len(different) == 1:
+        if len(different) == 1:
+            return different[0]
+        if self._steps > _FEW_STEPS:
             return min(different, key=self._exact)
         ends = np.array(different)
         near = np.concatenate(
@@ -72,6 +77,8 @@ class _Errors:
         )
         off = _ROUNDING * self._numbers[-1] * float(np.abs(ends).max()) ** 2
         nearest = np.flatnonzero(near <= near.min() + off)
+        if len(nearest) == 1:
+            return different[nearest[0]]
         return min((different[i] for i in nearest), key=self._exact)
 
     def _near(self, ranges: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -87,8 +94,8 @@ class _Errors:
         edges = np.arange(0.5, self._steps) + first[:, None]
         edges *= scale[:, None]
         bins = edges / self._width
-        bins += HALF_BINS - 0.5
-        np.clip(np.ceil(bins, out=bins), 0, 2 * HALF_BINS, out=bins)
+        bins += HALF_BINS - 0.5 - self._first
+        np.clip(np.ceil(bins, out=bins), 0, self._bins, out=bins)
         below = bins.astype(np.intp)
         edges *= self._numbers.take(below)
         np.subtract(self._totals.take(below), edges, out=edges)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, TypeGuard
 
+import onnx
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
 
 from edgeq.calibration._nodes import name_of, shape_of
 
@@ -31,7 +31,7 @@ class Stage:
         later: which of all tensors known so far later stages read.
     """
 
-    model: ir.Model
+    model: onnx.ModelProto
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     later: frozenset[str]
@@ -69,7 +69,8 @@ def stages_of(model: ir.Model, wanted: Sequence[str], most: int) -> tuple[Stage,
         inputs = tuple(sorted(reads[number] - makes[number]))
         outputs = (*seen, *sorted((makes[number] & later).difference(seen)))
         if outputs:
-            found.append(Stage(_part(model, group, inputs, outputs), inputs, outputs, later))
+            part = part_of(model, outputs, nodes[group.start : group.stop], inputs)
+            found.append(Stage(part, inputs, outputs, later))
     return tuple(found)
 
 
@@ -96,24 +97,57 @@ def _is_activation(value: ir.Value | None) -> TypeGuard[ir.Value]:
     return value is not None and bool(value.name) and not value.is_initializer()
 
 
-def _part(model: ir.Model, group: range, inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
-    """Some nodes of a model as a model."""
-    copy = model.clone()
-    graph = copy.graph
-    nodes = tuple(graph)
-    known = {name_of(value): value for value in graph.inputs}
-    known |= {name_of(value): value for node in nodes for value in node.outputs}
-    graph.outputs[:] = [known[name] for name in outputs]
-    for value in graph.outputs:
-        value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-    entries = {
-        name: ir.Value(name=name, type=known[name].type, shape=known[name].shape) for name in inputs
-    }
-    for node in (nodes[at] for at in group):
-        for index, given in enumerate(node.inputs):
-            if given is not None and given.name in entries:
-                node.replace_input_with(index, entries[given.name])
-    graph.remove([node for at, node in enumerate(nodes) if at not in group])
-    graph.inputs[:] = entries.values()
-    passes.RemoveUnusedNodesPass()(copy)
-    return copy
+def part_of(
+    model: ir.Model,
+    outputs: Sequence[str],
+    nodes: Sequence[ir.Node] | None = None,
+    inputs: Sequence[str] | None = None,
+) -> onnx.ModelProto:
+    """What makes some tensors of a model, as a model; nothing else of it is copied.
+
+    Args:
+        model: the model; left as it is.
+        outputs: the tensors.
+        nodes: those that it has at most, in their order; all by default.
+        inputs: the tensors that it is given; the inputs of the model by default.
+    """
+    graph = model.graph
+    nodes = tuple(graph) if nodes is None else nodes
+    values = {name_of(value): value for value in graph.inputs}
+    values |= {name_of(value): value for node in graph for value in node.outputs}
+    given = tuple(graph.inputs) if inputs is None else [values[name] for name in inputs]
+    if not any(_holds_graph(node) for node in nodes):
+        nodes = _needed(nodes, set(outputs))
+        read = {name_of(value) for node in nodes for value in node.inputs if value is not None}
+    else:
+        read = set(graph.initializers)
+    view = ir.GraphView(
+        given,
+        [values[name] for name in outputs],
+        nodes=nodes,
+        initializers=[value for name, value in graph.initializers.items() if name in read],
+        opset_imports=dict(graph.opset_imports),
+        name=graph.name,
+    )
+    proto = ir.to_proto(
+        ir.Model(
+            view,  # type: ignore[arg-type]
+            ir_version=model.ir_version,
+            producer_name=model.producer_name,
+            functions=tuple(model.functions.values()),
+        )
+    )
+    for output in proto.graph.output:
+        if not output.type.WhichOneof("value"):
+            output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    return proto
+
+
+def _needed(nodes: Sequence[ir.Node], wanted: set[str]) -> tuple[ir.Node, ...]:
+    """Those of some nodes without which some tensors are not made."""
+    found = []
+    for node in reversed(nodes):
+        if any(name_of(value) in wanted for value in node.outputs):
+            found.append(node)
+            wanted |= {name_of(value) for value in node.inputs if value is not None}
+    return tuple(reversed(found))

@@ -49,6 +49,35 @@ def test_a_batch_is_computed_in_parts_with_the_same_result(
     assert serialize(quantize_onnx(net, [images(16)], config)) == whole
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 31])
+def test_workers_get_equal_shares_of_a_batch(
+    count: int, net: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No two differ by more than a run, and no run is larger than it may be."""
+    runs: list[list[int]] = []  # of each observer
+
+    class Sizes(MinMax):
+        of_extremes = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: list[int] = []
+            runs.append(self.sizes)
+
+        def update(self, batch: NDArray[np.float32]) -> None:
+            self.sizes.append(len(batch))
+            super().update(batch)
+
+    monkeypatch.setattr(observe, "_AT_ONCE", 2 * 5 * 97)
+    monkeypatch.setattr(observe, "usable_threads", lambda: 2)
+    quantize_onnx(net, [images(count)], CalibrationConfig(Sizes))
+    shares = [sum(sizes) for sizes in runs if sizes]
+    assert max(max(sizes) for sizes in runs if sizes) <= 5
+    assert sum(shares) == 3 * count  # of three grids
+    assert count == 1 or max(shares) - min(shares) <= 5
+    assert len(shares) == 3 * min(count, 2)
+
+
 class NotMergeable:
     """An observer of another package that keeps to the smallest protocol."""
 

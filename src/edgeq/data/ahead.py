@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Condition, Thread
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -17,6 +17,18 @@ _Out = TypeVar("_Out")
 _Note = TypeVar("_Note")
 _AHEAD = 2
 """Things that may wait beside the one that a caller looks at: all that they hold is in memory."""
+
+
+@overload
+def ahead(
+    compute: Callable[[_In], _Out], given: Iterable[tuple[_In, _Note]], workers: int
+) -> Generator[tuple[_Out, _Note], None, None]: ...
+
+
+@overload
+def ahead(
+    compute: Callable[[_In], _Out], given: Iterable[tuple[_In | None, _Note]], workers: int
+) -> Generator[tuple[_Out | None, _Note], None, None]: ...
 
 
 def ahead(
@@ -31,7 +43,8 @@ def ahead(
     Args:
         compute: called in threads, several at a time.
         given: the things, each with a note that is handed on; None is handed on as it is. They are
-            taken in the caller's thread, at most ``workers`` before their turn.
+            taken in the caller's thread, at most one more than ``workers`` before their turn, so
+            that no worker waits while the caller looks.
         workers: how many are computed at a time.
     """
     with ThreadPoolExecutor(workers) as pool:
@@ -43,7 +56,7 @@ def ahead(
 
         for thing, note in given:
             coming.append((None if thing is None else pool.submit(compute, thing), note))
-            if len(coming) > workers:
+            if len(coming) > workers + 1:
                 yield first()
         while coming:
             yield first()
