@@ -69,7 +69,10 @@ def load_data(
 
         source = from_object(name, "your data", load)
     found = resolved(source, asked or AskedPreprocessing(), artefacts)
-    fed = source if found == source.preprocessing else source.with_preprocessing(found)
+    own = source.preprocessing
+    fed = (
+        source if found == own else replace(source.with_preprocessing(found), own_preprocessing=own)
+    )
     return without_set_aside(fed, artefacts)
 
 

@@ -219,7 +219,9 @@ def command(
         console.next_step("edgeq", "diff", *(paths.get(name, name) for name in others))
     elif any(stage.changed for stage in found.stages) or found.saturating:
         console.next_step("edgeq", "why", *artefacts, "--data", data)
-    elif any(GUESSING in remark for remark in found.remarks):
+    elif flags := next((each.flags for each in observed.doubts if each.flags), ""):
+        console.next_step(f"the same command with {flags}")
+    elif observed.doubts or any(GUESSING in remark for remark in found.remarks):
         console.next_step("edgeq", "data", data)  # nothing that a gate should hold on to
     elif not found.failures:
         console.next_step("edgeq", "gate", "init", *artefacts, "--data", data)

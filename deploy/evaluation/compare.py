@@ -18,11 +18,11 @@ from edgeq.data.splitting import limited
 from edgeq.deploy.evaluation.chain import ANOTHER, QUANTISATION, cause
 from edgeq.deploy.evaluation.failures import Left, StagesFailed
 from edgeq.deploy.evaluation.open_sizes import OpenSizes
-from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, remarks
+from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement
 from edgeq.deploy.evaluation.outputs.evaluation_data import EvaluationData
 from edgeq.deploy.evaluation.outputs.scoring import TOP1, AskedTask, Judge, told
 from edgeq.deploy.evaluation.outputs.tensor_names import is_quantized, pairs_of, shared_names
-from edgeq.deploy.evaluation.plausibility import tried
+from edgeq.deploy.evaluation.plausibility import Answered, remarks_on
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, named_cause, saturation_here
 from edgeq.deploy.evaluation.sharded import ComparisonJob, failures_told, recorded
 from edgeq.deploy.evaluation.stage_runner import (
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.evaluation.chain import Pair
     from edgeq.deploy.evaluation.outputs.answers import Answering
     from edgeq.deploy.evaluation.outputs.scoring import AskedParts, PartFigure
+    from edgeq.deploy.evaluation.plausibility import Doubt
     from edgeq.deploy.evaluation.stage_runner import Opened, StageOutput
     from edgeq.results import Drift, Failure, PairSaturation, Score
     from edgeq.target import Batch
@@ -78,6 +79,7 @@ class Observed:
         figures: stage name to each figure of its tasks, by name.
         resampled: stage name to each of those on each resample, (resamples,), where there are any.
         parts: stage name to the figures of parts of the samples that were asked for, by name.
+        doubts: what is odd about the answers, of which the comparison's remarks tell too.
     """
 
     comparison: Comparison
@@ -91,6 +93,7 @@ class Observed:
     figures: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     resampled: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, PartFigure]] = field(default_factory=dict)
+    doubts: Sequence[Doubt] = ()
 
     __repr__ = brief
 
@@ -359,6 +362,14 @@ class _Run:
             for stage, how in zip(stages, self.answering, strict=True)
         ]
         known = [(stage.name, stage.score) for stage in stages if stage.score is not None]
+        answered = [
+            Answered(name, opened.pair.artefact, opened.session, mine[:, 0])
+            for (name, _, _), opened, mine in zip(scored, self.opened, answers, strict=True)
+            if mine is not None
+        ]
+        said, doubts = (
+            (told(known), []) if known else remarks_on(answered, scored, self.source, part)
+        )
         names = [stage.name for stage in stages]
         comparison = Comparison(
             data=self.source.name,
@@ -373,13 +384,7 @@ class _Run:
                 *self.guesses,
                 *filter(None, dict.fromkeys(self.others.values())),
                 *_changed(stages),
-                *(
-                    told(known)
-                    if known
-                    else remarks(
-                        scored, self.source, lambda name: self._tried(names.index(name), part)
-                    )
-                ),
+                *said,
             ),
             saturating=tuple(found for found in lost.values() if found is not None),
         )
@@ -407,12 +412,8 @@ class _Run:
             dict(zip(names, self.judge.figures(), strict=True)),
             dict(zip(names, self.judge.resampled(), strict=True)),
             dict(zip(names, self.judge.parts(), strict=True)),
+            doubts,
         )
-
-    def _tried(self, place: int, part: Split) -> str:
-        """What else does better than a stage that answers like guessing."""
-        opened = self.opened[place]
-        return tried(opened.pair.artefact, self.source, part, opened.session)
 
     def _stage(
         self,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from edgeq.data.batching import fed, samples_in
 from edgeq.data.splitting import limited
-from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement, remarks
+from edgeq.deploy.evaluation.outputs.answers import Gathered, agreement
 from edgeq.deploy.evaluation.outputs.scoring import AskedTask, Judge, told
-from edgeq.deploy.evaluation.plausibility import tried
+from edgeq.deploy.evaluation.plausibility import Answered, remarks_on
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.formats.artefact import resolve
 from edgeq.metrics.drift import DriftMeter
@@ -237,9 +237,12 @@ def _compare(
     said = (
         told([(path.name, score)])
         if score is not None
-        else remarks(
-            [(path.name, read, scored)], source, lambda _: tried(path, source, part, exact)
-        )
+        else remarks_on(
+            [] if mine is None else [Answered(path.name, path, exact, mine[:, 0])],
+            [(path.name, read, scored)],
+            source,
+            part,
+        )[0]
     )
     return Answers(
         source.name,

@@ -16,7 +16,6 @@ from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturati
 from edgeq.deploy.evaluation.stage_runner import select
 from edgeq.deploy.origin.differences import origin_of
 from edgeq.deploy.pipeline.reading import view_of
-from edgeq.deploy.report.values import GUESSING
 from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quantization
 from edgeq.deploy.why.evidence import Evidence, plan_of
 from edgeq.deploy.why.exposing import exposed
@@ -317,14 +316,11 @@ class _Chain:
     def finish(self, observed: Observed, names: Mapping[Pair, str]) -> Findings:
         """Causes and verdicts of all stages."""
         compared = observed.comparison
-        first = self.file or self.stages[0].pair.artefact
-        causes, doubt = preprocessing.find(first, self.source)
+        causes = preprocessing.find(observed.doubts)
         self.misfed = causes[0] if causes else None
         self.faults = self._faults()
         if not any(stage.from_float for stage in self.stages):
             causes += self.faults
-        if doubt and not any(GUESSING in remark for remark in compared.remarks):
-            self.remarks.append(doubt)
         explained: dict[Pair, list[int]] = {}
         answers: dict[Pair, Answers] = {}
         for stage in self.stages:

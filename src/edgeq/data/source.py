@@ -120,6 +120,7 @@ class DataSource:
         task: whose labels these are, by the name of an entry point of ``edgeq.tasks``.
         remark: what a reader of figures has to know of the samples, a sentence; empty for nothing.
         order: what of the user's says the order of the classes; empty where nothing does.
+        own_preprocessing: the data's own, where samples are fed otherwise; None where they are not.
     """
 
     name: str
@@ -132,6 +133,7 @@ class DataSource:
     task: str = "top1"
     remark: str = ""
     order: str = ""
+    own_preprocessing: Preprocessing | None = None
 
     __repr__ = brief
 

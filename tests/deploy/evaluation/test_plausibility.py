@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 import edgeq
 from edgeq.deploy.cli import run
+from edgeq.deploy.evaluation.doubting.class_order import other_order
 from edgeq.deploy.evaluation.plausibility import doubts
 
 if TYPE_CHECKING:
@@ -81,6 +83,44 @@ def test_classes_in_another_order_are_found(tmp_path: Path, order: Any) -> None:
         assert "in the network's order, digit-3, digit-1, digit-4" in told
 
 
+def test_classes_that_change_places_are_named_at_any_accuracy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = edgeq.load_data("digits", preprocess="raw")
+    order = np.array([0, 1, 2, 5, 4, 3, 6, 7, 8, 9])
+    source = replace(digits, test=replace(digits.test, labels=order[digits.test.class_labels]))
+    net = nearest_mean(tmp_path / "net.onnx", 0)
+    found = edgeq.compare([net], source)
+    scored = found.stages[0].accuracy
+    assert scored is not None
+    assert 0.6 < scored.fraction < 0.8
+    assert "in which 3 means 5, 5 means 3: classes.txt" in " ".join(found.remarks)
+    assert not edgeq.compare([net], digits).remarks
+
+
+def made_of(answers: Any, labels: Any, classes: int) -> bool:
+    """Whether answers are said to be in another order."""
+    return other_order(np.asarray(answers), np.asarray(labels), classes) is not None
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+def test_answers_that_are_bad_are_in_no_other_order(classes: int) -> None:
+    draw = np.random.default_rng(classes)
+    for seed in range(60):
+        labels = draw.integers(0, classes, 20 * min(classes, 40) if seed % 2 else 30)
+        if seed % 3 == 0:  # unbalanced: most are of one class
+            labels[: len(labels) * 4 // 5] = 0
+        nearest = np.where(draw.random(len(labels)) < 0.5, labels, labels ^ 1) % classes
+        for answers in (nearest, draw.permutation(labels), labels // 2, labels * 0 + 1):
+            assert not made_of(answers, labels, classes)
+
+
+def test_classes_without_samples_keep_an_order_from_being_closed() -> None:
+    labels = np.repeat([0, 1, 2, 3], 20)
+    assert made_of((labels + 1) % 5, labels, 5)  # class 4 is in no sample
+    assert not made_of(np.where(labels == 0, 1, labels), labels, 5)  # 0 is taken for 1
+
+
 def by_colour(path: Path) -> Path:
     """A network that answers with the strongest colour of a pixel."""
     node = onnx.helper.make_node("Flatten", ["x"], ["y"])
@@ -113,6 +153,33 @@ def test_an_order_of_the_classes_is_offered_where_no_other_preprocessing_is_as_g
     better = "--channels bgr" if swapped else "--channels rgb"
     assert f"is the preprocessing right? {better} reaches 100.00 %" in told
     assert "the classes come" not in told
+
+
+@pytest.mark.parametrize("deviation", [4, 6])
+def test_another_preprocessing_is_named_where_it_costs_a_part_of_the_answers(
+    tmp_path: Path, deviation: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, toml = nearest_mean(tmp_path / "net.onnx", 0), tmp_path / "fed.toml"
+    toml.write_text(f"std = [{deviation}]\n")
+    assert run(["compare", str(net), "--data", "digits", "--preprocess", str(toml)]) == 0
+    out, told = capsys.readouterr()
+    assert "of 128 samples are right: is the preprocessing right?" in told
+    assert "--preprocess raw reaches" in told
+    assert "next: the same command with --preprocess raw" in out
+
+
+def test_an_accuracy_below_that_of_training_is_doubted(tmp_path: Path) -> None:
+    net, source = (
+        nearest_mean(tmp_path / "net.onnx", 0),
+        edgeq.load_data("digits", preprocess="raw"),
+    )
+    recorded = {"recipe": {"data": "digits"}, "test_correct": 359, "test_total": 360}
+    assert not edgeq.compare([net], source).remarks
+    (tmp_path / "run.json").write_text(json.dumps(recorded))
+    assert "at the end of training 99.72 % were" in " ".join(edgeq.compare([net], source).remarks)
+    for other in ({"test_total": 0}, {"test_correct": "all"}, {"recipe": {"data": "mnist"}}):
+        (tmp_path / "run.json").write_text(json.dumps(recorded | other))
+        assert not edgeq.compare([net], source).remarks
 
 
 def test_an_order_that_the_user_gave_is_not_told_again(tmp_path: Path) -> None:

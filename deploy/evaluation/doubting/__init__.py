@@ -1,0 +1,1 @@
+"""What may be wrong with labels and samples where answers are poor."""
