@@ -95,7 +95,9 @@ class _Inserter:
                 continue  # a part of an output
             node = self.classified.makers[op.name]
             self._requantize_inputs(op, node)
-            if node.op_type in LAYERS and (is_helper(node) or op.name in self.placement.layers):
+            if node.op_type in LAYERS and (
+                op.name in self.placement.layers or self._helps(op, node)
+            ):
                 self._store_parameters(op, node)
             if op.kind == "relu" and op.name in self.behind:
                 node = self._without_bound(op, node)
@@ -167,6 +169,12 @@ class _Inserter:
             self.graph.insert_before(self.graph[0], node)
         else:
             self.graph.insert_after(place, node)
+
+    def _helps(self, op: Op, node: ir.Node) -> bool:
+        """Whether a layer that no network has learnt reads integers; what it reads may be float."""
+        return is_helper(node) and (
+            (op.name, 0) in self.placement.edges or op.inputs[0] in self.behind
+        )
 
     def _store_parameters(self, op: Op, node: ir.Node) -> None:
         grid = self.placement.edges.get((op.name, 0)) or self.behind[op.inputs[0]]

@@ -23,6 +23,7 @@ node = helper.make_node
 TOKENS, LEAST_DB = 6, 25.0
 KEPT = np.tril(np.ones((TOKENS, TOKENS), bool))
 FILLS = {"infinity": -np.inf, "-1e9": -1e9, "half precision": -65504.0, "float32": -3.4e38}
+MODERATE = {"-1e4": -1e4, "-1e3": -1e3, "-100": -100.0}
 
 
 def attention(build: Build, masks: Sequence[onnx.NodeProto], **constants: Any) -> ir.Model:
@@ -60,17 +61,82 @@ def check(model: ir.Model) -> list[str]:
     return [line for line in told if line.startswith("mask")]
 
 
-@pytest.mark.parametrize("fill", FILLS)
-def test_a_mask_that_is_added(fill: str, build: Build) -> None:
+@pytest.mark.parametrize("fill", (FILLS | MODERATE).values(), ids=FILLS | MODERATE)
+def test_a_mask_that_is_added(fill: float, build: Build) -> None:
     masks = [node("Add", ["scores", "mask"], ["masked"])]
-    (told,) = check(attention(build, masks, mask=added(FILLS[fill])))
+    (told,) = check(attention(build, masks, mask=added(fill)))
     assert "'masked': leaves out with -" in told
 
 
-@pytest.mark.parametrize("fill", FILLS)
-def test_a_mask_that_chooses(fill: str, build: Build) -> None:
+@pytest.mark.parametrize("fill", (FILLS | MODERATE).values(), ids=FILLS | MODERATE)
+def test_a_mask_that_chooses(fill: float, build: Build) -> None:
     masks = [node("Where", ["kept", "scores", "fill"], ["masked"])]
-    assert check(attention(build, masks, kept=KEPT, fill=np.float32(FILLS[fill])))
+    assert check(attention(build, masks, kept=KEPT, fill=np.float32(fill)))
+
+
+def test_a_moderate_mask_over_a_whole_row_is_kept(build: Build) -> None:
+    """Equal numbers, however small, leave each softmax as it was."""
+    masks = [node("Add", ["scores", "mask"], ["masked"])]
+    mask = added(-500.0)
+    mask[2] = -500
+    told: list[str] = []
+    samples = [np.random.default_rng(1).normal(0, 1, (1, TOKENS, TOKENS)).astype(np.float32)]
+    quantize_onnx(attention(build, masks, mask=mask), samples, tell=told.append)
+    assert not [line for line in told if line.startswith("mask")]
+
+
+def test_biases_of_positions_are_no_mask(build: Build) -> None:
+    """Their steps are smaller than what scores differ by, so nothing lies behind a gap."""
+    masks = [node("Add", ["scores", "mask"], ["masked"])]
+    slope = -4 * np.abs(np.subtract.outer(np.arange(TOKENS), np.arange(TOKENS)))
+    assert not check(attention(build, masks, mask=slope.astype(np.float32)))
+
+
+@pytest.mark.parametrize("fill", [-1e4, -65504.0, -3.4e38])
+def test_a_mask_that_is_computed_from_what_is_kept(fill: float, build: Build) -> None:
+    """As language models do: (1 - kept) times a factor, for scores of two layers."""
+    rng = np.random.default_rng(0)
+    model = build(
+        [
+            node("MatMul", ["x", "w"], ["tokens"]),
+            node("Transpose", ["tokens"], ["turned"], perm=[0, 2, 1]),
+            node("MatMul", ["tokens", "turned"], ["scores"]),
+            node("MatMul", ["tokens", "turned"], ["others"]),
+            node("Sub", ["one", "kept"], ["left_out"]),
+            node("Mul", ["left_out", "factor"], ["mask"]),
+            node("Add", ["scores", "mask"], ["masked"]),
+            node("Add", ["mask", "others"], ["also_masked"]),
+            node("Softmax", ["masked"], ["shares"], axis=-1),
+            node("Softmax", ["also_masked"], ["other_shares"], axis=-1),
+            node("Sub", ["shares", "half"], ["y"]),
+            node("Mul", ["other_shares", "half"], ["z"]),
+        ],
+        {
+            "w": rng.normal(0, 1, (TOKENS, 4)).astype(np.float32),
+            "one": np.float32(1),
+            "half": np.float32(0.5),
+            "factor": np.float32(fill),
+        },
+        [1, TOKENS, TOKENS],
+        inputs=("x", "kept"),
+        outputs=("y", "z"),
+    )
+    samples = [
+        {
+            "x": rng.normal(0, 1, (1, TOKENS, TOKENS)).astype(np.float32),
+            "kept": np.float32(kept)[None],
+        }
+        for kept in (KEPT, np.ones_like(KEPT), KEPT)
+    ]
+    told: list[str] = []
+    made = quantize_onnx(model, samples, tell=told.append)
+    assert [line.split("'")[1] for line in told if line.startswith("mask")] == [
+        "masked",
+        "also_masked",
+    ]
+    found = [float(line.split(": ")[1].split()[0]) for line in told if "SQNR" in line]
+    assert min(found) > LEAST_DB
+    assert exporter.export(made, ExportOptions()).parity.different == ()
 
 
 def test_masks_after_each_other(build: Build) -> None:
