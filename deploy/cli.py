@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+import typer.core
 import typer.main
 
 import edgeq
@@ -74,8 +75,26 @@ _OF_THE_SYSTEM = _FULL | {
 }
 """What a system says of a place or of its limits: no bug of ours, wherever it is met."""
 
+
+class _Stopped(Exception):
+    """What says how a command was interrupted, past typer, which would keep only the exit code."""
+
+    def __init__(self, interrupted: Interrupted) -> None:
+        super().__init__(str(interrupted))
+        self.interrupted = interrupted
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> object:  # of click, or of a copy that typer brings
+        try:
+            return super().invoke(ctx)
+        except Interrupted as error:
+            raise _Stopped(error) from error
+
+
 app = typer.Typer(
     name="edgeq",
+    cls=_Commands,
     help="Train quantised networks, export them without changing an integer, and prove that "
     "the device computes what was trained.",
     rich_markup_mode=None,
@@ -177,7 +196,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _attempt(
     arguments: Sequence[str], state: RootFlags, answer: console.Answer
-) -> EdgeqError | None:
+) -> EdgeqError | Interrupted | None:
     """Run a command line; what went wrong is told, and given back."""
     try:
         if names.COMPLETING in os.environ:
@@ -201,8 +220,10 @@ def _attempt(
     return error
 
 
-def _as_error(raised: BaseException) -> EdgeqError:
-    if isinstance(raised, EdgeqError):
+def _as_error(raised: BaseException) -> EdgeqError | Interrupted:
+    if isinstance(raised, _Stopped):
+        return raised.interrupted
+    if isinstance(raised, EdgeqError | Interrupted):
         return raised
     if isinstance(raised, KeyboardInterrupt | typer.Abort):
         return Interrupted()
@@ -213,7 +234,7 @@ def _as_error(raised: BaseException) -> EdgeqError:
 
 def _conclude(
     answer: console.Answer,
-    error: EdgeqError | None,
+    error: EdgeqError | Interrupted | None,
     arguments: Sequence[str],
     started: datetime,
 ) -> None:
@@ -240,7 +261,7 @@ def _conclude(
         console.write(f"next: {answer.next_command}")
 
 
-def _record(error: EdgeqError | None) -> "dict[str, Json] | None":
+def _record(error: EdgeqError | Interrupted | None) -> "dict[str, Json] | None":
     """An error as a program reads it."""
     if error is None:
         return None

@@ -18,7 +18,7 @@ def run(main: Callable[[], None]) -> None:
     """
     try:
         main()
-    except EdgeqError as error:
+    except (EdgeqError, Interrupted) as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

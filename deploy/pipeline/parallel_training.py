@@ -149,7 +149,7 @@ def worker_pool(most: int) -> Iterator[WorkerPool]:
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()  # which a training meets by saving
             pool.shutdown(cancel_futures=True)
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
                 raise Interrupted(
                     "stopped; what was trained is saved", hint="the same command goes on from there"
                 ) from None

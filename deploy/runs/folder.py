@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from edgeq.errors import EdgeqError
+    from edgeq.errors import EdgeqError, Interrupted
     from edgeq.plain import Json
 
 _MAX_BYTES = 1 << 30
@@ -92,7 +92,7 @@ def keep_run(
     folder: Path,
     document: Mapping[str, Json],
     arguments: Sequence[str],
-    error: EdgeqError | None,
+    error: EdgeqError | Interrupted | None,
     started: datetime,
     seconds: float,
     files: Mapping[str, bytes],

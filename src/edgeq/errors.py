@@ -8,9 +8,11 @@ EdgeqError                  70  a bug of ours, unless a subclass says otherwise
 │   └── Diverged                a training run whose numbers ran away
 ├── GateFailed               1  everything ran; the numbers missed the budget
 ├── Inconclusive             3  everything ran; too few samples or too much noise to decide
-├── TargetError              4  a runtime is absent, crashed, or fell back to something else
-│   ├── MissingDependency       a package that the named thing needs is not installed
-│   └── BrokenPlugin            a plug-in that fails or does not keep its protocol
+└── TargetError              4  a runtime is absent, crashed, or fell back to something else
+    ├── MissingDependency       a package that the named thing needs is not installed
+    └── BrokenPlugin            a plug-in that fails or does not keep its protocol
+
+KeyboardInterrupt
 └── Interrupted            130  Ctrl-C, or 143 for SIGTERM; what was done so far is saved
 """
 
@@ -20,7 +22,7 @@ import difflib
 import json
 import re
 import signal
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,10 +37,8 @@ _ACTING = re.compile(
 )
 
 
-class EdgeqError(Exception):
-    """An error meant for people: it says what is wrong, then how to fix it."""
-
-    exit_code = 70
+class _InTwoHalves(BaseException):
+    """What is meant for people: it says what is wrong, then how to fix it."""
 
     def __init__(self, what: str, *, hint: str) -> None:
         super().__init__(f"{what}\n  hint: {hint}")
@@ -51,6 +51,12 @@ class EdgeqError(Exception):
         Its two halves, whatever its own constructor takes.
         """
         return _restored, (type(self), self.what, self.hint)
+
+
+class EdgeqError(_InTwoHalves, Exception):
+    """An error meant for people: it says what is wrong, then how to fix it."""
+
+    exit_code = 70
 
 
 def first_line(error: BaseException) -> str:
@@ -91,9 +97,12 @@ def with_hint(error: EdgeqError, hint: str) -> EdgeqError:
     return _restored(type(error), error.what, hint)
 
 
-def _restored(kind: type[EdgeqError], what: str, hint: str) -> EdgeqError:
+_Restored = TypeVar("_Restored", bound=_InTwoHalves)
+
+
+def _restored(kind: type[_Restored], what: str, hint: str) -> _Restored:
     error = kind.__new__(kind)
-    EdgeqError.__init__(error, what, hint=hint)
+    _InTwoHalves.__init__(error, what, hint=hint)
     return error
 
 
@@ -178,8 +187,10 @@ class BrokenPlugin(TargetError):
         )
 
 
-class Interrupted(EdgeqError):
+class Interrupted(_InTwoHalves, KeyboardInterrupt):
     """The user pressed Ctrl-C, or asked the program to end; the message says how to go on.
+
+    No :class:`EdgeqError`, so that a loop which goes on after errors ends all the same.
 
     Attributes:
         asked_by: the number of the signal that asked for it last.

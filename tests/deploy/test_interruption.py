@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,8 @@ from edgeq.calibration.statistics import resume
 from edgeq.deploy import cli
 from edgeq.deploy.cli import run
 from edgeq.deploy.search.memory import Remembered
+from edgeq.errors import Interrupted
+from edgeq.files.interruption import keeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +99,22 @@ def test_a_search(
     assert "hint: the same command with --resume goes on from there" in said
     again()
     assert run([*command, "--resume"]) == 0
+
+
+def test_in_python_a_loop_that_goes_on_after_errors_ends(tmp_path: Path) -> None:
+    """Also where something above keeps what it has, and across processes."""
+    place, stopped = tmp_path / "kept", Interrupted("stopped", hint="begin again")
+    kept = keeping(place, "go on", lambda: True)
+    with pytest.raises(KeyboardInterrupt) as caught, suppress(Exception), kept:
+        raise KeyboardInterrupt
+    assert isinstance(caught.value, Interrupted)
+    assert caught.value.what == f"interrupted; what is done is kept in {place}"
+    with pytest.raises(Interrupted) as caught, keeping(place, "go on", lambda: True):
+        raise stopped
+    assert caught.value is stopped
+    again = pickle.loads(pickle.dumps(stopped))
+    assert (type(again), again.what, again.hint) == (Interrupted, "stopped", "begin again")
+    assert again.exit_code == 130
 
 
 def test_a_request_to_end_is_met_in_words_by_every_command(

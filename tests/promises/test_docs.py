@@ -179,7 +179,7 @@ def test_exit_codes_in_the_docs_are_those_of_the_errors(root: Path) -> None:
     raised = {
         kind.exit_code
         for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.EdgeqError)
+        if isinstance(kind, type) and issubclass(kind, errors.EdgeqError | errors.Interrupted)
     }
     text = (root / "docs" / "reference" / "exit-codes.md").read_text(encoding="utf-8")
     table = text[text.index("| code | meaning |") :].split("\n\n")[0]

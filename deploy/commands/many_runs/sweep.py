@@ -103,6 +103,8 @@ def command(
                 merged=tuple(merge or ()),
                 progress=advance,
             )
+        except Interrupted:
+            raise
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; the cells that are done are kept in {folder}",

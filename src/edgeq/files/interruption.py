@@ -28,6 +28,8 @@ def keeping(path: Path, hint: str, kept: Callable[[], bool]) -> Iterator[None]:
     """
     try:
         yield
+    except Interrupted:
+        raise
     except KeyboardInterrupt:
         if not kept():
             raise Interrupted("interrupted before anything was kept") from None

@@ -29,7 +29,7 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("tiny", sys.argv[1])
 tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
-from edgeq.errors import EdgeqError
+from edgeq.errors import Interrupted
 from edgeq.training.run import loop
 
 def report(progress):
@@ -41,7 +41,7 @@ def report(progress):
 
 try:
     loop.train(tiny.RECIPE, tiny.source(), Path(sys.argv[2]), threads=1, report=report)
-except EdgeqError as error:
+except Interrupted as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
