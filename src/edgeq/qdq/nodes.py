@@ -24,6 +24,8 @@ OLDEST_OPSET = 10
 """The oldest operator set that is read; those before ``OPSETS`` are raised first."""
 OPSETS = range(13, 26)
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
+SIZES = frozenset(("Shape", "Size"))
+"""Operators that give the dimensions of what they read."""
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 

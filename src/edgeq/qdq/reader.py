@@ -23,6 +23,7 @@ from edgeq.qdq.constants import moved_constant
 from edgeq.qdq.ir import Blocker, QdqConstant, QdqGraph, QdqOp, QdqOutput, QdqTensor, same_grid
 from edgeq.qdq.lookup_tables import fuse_to_lookup
 from edgeq.qdq.nodes import (
+    SIZES,
     bounds_of,
     constant_of,
     grid_of,
@@ -46,6 +47,7 @@ from edgeq.qdq.symbolic import (
     QuantizedRange,
     ShapeValue,
     SymbolicValue,
+    activation_of,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ if TYPE_CHECKING:
     from edgeq.numerics.attributes import AttributeValue
 
 _TRANSPARENT = frozenset(("Identity", "Dropout"))
-_SHAPE_OF = frozenset(("Shape", "Size"))
 _ACTIVATIONS = frozenset(("Relu", "Clip"))
 _HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {
     "Softmax": "softmax",
@@ -65,7 +66,7 @@ _HEADS: Mapping[str, Literal["softmax", "log_softmax"]] = {
 _INTEGERS = {6: "int32", 7: "int64"}  # by ONNX's number of the type
 _FLOAT32 = 1
 _TAKES_SHAPES = frozenset(("Resize", "GatherND", "Expand", "Tile"))
-_WAITS = QUANTIZERS | frozenset(("Split", "Cast")) | _TRANSPARENT | _SHAPE_OF | _ACTIVATIONS
+_WAITS = QUANTIZERS | frozenset(("Split", "Cast")) | _TRANSPARENT | SIZES | _ACTIVATIONS
 
 
 @dataclass(slots=True)
@@ -145,10 +146,11 @@ class Reader:
             return
         operands = tuple(None if value is None else self._symbolic(value) for value in node.inputs)
         if (
-            node.op_type in _SHAPE_OF
+            node.op_type in SIZES
             or (any(isinstance(o, ShapeValue) for o in operands) and not _takes_shapes(node))
             or _all_shapes(operands)
         ):
+            _check_sizes(node, operands)
             self._values.update({value: ShapeValue() for value in node.outputs})
         elif node.op_type == "QuantizeLinear":
             self._quantize(node, operands[0])
@@ -212,10 +214,10 @@ class Reader:
             )
         if isinstance(operand, DeferredOp):
             low, high = max(low, operand.low), min(high, operand.high)
-            return replace(operand, low=low, high=high, activation=_named(low, high))
+            return replace(operand, low=low, high=high, activation=activation_of(low, high))
         if isinstance(operand, (Dequantized, Input)):
             return DeferredOp(
-                node, value, "Requantize", (operand,), {}, low, high, _named(low, high)
+                node, value, "Requantize", (operand,), {}, low, high, activation_of(low, high)
             )
         # Brevitas writes the sub-range of its weights so
         if isinstance(operand, QdqConstant) and operand.params is None:
@@ -420,6 +422,16 @@ def _waits(node: ir.Node) -> bool:
     return node.op_type in _WAITS or _takes_shapes(node)
 
 
+def _check_sizes(node: ir.Node, operands: tuple[SymbolicValue | None, ...]) -> None:
+    """See that no activation is computed with a size that is no constant."""
+    data = (Quantized, Dequantized, DeferredOp, Input)
+    if node.op_type not in SIZES and any(isinstance(operand, data) for operand in operands):
+        raise ArtefactError(
+            f"{node.op_type} {title(node)!r} computes with a size that only the input decides",
+            hint="export the model with a fixed batch of 1",
+        )
+
+
 def _all_shapes(operands: tuple[SymbolicValue | None, ...]) -> bool:
     return bool(operands) and all(
         isinstance(o, ShapeValue) or (isinstance(o, QdqConstant) and o.values.dtype == np.int64)
@@ -435,12 +447,6 @@ def _only_output(node: ir.Node) -> ir.Value:
             hint=UNROLL_HINT if node.op_type in RECURRENT else "export it with one output",
         )
     return node.outputs[0]
-
-
-def _named(low: float, high: float) -> Literal["", "relu", "relu6"]:
-    if low == 0.0:
-        return "relu6" if high == 6.0 else "relu" if high == float("inf") else ""
-    return ""
 
 
 def _fold(ops: list[QdqOp], outputs: tuple[QdqOutput, ...]) -> list[QdqOp]:
@@ -481,10 +487,11 @@ def read_qdq(model: ir.Model, *, float_fallback: bool = False) -> QdqGraph:
         ArtefactError: parts of the graph stay in float, all of which it names; or it is not valid
             ONNX, has a cycle or unknown shapes.
     """
+    from edgeq.qdq.normal_form.sizes import with_known_sizes
     from edgeq.qdq.qoperator.convert import as_qdq
     from edgeq.qdq.qoperator.operators import require_static
 
     quantized = as_qdq(model)
     require_static(quantized.graph)
     with error_context(quantized):
-        return Reader(quantized, float_fallback).read()
+        return Reader(with_known_sizes(quantized), float_fallback).read()

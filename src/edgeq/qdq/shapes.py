@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MOST_ELEMENTS = 2**31 - 1  # of a tensor; no runtime that is written for counts further
 _ALONG = ("Softmax", "LogSoftmax", "ArgMax")
+ALONG_AXES = frozenset((*REDUCTIONS, *_ALONG, "Squeeze", "Tile", "Expand"))
+"""Operators for which it matters which axis of an open batch is the batch."""
 _ORT_DOMAIN = "com.microsoft"
 # onnx follows the numbers of a Shape only from the set behind; shapes are inferred alike in both
 _SHAPE_IS_OPAQUE = range(13, 15)
@@ -52,21 +54,47 @@ class Shapes:
         """
         known = [value for value in values if value is not None]
         for value in known:
-            if (found := _static(value.shape)) is not None and self._is_told(value.shape):
+            if (found := self._stated(value)) is not None and self._is_told(value.shape):
                 return found
         if self._inferred is None:
             self._inferred = _infer(self._model)
-        for shape in [
-            *(self._inferred.get(value.name or "") for value in known),
-            *(value.shape for value in known),
+        for found in [
+            *(self._static(self._inferred.get(value.name or "")) for value in known),
+            *(self._stated(value) for value in known),
         ]:
-            if (found := _static(shape)) is not None:
+            if found is not None:
                 return found
         raise ArtefactError(
             f"the shape of {known[0].name!r} cannot be inferred",
             hint="export the model with fixed dimensions, only the batch may be dynamic; "
             "onnx.checker tells whether it is valid",
         )
+
+    def _stated(self, value: ir.Value) -> tuple[int, ...] | None:
+        """What the file says; an input has its batch in front."""
+        shape = value.shape
+        if value.is_graph_input() and any(not isinstance(size, int) for size in (shape or ())[1:]):
+            return None
+        return self._static(shape)
+
+    def _static(self, shape: ir.Shape | None) -> tuple[int, ...] | None:
+        """The sizes for a batch of 1; None where another is open."""
+        if shape is None:
+            return None
+        if any(not isinstance(size, int) and not self._is_batch(size) for size in shape[1:]):
+            return None
+        sizes = tuple(size if isinstance(size, int) else _per_sample(size) for size in shape)
+        if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
+            raise ArtefactError(
+                f"a tensor of the model has the shape {sizes}",
+                hint="export it for the size of input it is meant for",
+            )
+        return sizes
+
+    def _is_batch(self, size: ir.SymbolicDim) -> bool:
+        """Whether a dimension behind the first is the batch of an input, or a multiple of one."""
+        name = (size.value or "").rpartition("*")[2]
+        return bool(name) and name in self._batches
 
     def _is_told(self, shape: ir.Shape | None) -> bool:
         """Whether the first dimension is a number, the batch of an input, or a multiple of one."""
@@ -77,20 +105,6 @@ class Shapes:
 def _name_of_batch(shape: ir.Shape | None) -> str | None:
     first = shape[0] if shape else None
     return first.value if isinstance(first, ir.SymbolicDim) else None
-
-
-def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
-    if shape is None:
-        return None
-    sizes = tuple(size if isinstance(size, int) else _per_sample(size) for size in shape)
-    if any(not isinstance(size, int) for size in shape[1:]):
-        return None
-    if not 0 < math.prod(sizes) <= _MOST_ELEMENTS or min(sizes, default=1) < 1:
-        raise ArtefactError(
-            f"a tensor of the model has the shape {sizes}",
-            hint="export it for the size of input it is meant for",
-        )
-    return sizes
 
 
 def _per_sample(size: ir.SymbolicDim) -> int:
@@ -110,8 +124,7 @@ def _infer(model: ir.Model) -> dict[str, ir.Shape]:
         for value in node.outputs:
             if value.shape is not None and not all(isinstance(size, int) for size in value.shape):
                 value.shape = None
-        # onnx takes an empty list for no axis, ONNX Runtime for every one
-        if node.op_type == "Squeeze" and _lists_nothing(node):
+        if lists_nothing(node):
             node.resize_inputs(1)
         if node.domain == _ORT_DOMAIN and node.op_type in _CASTS:  # onnx knows nothing of these
             kind = _CASTS[node.op_type]
@@ -128,7 +141,13 @@ def _infer(model: ir.Model) -> dict[str, ir.Shape]:
     }
 
 
-def _lists_nothing(node: ir.Node) -> bool:
+def lists_nothing(node: ir.Node) -> bool:
+    """Whether a node is a Squeeze with an empty list of axes.
+
+    ONNX's shape inference takes it for no axis, ONNX Runtime for every one of size 1.
+    """
+    if node.op_type != "Squeeze":
+        return False
     numbers = (
         constant_of(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
     )
@@ -178,14 +197,12 @@ def check_samples(
     """
     source = operands[0] if operands else None
     shape = source.shape if isinstance(source, QdqTensor) else ()
-    first = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
-    if (
-        shape[:1] != (1,)
-        or (first is not None and len(first) > 0 and isinstance(first[0], int))
-        or not has_open_batch(node)
-    ):
+    batch = _batch_axes(node, shape)
+    if not batch:
         return
-    if node.op_type == "Squeeze" and 0 in [axis % len(shape) for axis in listed(node, 1) or (0,)]:
+    if node.op_type == "Squeeze" and batch & {
+        axis % len(shape) for axis in listed(node, 1) or range(len(shape))
+    }:
         raise ArtefactError(
             f"Squeeze {title(node)!r} takes away the axis of an open batch where the batch is 1",
             hint="name the other axes that it takes away, or export the model with a fixed "
@@ -198,11 +215,21 @@ def check_samples(
         if node.op_type in _ALONG
         else ()
     )
-    if isinstance(along, tuple) and 0 in along:
+    if isinstance(along, tuple) and not batch.isdisjoint(along):
         raise ArtefactError(
             f"{node.op_type} {title(node)!r} mixes the samples of an open batch",
             hint="export the model with a fixed batch of 1, or leave the first axis out",
         )
+
+
+def _batch_axes(node: ir.Node, shape: Sequence[int]) -> set[int]:
+    """The axes of what a node reads that hold an open batch; the first where none says so."""
+    if not has_open_batch(node):
+        return set()
+    stated = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
+    if stated is None or len(stated) != len(shape):
+        return {0} if tuple(shape[:1]) == (1,) else set()
+    return {axis for axis, size in enumerate(stated) if not isinstance(size, int)}
 
 
 def has_open_batch(node: ir.Node) -> bool:

@@ -74,3 +74,10 @@ class QuantizedRange:
     params: QuantParams
     low: int
     high: int
+
+
+def activation_of(low: float, high: float) -> Activation:
+    """The activation that bounds a result so; empty where none does."""
+    if low == 0.0:
+        return "relu6" if high == 6.0 else "relu" if high == float("inf") else ""
+    return ""
