@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from edgeq.quant import QuantParams
 
 _DIGEST = 12  # hexadecimal digits
-_SHOWN = 80  # characters of an operator's settings
+_SHOWN = 400  # characters of an operator's settings
+_SHOWN_BEFORE = 80  # in baselines of earlier versions, which say no more of them
 _SETTING = re.compile(r"(\w+) (\([^)]*\)?|[^,()]+)")
 _REST = "the file|stored numbers"
 """All that a file stores together, so that a number in no known part is missed neither."""
@@ -54,8 +55,8 @@ class Change:
         if not self.before or not self.now:
             return f"{self.what} of {self.where!r} {'is new' if self.now else 'is gone'}"
         before, now = (each.rpartition(" #")[0] or each for each in (self.before, self.now))
-        if self.what == "operator" and before != now:
-            before, now = _apart(before, now)
+        if self.what == "operator":
+            return f"operator {self.where!r}: {_apart(before, now)}"
         became = f": {before} became {now}" if before != now else f", {now}, with the same sum"
         return f"{self.what} of {self.where!r}{became}"
 
@@ -131,10 +132,18 @@ def _constants_of_tflite(path: Path) -> Iterator[NDArray[Any]]:
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
     """What is different now, in the order of the file as it was, then what is new."""
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    keys = [key for key in {**before, **now} if not _same(before.get(key), now.get(key))]
     if len(keys) > 1 or _REST not in before or _REST not in now:
         keys = [key for key in keys if key != _REST]  # it is told by what is in it
     return [Change(*_place(key), before.get(key, ""), now.get(key, "")) for key in keys]
+
+
+def _same(before: str | None, now: str | None) -> bool:
+    """Whether two parts are equal; one may be cut where the other is not."""
+    if before is None or now is None or before == now:
+        return before == now
+    (was, _, old), (became, _, new) = (each.rpartition(" #") for each in (before, now))
+    return old == new and (became.startswith(was) or was.startswith(became))
 
 
 def is_another_network(found: list[Change], before: Mapping[str, str]) -> bool:
@@ -178,30 +187,35 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGEST]
 
 
-def _apart(before: str, now: str) -> tuple[str, str]:
-    """Of an operator then and now the settings that differ; all where those cannot be told."""
+def _apart(before: str, now: str) -> str:
+    """What is different of an operator, as ``edgeq diff`` says it."""
     (kind, was), (other, became) = _settings(before), _settings(now)
-    differ = [
-        name
-        for name in was
-        if name in became
-        and not any(
-            each.endswith("…") and whole.startswith(each[:-1])
-            for each, whole in ((was[name], became[name]), (became[name], was[name]))
-        )
-        and was[name] != became[name]
+    if kind != other:
+        return f"{before} became {now}"
+    told = [
+        f"{name}: {was.get(name, 'absent')} became {became.get(name, 'absent')}"
+        for name in {**was, **became}
+        if not _agree(was.get(name, ""), became.get(name, ""))
     ]
-    if kind != other or not differ:
-        return before, now
-    then, today = (", ".join(f"{name} {of[name]}" for name in differ) for of in (was, became))
-    return then, today
+    cut = any(text.endswith("…") for of in (was, became) for text in of.values())
+    if cut:  # what is behind the cut is not known to be absent
+        told = [each for each in told if "absent" not in each]
+    return ", ".join(told) or f"settings of {kind} that the baseline cuts off are others"
+
+
+def _agree(one: str, other: str) -> bool:
+    """Whether two texts are the same as far as neither is cut."""
+    return one == other or any(
+        cut.endswith("…") and whole.startswith(cut[:-1])
+        for cut, whole in ((one, other), (other, one))
+    )
 
 
 def _settings(told: str) -> tuple[str, dict[str, str]]:
     """An operator's kind and settings; the last of them ends in an ellipsis where it is cut."""
     kind, _, settings = told.partition(" ")
     found = dict(_SETTING.findall(settings))
-    if found and len(settings) >= _SHOWN:
+    if found and len(settings) in (_SHOWN_BEFORE, _SHOWN):
         last = [*found][-1]
         found[last] = f"{found[last]}…"
     return kind, found

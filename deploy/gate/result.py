@@ -68,7 +68,8 @@ class Finding:
     @property
     def called(self) -> str:
         """Its rule, with the figure where several rules of the name tell theirs apart by it."""
-        return f"{self.rule} of {self.metric}" if self.rule.startswith("metric.") else self.rule
+        named = self.rule.startswith("metric.") and self.metric not in ("", "metric")
+        return f"{self.rule} of {_once(self.metric)}" if named else self.rule
 
     @property
     def passes(self) -> bool:
@@ -212,6 +213,15 @@ class GateResult(Tabular):
                 for each in self.findings
             ],
         )
+
+
+def _once(key: str) -> str:
+    """The key of a figure, ``figure (task, option)``, without a task of the same name."""
+    figure, _, rest = key.removesuffix(")").partition(" (")
+    task, _, options = rest.partition(", ")
+    if task.rpartition(":")[2].casefold() != figure.casefold():
+        return key
+    return (task if ":" in task else figure) + (f" ({options})" if options else "")
 
 
 def outcome_of(findings: Sequence[Finding]) -> GateOutcome:

@@ -145,7 +145,7 @@ RULES: Mapping[str, RuleKind] = {
         {"min": Setting("share", "the lowest share that passes")},
     ),
     "placement": RuleKind(
-        "each operator runs where and in what it ran in the baseline",
+        "no operator leaves the integers or the delegate that it had in the baseline",
         {"same": Setting("flag", "whether it has to")},
         (True, "same", True),
     ),

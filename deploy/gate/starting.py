@@ -96,6 +96,8 @@ def initial(
         "",
         "[rules]",
         _first_rule(judged_by()),
+        '# metric = [{ task = "module:meter", max_drop = 2 }]',
+        "# that is 2 points of a figure that is a share, and 2 per cent of the value of any other",
         *_rules(pairs, names),
         "",
         "# [[expect]]  # a failure that is known and let pass for a time",
@@ -146,11 +148,17 @@ def _rules(pairs: Sequence[Pair], names: dict[Path, str]) -> Iterator[str]:
     planned = [
         f"{names[pair.artefact]} @ {pair.target}"
         for pair in pairs
-        if pair.artefact in files and isinstance(load_target(pair.target), Planner)
+        if pair.artefact in files and _places(pair.target)
     ]
     if planned:
         stages = "" if len(planned) == len(pairs) else f", stages = {_list(planned)}"
-        yield f"placement = {{ same = true{stages} }}  # operators run where they ran"
+        yield f"placement = {{ same = true{stages} }}  # none leaves its integers"
+
+
+def _places(name: str) -> bool:
+    """Whether a target chooses what operators run in, which a reference does not."""
+    target = load_target(name)
+    return isinstance(target, Planner) and not target.capabilities.reference
 
 
 def _list(texts: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.gate.result import Finding
 
 _NAMED = 3
+_FAR = {"delegated": 0, "integer": 1, "removed": 1, "hybrid": 2, "float": 3, "fallback": 3}
 _FIGURES = {
     "size": ("size_bytes", "bytes"),
     "arena": ("arena_bytes", "bytes"),
@@ -128,7 +129,7 @@ def integer_share(rule: Rule, context: Context) -> Iterator[Finding]:
 
 
 def placement(rule: Rule, context: Context) -> Iterator[Finding]:
-    """Judge whether each operator runs where it ran."""
+    """Judge whether any operator left the integers or the delegate that it ran in."""
     if rule.settings.get("same") is not True:
         return
     for stage, then in context.pairs(rule):
@@ -142,9 +143,9 @@ def placement(rule: Rule, context: Context) -> Iterator[Finding]:
             yield finding(rule, "same", stage.name, "not-run", why, next_command=WRITE_AGAIN)
             continue
         moved = [
-            f"{name}: {then.placement.get(name, 'absent')} became {now.get(name, 'absent')}"
-            for name in {**then.placement, **now}
-            if then.placement.get(name) != now.get(name)
+            f"{name}: {before} became {now[name]}"
+            for name, before in then.placement.items()
+            if name in now and _left(before, now[name])
         ]
         yield finding(
             rule,
@@ -156,6 +157,12 @@ def placement(rule: Rule, context: Context) -> Iterator[Finding]:
             measured=float(len(moved)),
             limit=0.0,
         )
+
+
+def _left(before: str, now: str) -> bool:
+    """Whether an operator that ran so runs farther from integers, or from the delegate, now."""
+    was, became = (_FAR.get(placed.partition(" ")[0], 0) for placed in (before, now))
+    return not now.startswith("removed") and became > was
 
 
 def drift(rule: Rule, context: Context) -> Iterator[Finding]:

@@ -63,19 +63,36 @@ def test_a_tflite_file_and_the_words_of_a_change(tmp_path: Path) -> None:
     assert gone[0].told.endswith("is gone")
 
 
+def changed(then: str, now: str) -> str:
+    return Change("c", "operator", then, now).told
+
+
 def test_of_an_operator_only_the_settings_that_differ_are_told() -> None:
-    then = (
-        "Conv dilations (1, 1), group 1, kernel_shape (3, 3), pads (1, 1, 1, 1), strides (2, 2 #a"
-    )
-    now = "Conv dilations (1, 1), group 1, kernel_shape (3, 3), strides (2, 2), pads (0, 0, 2, 2 #b"
-    told = "operator of 'c': pads (1, 1, 1, 1) became pads (0, 0, 2, 2…"
-    assert Change("c", "operator", then, now).told == told
-    assert Change("c", "operator", "Conv group 1 #a", "Conv group 16 #b").told.endswith(
-        "group 1 became group 16"
-    )
-    assert Change("c", "operator", "Conv group 1 #a", "Gemm group 1 #b").told.endswith(
+    then = "Conv auto_pad NOTSET, dilations (1, 1), group 36, pads (1, 1, 1, 1) #a"
+    now = "Conv auto_pad NOTSET, dilations (1, 1), group 36, pads (0, 0, 2, 2) #b"
+    assert changed(then, now) == "operator 'c': pads: (1, 1, 1, 1) became (0, 0, 2, 2)"
+    assert changed("Conv group 1 #a", "Gemm group 1 #b").endswith(
         "Conv group 1 became Gemm group 1"
     )
-    assert Change("c", "operator", "Conv a 1 #a", "Conv b 1 #b").told.endswith(
-        "a 1 became Conv b 1"
-    )
+    assert changed("Conv a 1 #a", "Conv b 1 #b").endswith("a: 1 became absent, b: absent became 1")
+
+
+def test_a_baseline_that_cuts_settings_off_is_read() -> None:
+    long = "Conv auto_pad NOTSET, dilations (1, 1), group 36, strides (1, 1), kernel_shape (3, 3), "
+    cut = long[:85]
+    kept = {"c|operator": f"{cut} #a"}
+    assert changes(kept, {"c|operator": f"{long}pads (1, 1, 1, 1) #a"}) == []
+    (found,) = changes(kept, {"c|operator": f"{long}pads (0, 0, 2, 2) #b"})
+    assert found.told == "operator 'c': settings of Conv that the baseline cuts off are others"
+    (found,) = changes(kept, {"c|operator": f"{long.replace('36', '12')}pads (0, 0, 2, 2) #b"})
+    assert found.told == "operator 'c': group: 36 became 12"
+
+
+def test_the_settings_of_a_long_operator_are_kept(tmp_path: Path) -> None:
+    model = small()
+    before = numbers(model, tmp_path)
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    pads = next(each for each in conv.attribute if each.name == "pads")
+    pads.ints[:] = [0, 0, 2, 2]
+    (found,) = changes(before, numbers(model, tmp_path))
+    assert found.told == f"operator {conv.name!r}: pads: (1, 1, 1, 1) became (0, 0, 2, 2)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -87,3 +88,18 @@ def test_a_long_table_shows_what_did_not_pass_and_a_line_for_each_rule_that_did(
 def test_what_a_division_left_over_is_no_figure() -> None:
     one = Finding("gap.max_growth", "a", "gap", "pass", "kept", limit=-4.4e-16, unit="points")
     assert GateResult("passed", (one,)).table().rows[0][5] == "0 points"
+
+
+@pytest.mark.parametrize(
+    ("metric", "called"),
+    [
+        ("f1 (my_tasks:f1)", "metric.min of my_tasks:f1"),
+        ("ROC-AUC (roc-auc, positive=b)", "metric.min of ROC-AUC (positive=b)"),
+        ("top5 (top5)", "metric.min of top5"),
+        ("best F1 (roc-auc, positive=b)", "metric.min of best F1 (roc-auc, positive=b)"),
+        ("mIoU", "metric.min of mIoU"),
+        ("metric", "metric.min"),
+    ],
+)
+def test_no_row_names_a_figure_twice(metric: str, called: str) -> None:
+    assert replace(finding("pass"), rule="metric.min", metric=metric).called == called

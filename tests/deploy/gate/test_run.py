@@ -211,6 +211,7 @@ def test_init_writes_what_a_gate_then_passes(
     assert told["rules"] == ["accuracy", "exactness", "size", "lint"]
     assert "max_drop = 0.5 }  # points" in (tmp_path / "edgeq-gate.toml").read_text()
     paths = [tmp_path / "out" / "net.onnx"]
+    assert "2 per cent of the value of any other" in (tmp_path / "edgeq-gate.toml").read_text()
     of_values = initial(paths, "fake", ["ort-cpu"], tmp_path, judged_by=lambda: "mae")
     assert "max_drop = 0.5 }  # by how many per cent of itself the MAE may grow" in of_values
     assert "exists" in refusal("gate", "init", "--data", "fake")
@@ -219,6 +220,27 @@ def test_init_writes_what_a_gate_then_passes(
     (tmp_path / "edgeq-gate.toml").write_text("\n".join(plain))  # a fake file is no ONNX
     assert answer("gate", "--update")["outcome"] == "updated"
     assert answer("gate")["outcome"] == "passed"
+
+
+@pytest.mark.parametrize("words", [[], ["--update"]], ids=["judging", "accepting"])
+def test_an_interrupted_gate_writes_nothing(
+    judged: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    assert judged("accuracy = { max_drop = 0 }", 9).outcome == "failed"
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def stop(*_given: Any, **_named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake_targets.FakeSession, "run_all", stop)
+    monkeypatch.setattr(fake_targets.FakeSession, "run", stop)
+    assert run(["gate", *words]) == 130
+    assert "edgeq: interrupted" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_command_makes_the_files(
