@@ -29,13 +29,13 @@ class Pair(NamedTuple):
     target: str
 
 
-QUANTISATION, ANOTHER = "quantisation", "another artefact"
+QUANTISATION, CONVERSION, ANOTHER = "quantisation", "conversion", "another artefact"
 CAUSES = (
     QUANTISATION,
     "lowering",
     "graph optimisation",
     "emulation",
-    "conversion",
+    CONVERSION,
     "kernel rounding",
 )
 """What can lie between two stages, in the order in which a hop names it."""
@@ -107,10 +107,13 @@ def chain(artefacts: Sequence[Path], targets: Sequence[str] | None = None) -> tu
 def cause(source: Pair, stage: Pair) -> str:
     """What lies between two stages, for people."""
     found = []
-    if source.artefact != stage.artefact and detect(source.artefact) == detect(stage.artefact):
+    same_format = detect(source.artefact) == detect(stage.artefact)
+    if source.artefact != stage.artefact and same_format:
         found.append(ANOTHER)
     if source.target != stage.target:
         found += _between(source, stage)
+    elif not same_format:
+        found.append(CONVERSION)
     return " + ".join(dict.fromkeys(found)) or "nothing"
 
 
@@ -313,7 +316,7 @@ def _gone_through(pair: Pair) -> tuple[str, ...] | None:
     link = _link(pair.target)
     if link is None:
         return None
-    return (*link.causes, *(["conversion"] if detect(pair.artefact) == "tflite" else []))
+    return (*link.causes, *([CONVERSION] if detect(pair.artefact) == "tflite" else []))
 
 
 def _place(cause: str) -> int:

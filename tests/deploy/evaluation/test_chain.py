@@ -97,6 +97,7 @@ def test_what_cannot_be_asked(files: dict[str, Path]) -> None:
         ),
         (("tflite", "tflite"), ("tflite", "a-board"), "another target"),
         (("onnx", "ort-cpu"), ("onnx", "ort-cpu"), "nothing"),
+        (("onnx", "emulator"), ("tflite", "emulator"), "conversion"),
     ],
 )
 def test_the_cause_is_what_lies_between(
