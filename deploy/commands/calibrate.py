@@ -465,7 +465,7 @@ def _show_outcome(outcome: "Outcome") -> None:
     from edgeq.deploy.score_tables import show_stages
 
     if outcome.held_back is None:
-        console.write(f"not judged: {outcome.not_judged}")
+        console.write(f"accuracy is not judged: {outcome.not_judged}")
     else:
         show_stages(outcome.held_back, "samples held back")
         for remark in outcome.held_back.remarks:

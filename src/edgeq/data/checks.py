@@ -116,7 +116,7 @@ def left_out(part: Split, where: NDArray[np.int64], kept: NDArray[np.int64]) -> 
     lost = np.setdiff1d(where, kept)
     if not lost.size:
         return ""
-    named = listed([str(part.names[place] if part.names else place) for place in lost.tolist()])
+    named = listed([str((part.names or part.ids)[place]) for place in lost.tolist()])
     return f"{counted(lost.size, 'sample', 'are', of=len(where))} left out: {named}"
 
 

@@ -148,3 +148,16 @@ def test_samples_without_numbers_are_refused_by_name() -> None:
     empty = Split({"left": np.zeros((4, 0, 8), np.float32)}, None, np.arange(4))
     with pytest.raises(UsageError, match="the samples of 'left' are empty: each is 0x8"):
         check(empty, Preprocessing())
+
+
+def test_what_is_left_out_has_the_number_that_the_error_names(tmp_path: Path) -> None:
+    """The number in the file, of which a part is kept for validation."""
+    inputs = np.ones((100, 4), np.float32)
+    inputs[97, 2] = np.nan
+    np.savez(tmp_path / "train.npz", inputs=inputs, labels=np.arange(100) % 4)
+    train = load(str(tmp_path)).train
+    assert len(train) < 100
+    with pytest.raises(ArtefactError, match="number 97 first"):
+        check(train, RAW)
+    everything = np.arange(len(train))
+    assert left_out(train, everything, readable(train, everything)).endswith("is left out: 97")
