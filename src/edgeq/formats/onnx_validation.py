@@ -420,6 +420,8 @@ def _of_nodes(proto: onnx.ModelProto) -> Iterator[str]:
         try:
             checker.check_node(node, context)
         except Exception as error:  # noqa: BLE001  # the checker raises kinds of its own, and others on text that is no UTF-8
+            if "is deprecated in" in str(error):
+                continue  # what it computes is defined, and runtimes take it
             yield f"{_title(node)}: {first_line(error)}"
 
 

@@ -36,11 +36,15 @@ def network(nodes: list[Any], constants: dict[str, Any], shape: list[Any], opset
     return ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=10))
 
 
-def images(kind: str, rng: np.random.Generator, size: int, affine: bool, groups: int) -> ir.Model:
+def images(
+    kind: str, rng: np.random.Generator, size: int, affine: bool, groups: int, opset: int = 21
+) -> ir.Model:
     """A convolution, a norm over images, a Relu."""
     count = CHANNELS
-    scale = rng.uniform(0.5, 2, count) if affine else np.ones(count)
-    shift = rng.normal(size=count) if affine else np.zeros(count)
+    of_groups = kind == "GroupNormalization" and opset < 21  # since deprecated for that
+    numbers = groups if of_groups else count
+    scale = rng.uniform(0.5, 2, numbers) if affine else np.ones(numbers)
+    shift = rng.normal(size=numbers) if affine else np.zeros(numbers)
     attributes: dict[str, Any] = {"num_groups": groups} if kind == "GroupNormalization" else {}
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], pads=[1] * 4),
@@ -52,7 +56,7 @@ def images(kind: str, rng: np.random.Generator, size: int, affine: bool, groups:
         "scale": scale.astype(np.float32),
         "shift": shift.astype(np.float32),
     }
-    return network(nodes, constants, ["N", 3, size, size], 21)
+    return network(nodes, constants, ["N", 3, size, size], opset)
 
 
 def tokens(
@@ -117,6 +121,7 @@ def check(model: ir.Model, samples: np.ndarray, folder: Path) -> None:
     size=st.integers(2, 7),
     affine=st.booleans(),
     groups=st.sampled_from([1, 2, 4, 8]),
+    opset=st.sampled_from([18, 21]),
 )
 def test_norms_over_images(
     kind: str,
@@ -124,10 +129,11 @@ def test_norms_over_images(
     size: int,
     affine: bool,
     groups: int,
+    opset: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     rng = np.random.default_rng(seed)
-    model = images(kind, rng, size, affine, groups)
+    model = images(kind, rng, size, affine, groups, opset)
     samples = rng.normal(size=(16, 3, size, size)).astype(np.float32)
     check(model, samples, tmp_path_factory.mktemp("norms"))
 
