@@ -157,7 +157,7 @@ class _Walk:
         if node.op_type == "Constant":
             return
         if node.op_type in QUANTIZERS:
-            self._keep(node.inputs[0], node.outputs[0])
+            self._keep(node)
             if node.op_type == "DequantizeLinear":
                 self._compute(node, node.outputs[0])
             return
@@ -181,12 +181,13 @@ class _Walk:
             return None
         return onnx.helper.make_tensor_type_proto(int(value.dtype), sizes)
 
-    def _keep(self, source: ir.Value | None, result: ir.Value) -> None:
+    def _keep(self, node: ir.Node) -> None:
         """Give what a quantiser or a dequantiser makes the shape of what it reads."""
+        source, result = node.inputs[0], node.outputs[0]
         known = None if source is None else self._type_of(source)
         if known is not None:
             made = onnx.TypeProto.FromString(known.SerializeToString())
-            made.tensor_type.elem_type = int(result.dtype or ir.DataType.FLOAT)
+            made.tensor_type.elem_type = int(result.dtype or _made_by(node))
             self._types[result] = made
 
     def _type_of(self, value: ir.Value) -> onnx.TypeProto | None:
@@ -217,7 +218,11 @@ class _Walk:
             found = onnx.shape_inference.infer_node_outputs(
                 schema, proto, types, numbers, opset_imports=self._opsets
             )
-        except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError):
+        except (
+            onnx.defs.SchemaError,
+            onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError,
+        ):
             return {}  # what is wrong with it is said where the node is read
         named = {value.name: value for value in node.outputs}
         return {named[name]: each for name, each in found.items() if name in named}
@@ -252,6 +257,14 @@ class _Walk:
         except (ArithmeticError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return  # then the sizes stay unknown, which is said where they are needed
         (self.computed if folds else self._constants)[result] = np.asarray(found)
+
+
+def _made_by(node: ir.Node) -> ir.DataType:
+    """What a quantiser or a dequantiser makes, where its result does not state it."""
+    if node.op_type == "DequantizeLinear":
+        return ir.DataType.FLOAT
+    zero_point = node.inputs[2] if len(node.inputs) > 2 else None
+    return ir.DataType.UINT8 if zero_point is None or zero_point.dtype is None else zero_point.dtype
 
 
 def _asked(node: ir.Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
