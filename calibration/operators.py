@@ -261,6 +261,7 @@ REWRITTEN: Mapping[str, str] = {
     "InstanceNormalization": "ReduceMean, Sub, Mul, a table",
     "LSTM": "its steps one after the other: MatMul, Add, Mul, Sigmoid, Tanh",
     "LayerNormalization": "ReduceMean, Sub, Mul, a table",
+    "MeanVarianceNormalization": "ReduceMean, Sub, Mul, a table; of a sample, not of a batch",
     **dict.fromkeys(("And", "Not", "Or"), "Mul, Sub"),
     "ReduceL1": "Abs, ReduceSum",
     "ReduceL2": "Pow, ReduceSum, Sqrt",

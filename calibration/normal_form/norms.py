@@ -16,6 +16,7 @@ from edgeq.calibration._nodes import (
     argument,
     floats,
     integer,
+    ints,
     name_of,
     only_read_by,
     output,
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+_AXES = [0, 2, 3]  # of a MeanVarianceNormalization that names none
+_ADDED = 1e-9**2  # to the variance, where its definition adds 1e-9 to the root
 
 
 def norms_as_means(draft: Draft) -> None:
@@ -48,6 +52,16 @@ def groups_as_instances(graph: ir.Graph) -> None:
     for node in tuple(graph):
         if node.domain == "" and node.op_type == "GroupNormalization" and _is_constant(node):
             _group(draft, node)
+
+
+def name_axes(graph: ir.Graph) -> None:
+    """Write down the axes that MeanVarianceNormalization has by default, in place.
+
+    Before the shapes of a graph are known: onnx cannot infer that of one without them.
+    """
+    for node in graph:
+        if node.domain == "" and node.op_type == "MeanVarianceNormalization":
+            node.attributes.setdefault("axes", ir.AttrInt64s("axes", _AXES))
 
 
 def _group(draft: Draft, node: ir.Node) -> None:
@@ -151,6 +165,16 @@ def _by_channel(
     return found[0], found[1]
 
 
+def _mean_variance(draft: Draft, node: ir.Node) -> None:
+    """What is normalised over all samples of a batch stays, unless there is only one."""
+    source, shape = argument(node, 0), shape_of(argument(node, 0))
+    if source is None or shape is None or None in shape[1:]:
+        return
+    axes = {axis % len(shape) for axis in ints(node, "axes", _AXES)}
+    if 0 not in axes or shape[0] == 1:
+        draft.finish(node, _over(draft, node, source, sorted(axes - {0}), _ADDED))
+
+
 def _layer(draft: Draft, node: ir.Node) -> None:
     source, shape = argument(node, 0), shape_of(argument(node, 0))
     if source is None or shape is None or None in shape[1:] or not _is_constant(node):
@@ -203,4 +227,5 @@ def _into_product(
 _REWRITES: Mapping[str, Callable[[Draft, ir.Node], None]] = {
     "InstanceNormalization": _instance,
     "LayerNormalization": _layer,
+    "MeanVarianceNormalization": _mean_variance,
 }

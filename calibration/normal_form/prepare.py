@@ -26,7 +26,7 @@ from edgeq.calibration._nodes import (
 )
 from edgeq.calibration.blockers import OUT_OF_SCOPE, check_scope, with_what_remains
 from edgeq.calibration.normal_form.draft import Draft
-from edgeq.calibration.normal_form.norms import groups_as_instances
+from edgeq.calibration.normal_form.norms import groups_as_instances, name_axes
 from edgeq.calibration.normal_form.statics import fold_static, static_nodes
 from edgeq.calibration.normal_form.unrolling.control_flow import without_control_flow
 from edgeq.calibration.normal_form.unrolling.written_out import write_out
@@ -66,6 +66,7 @@ def prepare(model: ir.Model) -> ir.Model:
     passes.IdentityEliminationPass()(prepared)
     passes.RemoveUnusedNodesPass()(prepared)
     groups_as_instances(prepared.graph)
+    name_axes(prepared.graph)
     prepared = _with_shapes(prepared)
     _label(prepared.graph, given.graph)
     _name_nodes(prepared.graph, given.graph)
@@ -227,7 +228,8 @@ def _owner(node: ir.Node) -> ir.Node:
 def _name_nodes(graph: ir.Graph, given: ir.Graph) -> None:
     """Give each node the name that it has in the file, or that of what it makes.
 
-    Values that a conversion made are called after it.
+    Values that a conversion made are called after the first value behind them that the file has,
+    and their operator.
 
     Names of layers become names of weights, so no two may be equal.
     """
@@ -235,13 +237,16 @@ def _name_nodes(graph: ir.Graph, given: ir.Graph) -> None:
     for node in graph:
         node.name = ""
     draft = Draft(graph)
+    after: dict[ir.Value, str] = {}  # value to the first one behind it that the file has
     for node in reversed(tuple(graph)):
         made = output(node)
-        if name_of(made) not in names:
-            reader = next((user for user, _ in made.uses()), node)
-            made.name = draft.values.fresh(f"{name_of(output(reader))}_{node.op_type.lower()}")
+        if name_of(made) not in names and (reader := next((user for user, _ in made.uses()), None)):
+            after[made] = after.get(output(reader), name_of(output(reader)))
     for node in graph:
         made = output(node)
+        if name_of(made) not in names:
+            called = after.get(made, name_of(made))
+            made.name = draft.values.fresh(f"{called}_{node.op_type.lower()}")
         node.name = draft.nodes.fresh(names.get(name_of(made)) or name_of(made))
 
 

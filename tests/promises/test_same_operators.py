@@ -180,6 +180,9 @@ SMALL: dict[str, Any] = {
     ),
     "Max": lambda: with_constant("Max", 0.1),
     "MaxPool": lambda: pooled("MaxPool"),
+    "MeanVarianceNormalization": lambda: between(
+        [node("MeanVarianceNormalization", ["c"], ["t"], axes=[2, 3])]
+    ),
     "Min": lambda: with_constant("Min", 0.1),
     "Mul": lambda: between(
         [

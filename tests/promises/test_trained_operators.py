@@ -128,7 +128,7 @@ TORCH: dict[str, Callable[[Any, Tensor], Any]] = {
 ELSEWHERE = {
     # written out before they are calibrated; training has the parts
     *("Attention", "CastLike", "CenterCropPad", "ReduceLogSum", "ReduceLogSumExp"),
-    *("RMSNormalization", "Shrink"),
+    *("MeanVarianceNormalization", "RMSNormalization", "Shrink"),
     "ArgMax",  # whoever reads the answers of training takes it
     "ScatterElements",  # of graph networks; tests/contract/test_graph_networks.py
     "ScatterND",  # torch writes into a part of a tensor, which training refuses by name

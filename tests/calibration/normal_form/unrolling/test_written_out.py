@@ -11,8 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from edgeq.calibration.graph import classify
 from edgeq.calibration.normal_form.unrolling.written_out import WRITTEN_OUT
-from edgeq.calibration.quantize import fold_onnx, quantize_onnx
+from edgeq.calibration.quantize import fold_onnx, integer_form, quantize_onnx
+from edgeq.errors import ArtefactError
 from edgeq.formats.onnx_io import serialize
 from edgeq.target import TARGETS
 
@@ -45,6 +47,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
     "CastLike": ([node("CastLike", "a x", "b")], {}),
     "Shrink": ([node("Shrink", "a", "b", bias=0.1, lambd=0.2)], {}),
     "CenterCropPad": ([node("CenterCropPad", "a crop", "b", axes=[2, 3])], {"crop": [3, 5]}),
+    "MeanVarianceNormalization": ([node("MeanVarianceNormalization", "a", "b")], {}),
+    "MeanVarianceNormalization of rows": (
+        [node("MeanVarianceNormalization", "a", "b", axes=[-1])],
+        {},
+    ),
     "ReduceLogSum": (
         [node("Abs", "a", "p"), node("ReduceLogSum", "p ax", "m"), node("Add", "a m", "b")],
         {"ax": [1]},
@@ -56,8 +63,69 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
 }
 
 
-def network(case: str, batch: int | str) -> onnx.ModelProto:
-    nodes, given = CASES[case]
+FUNCTIONS: dict[str, tuple[list[onnx.NodeProto], dict[str, Any]]] = {
+    "Clip": ([node("Clip", "a low", "b")], {"low": np.float32(0)}),
+    "PRelu": ([node("PRelu", "a slope", "b")], {"slope": np.full((4, 1, 1), 0.2, np.float32)}),
+    "DepthToSpace": (
+        [node("DepthToSpace", "a", "d", blocksize=2), node("SpaceToDepth", "d", "b", blocksize=2)],
+        {},
+    ),
+    "SpaceToDepth": (
+        [node("SpaceToDepth", "a", "d", blocksize=2), node("DepthToSpace", "d", "b", blocksize=2)],
+        {},
+    ),
+    "LayerNormalization": ([node("LayerNormalization", "a s", "b")], {"s": [1, 2, 1, 2]}),
+    "GroupNormalization": (
+        [node("GroupNormalization", "a s z", "b", num_groups=2)],
+        {"s": [1, 2, 1, 2], "z": np.zeros(4, np.float32)},
+    ),
+    "Range": (
+        [node("Range", "from to by", "r"), node("Mul", "a r", "b")],
+        {"from": np.float32(0), "to": np.float32(4), "by": np.float32(1)},
+    ),
+    "Gelu": ([node("Gelu", "a", "b", approximate="tanh")], {}),
+    "SwiGLU": ([node("SwiGLU", "a x", "b")], {}),
+    "Bernoulli": ([node("Sigmoid", "a", "p"), node("Bernoulli", "p", "b")], {}),
+    "AffineGrid": (
+        [node("AffineGrid", "turn size", "g"), node("GridSample", "a g", "b")],
+        {"turn": np.eye(2, 3, dtype=np.float32)[None], "size": [1, 4, 4, 4]},
+    ),
+    **{
+        name: ([node(name, "four", "v"), node("Mul", "a v", "b")], {"four": np.array(4)})
+        for name in ("BlackmanWindow", "HammingWindow", "HannWindow")
+    },
+    **{
+        name: (
+            [node("Abs", "a", "p"), node(name, "p ax", "m"), node("Add", "a m", "b")],
+            {"ax": [1]},
+        )
+        for name in ("ReduceL1", "ReduceL2", "ReduceSumSquare")
+    },
+    **{
+        name: ([node(name, "a zero", "c"), node("Where", "c a zero", "b")], {"zero": np.float32(0)})
+        for name in ("GreaterOrEqual", "LessOrEqual")
+    },
+}
+"""Networks around an operator, where it takes more than one tensor."""
+TRAINING = "belongs to training"
+OF_OTHER_TENSORS = "holds no real numbers: a sequence, or integers already"
+REFUSED = {
+    "AffineGrid": "GridSample node 'b' has no integer form",
+    "Bernoulli": "has no integer form",
+    "CausalConvWithState": "of a language model with states",
+    "FlexAttention": "a preview that no exporter writes",
+    "LinearAttention": "of a language model with states",
+    "RotaryEmbedding": "belongs to a language model",
+    "DynamicQuantizeLinear": OF_OTHER_TENSORS,
+    "SequenceMap": OF_OTHER_TENSORS,
+    "NegativeLogLikelihoodLoss": TRAINING,
+    "SoftmaxCrossEntropyLoss": TRAINING,
+}
+"""The operators that ONNX defines by others and that are not quantised, and why."""
+
+
+def network(case: str, batch: int | str, opset: int = 23) -> onnx.ModelProto:
+    nodes, given = {**FUNCTIONS, **CASES}.get(case, ([node(case, "a", "b")], {}))
     rng = np.random.default_rng(0)
     constants: dict[str, Any] = {
         "w": rng.normal(size=(4, 4, 1, 1)).astype(np.float32) / 2,
@@ -75,7 +143,7 @@ def network(case: str, batch: int | str) -> onnx.ModelProto:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=11)
 
 
 @pytest.mark.parametrize("batch", [1, "n"])
@@ -102,3 +170,39 @@ def test_it_answers_as_before_and_is_quantised(case: str, batch: int | str, tmp_
         with TARGETS.load(target).open(path) as session:
             answers.append(session.run(images[:1]))
     np.testing.assert_array_equal(answers[0], answers[1])
+
+
+SCHEMAS = onnx.defs.get_all_schemas_with_history()
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        schema
+        for schema in onnx.defs.get_all_schemas()
+        if any(getattr(schema, kind) for kind in ("has_function", "has_context_dependent_function"))
+    ],
+    ids=lambda schema: schema.name,
+)
+def test_what_onnx_defines_by_others_is_quantised_or_listed(schema: onnx.defs.OpSchema) -> None:
+    """Whatever onnx is installed: a new one is put into one of the two."""
+    why = REFUSED.get(schema.name)
+    if schema.name in REFUSED and schema.name not in FUNCTIONS:
+        assert schema.name not in WRITTEN_OUT
+        return
+    since = (each.since_version for each in SCHEMAS if each.name == schema.name)
+    made = ir.from_proto(network(schema.name, 1, max(min(since), 23)))
+    if why is None:
+        classify(integer_form(made).graph)
+    else:
+        with pytest.raises(ArtefactError, match=why):
+            classify(integer_form(made).graph)
+
+
+def test_names_of_what_is_written_out_are_short() -> None:
+    """Each is called after what it is for and its operator, not after all that follows."""
+    nodes = fold_onnx(ir.from_proto(network("Attention, masked", 1))).graph
+    names = [str(each.name) for each in nodes]
+    assert {"first", "u_softmax", "u_matmul", "last"} <= {*names}
+    assert max(map(len, names)) < 16
+    assert len({*names}) == len(names)
