@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeq.plan import Plan
+    from edgeq.targets.ort_replay import OrtReplay
     from edgeq.targets.workers.bare import BareRuntime
     from edgeq.targets.workers.session import WorkerSession
 
@@ -129,6 +130,19 @@ class OrtTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class OrtReference(OrtTarget):
+    """The provider without optimisation, which also computes operators from given numbers."""
+
+    def open_replay(self, artefact: Path, *, threads: int = 1) -> OrtReplay:
+        """Load a file whose operators are given numbers; see :mod:`edgeq.diffing.replay`."""
+        from edgeq.targets.ort_replay import OrtReplay
+
+        with self.open(artefact, threads=threads) as session:
+            inputs = session.inputs
+        return OrtReplay(artefact, inputs, threads)
+
+
+@dataclass(frozen=True, slots=True)
 class OrtCpu(OrtTarget):
     """The optimised provider.
 
@@ -193,7 +207,7 @@ cpu = OrtCpu(
     ),
     optimize=True,
 )
-cpu_reference = OrtTarget(
+cpu_reference = OrtReference(
     Capabilities(
         formats=frozenset({"onnx"}),
         storage_dtypes=frozenset(),

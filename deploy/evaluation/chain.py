@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from edgeq.diffing.replay import ReplaySession
     from edgeq.formats.artefact import Format
     from edgeq.target import ChainLink, Target
 
@@ -246,18 +247,25 @@ def judging_stage(artefact: Path) -> Pair:
     return Pair(artefact, reference_name(kind))
 
 
-def replay_target(kind: Format) -> ReplayTarget:
-    """The target that computes each operator of a file from given numbers.
+def open_replay(artefact: Path) -> tuple[ReplaySession | None, EdgeqError | None]:
+    """A file opened so that operators can be given numbers, by the target that is most exact.
 
-    Raises:
-        TargetError: none is installed.
+    Returns:
+        The session, None where no target opens the file so; and why the first of them did not.
     """
+    kind, targets, why_not = detect(artefact), list[ReplayTarget](), None
     for name in TARGETS.names():
         with suppress(EdgeqError):
             target = load_target(name)
             if isinstance(target, ReplayTarget) and kind in target.capabilities.formats:
-                return target
-    raise TargetError(f"no target replays {kind} files", hint="see edgeq targets")
+                place = 0 if target.capabilities.replays else len(targets)
+                targets.insert(place, target)
+    for each in targets:
+        try:
+            return each.open_replay(artefact, threads=1), why_not
+        except EdgeqError as error:
+            why_not = why_not or error
+    return None, why_not or TargetError(f"no target replays {kind} files", hint="see edgeq targets")
 
 
 def require_targets(names: Sequence[str]) -> dict[str, Target]:

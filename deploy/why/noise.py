@@ -94,7 +94,7 @@ class Noise:
         """
         operator = self.operators[name]
         step = self._step(name)
-        if step is None:
+        if step is None or not operator.alone:
             return None
         if layer is not None and layer.weights is not None and layer.weight_grid is not None:
             read = self._step(operator.inputs[0]) if len(operator.inputs) == 1 else None
@@ -130,7 +130,7 @@ class Noise:
     def _passed_on(self, operator: Operator) -> float | None:
         """What becomes of the error of what an operator reads, also of what grids cut off."""
         slope = _SLOPES.get(operator.op_type)
-        if slope is None:
+        if slope is None or not operator.alone:
             return None
         found = [self._entering(name, cut=True) for name in operator.inputs]
         known = [each for each in found if each is not None]

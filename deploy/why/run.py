@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from edgeq.data.batching import fed, samples_in
 from edgeq.data.splitting import limited
 from edgeq.deploy.diff.run import diff
-from edgeq.deploy.evaluation.chain import load_target, replay_target
+from edgeq.deploy.evaluation.chain import load_target, open_replay
 from edgeq.deploy.evaluation.compare import Observed, compare, shorten
 from edgeq.deploy.evaluation.saturation.pair_saturation import Samples, saturation_here
 from edgeq.deploy.evaluation.stage_runner import select
@@ -236,14 +236,13 @@ class _Chain:
         """The first quantised file, opened where its operators can be given numbers."""
         if self.file is None:
             return None
-        try:
-            target = replay_target(detect(self.file))
-            return target.open_replay(self.file, threads=1)
-        except EdgeqError as error:
-            self.remarks.append(
-                f"operators of {self.file.name} are not judged one by one, since {error.what}"
-            )
-            return None
+        found, why_not = open_replay(self.file)
+        if why_not is not None:
+            how = "not judged one by one"
+            if found is not None:
+                how = "judged from one quantised tensor to the next"
+            self.remarks.append(f"operators of {self.file.name} are {how}, since {why_not.what}")
+        return found
 
     def _places(self, program: ReplaySession | None) -> dict[str, Place]:
         if program is not None:
@@ -431,7 +430,7 @@ class _Chain:
             if answers.are_lost:
                 file, lost, gained = stage.pair.artefact, answers.lost, answers.gained
                 of_values = [quantization.find(file, results, self.places, lost, gained, times)]
-        if of_values and self.misfed is not None:  # other samples than those the grids are for
+        if self.misfed is not None and (of_values or not found):  # not the samples grids are for
             return [self.misfed, *(each for each in found if each not in of_values)]
         return found or of_values
 

@@ -119,9 +119,18 @@ def unjudged_in(verdict: StageVerdict) -> str:
         return ""
     some, rest = verdict.unjudged[:_NAMED], len(verdict.unjudged) - _NAMED
     told = ", ".join(some) + (f" and {rest} others" if rest > 0 else "")
+    why = (
+        f"the float file has no tensor known to be theirs: edgeq compare {verdict.artefact} shows "
+        "the drift"
+        if verdict.state == "quantisation"
+        else f"{verdict.target} does not show their results"
+        if any(each.elements for each in verdict.operators)
+        else ""
+    )
     return (
-        f"not judged by numbers in {verdict.name}: {told}; a fault in one of them shows only in "
-        "what the file says of it, and in the answers"
+        f"not judged by numbers in {verdict.name}: {told}"
+        + (f", since {why}" if why else "")
+        + "; a fault in one of them shows only in what the file says of it, and in the answers"
     )
 
 

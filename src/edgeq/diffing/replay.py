@@ -38,6 +38,8 @@ class Operator:
         channel_axis: where the arrays of :class:`Replayed` have its channels; None for no channels.
         inputs: the names of the tensors that it reads.
         title: what the file calls it; empty where it does not.
+        alone: whether it computes its result from ``inputs`` by itself; False where others in front
+            of it compute in float what it reads.
     """
 
     tensor: str
@@ -48,6 +50,7 @@ class Operator:
     channel_axis: int | None
     inputs: tuple[str, ...]
     title: str = ""
+    alone: bool = True
 
     __repr__ = brief
 
