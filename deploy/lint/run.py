@@ -79,7 +79,7 @@ def lint(path: Path, *, device: Device | None = None) -> LintReport:
     else:
         from edgeq.linting.tflite_view import read
     model = replace(read(found), device=device)
-    return LintReport(str(path), kind, len(model.layers), findings_in(model))
+    return LintReport(str(path), kind, len(model.with_weights), findings_in(model))
 
 
 def require_known(fail_on: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ _OTHERS = 2
 """Operators that keep their grid, which show that such operators do."""
 _POSITIVE = frozenset(("Sigmoid", "HardSigmoid", "Softmax"))
 _KEEPS_SIGN = frozenset(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten"))
-_MOVES = frozenset(
+_KEEPS_GRID = frozenset(
     ("MaxPool", "Transpose", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "DepthToSpace", "Slice")
 )
 """Operators that give some of the numbers that they read, so that the grid fits them too."""
@@ -371,7 +371,7 @@ class _Comparison:
         pairs = [
             (self._near(node.inputs[0]), self._near(node.outputs[0]))
             for real, node in self.matching.pairs
-            if node.op_type in _MOVES
+            if node.op_type in _KEEPS_GRID
             and node.inputs
             # an activation behind it that the grid stands for has another range
             and self.matching.values.get(node.outputs[0]) == real.outputs[0]

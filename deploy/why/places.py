@@ -71,6 +71,8 @@ def places_unread(model: ir.Model) -> dict[str, Place]:
         maker = node if node.op_type in QUANTIZERS else None
         while maker is not None and maker.op_type in QUANTIZERS:
             maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
+        if maker is None and node.op_type in QUANTIZERS:  # of an input: who reads it
+            maker = next(_behind(node), None)
         if maker is not None:
             found.setdefault(title(node), found[title(maker)])
     for node in nodes:
@@ -78,6 +80,15 @@ def places_unread(model: ir.Model) -> dict[str, Place]:
             if any(each.op_type in QUANTIZERS for each in value.consumers()):
                 found[value.name or ""] = found[title(node)]
     return found | _of_constants(nodes, found)
+
+
+def _behind(node: ir.Node) -> Iterator[ir.Node]:
+    """The operators that read what a quantiser makes, through others."""
+    for reader in node.outputs[0].consumers():
+        if reader.op_type in QUANTIZERS:
+            yield from _behind(reader)
+        else:
+            yield reader
 
 
 def _of_values(nodes: Iterable[ir.Node], places: Mapping[str, Place]) -> dict[str, Place]:

@@ -20,6 +20,7 @@ from edgeq.deploy.why.causes import causes_of, file_numbers, preprocessing, quan
 from edgeq.deploy.why.evidence import Evidence, plan_of
 from edgeq.deploy.why.exposing import exposed
 from edgeq.deploy.why.file_faults import faults_in
+from edgeq.deploy.why.floats import Floats
 from edgeq.deploy.why.measure import Renamed, StageMeter, by_names_of, one_thread, shown_by
 from edgeq.deploy.why.noise import Noise, excess, is_another
 from edgeq.deploy.why.places import places_of, places_unread
@@ -161,6 +162,7 @@ class _Chain:
         self.stages, self.source, self.part, self.threads = stages, source, part, threads
         self.given = given
         self.meters: dict[Pair, StageMeter] = {}
+        self.floats = Floats(stages)
         self.program: ReplaySession | None = None
         self.counting: dict[Pair, EmulatorSession] = {}
         self.exposed: dict[Pair, ExposedSession] = {}
@@ -205,6 +207,7 @@ class _Chain:
             batch: the samples.
             seen: the tensors of each stage; none where it does not show them by itself.
         """
+        self.floats.see(seen)
         if self.program is None:
             return
         with one_thread():
@@ -325,13 +328,11 @@ class _Chain:
         for stage in self.stages:
             against = "" if stage.against is None else names[stage.against]
             answers[stage.pair] = answers_of(observed, names[stage.pair], against, self.part.ids)
+            differs = differ(observed, names[stage.pair], against)
+            of_floats = self.floats.causes(stage, observed, names)
             explained[stage.pair] = [
                 _noted(causes, cause, names[stage.pair])
-                for cause in self._causes(
-                    stage,
-                    answers[stage.pair],
-                    differs=differ(observed, names[stage.pair], against),
-                )
+                for cause in of_floats or self._causes(stage, answers[stage.pair], differs=differs)
             ]
         verdicts = tuple(
             verdict_of(

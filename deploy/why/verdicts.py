@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.deploy.why.floats import of_float, output_db
 from edgeq.deploy.why.records import StageVerdict
 from edgeq.metrics.accuracy import mcnemar
 from edgeq.metrics.growth import FEWEST, growth
@@ -62,7 +63,8 @@ def verdict_of(
     shown: Stage = next(each for each in observed.comparison.stages if each.name == name)
     against = "" if stage.against is None else names[stage.against]
     operators = () if meter is None else _numbered(meter.results(), places)
-    state, told = _judge(stage, answers, operators, [known[i] for i in causes])
+    distance = output_db(observed.comparison, name, against)
+    state, told = _judge(stage, answers, operators, [known[i] for i in causes], distance)
     count, unjudged = _unjudged(stage, meter if measured is None else measured, places)
     if unjudged:
         told += f"; {count - len(unjudged)} of {counted(count, 'operator')} judged by numbers"
@@ -212,13 +214,14 @@ def _judge(
     answers: Answers,
     operators: Sequence[OperatorError],
     causes: Sequence[Cause],
+    distance_db: float | None,
 ) -> tuple[State, str]:
     if stage.against is None:
         return "reference", "reference" if stage.quantized else ""
     if causes:
         return "WRONG", f"WRONG: {causes[0].kind}"
     if not stage.quantized:
-        return "exact", "the same network in float"
+        return of_float(distance_db)
     if stage.from_float:
         within = ", within its interval" if answers.lost is not None else ""
         return "quantisation", f"quantisation{within}"

@@ -46,7 +46,7 @@ def diff(before: LintModel, after: LintModel) -> ModelDiff:
     """
     alike = before.format == after.format
     layers = align(
-        *([each for each in model.layers if each.size] for model in (before, after)),
+        *(model.with_weights for model in (before, after)),
         name=lambda layer: layer.node,
         shape=taps,
         what="layer",

@@ -162,6 +162,11 @@ class LintModel:
     __repr__ = brief
 
     @property
+    def with_weights(self) -> tuple[LintLayer, ...]:
+        """The layers but for products of two tensors that are computed, as attention has them."""
+        return tuple(layer for layer in self.layers if layer.size)
+
+    @property
     def is_quantized(self) -> bool:
         """Whether anything in it is quantised."""
         return bool(self.activations) or any(layer.weight_grid for layer in self.layers)
