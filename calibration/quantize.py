@@ -237,7 +237,8 @@ def prepared(
         alone = for_one_sample(model)
         if alone is None:
             raise
-        lines = [f"takes one sample at a time, since {why_alone(error.what)}"]
+        why = why_alone(error.what)
+        lines = [f"takes one sample at a time, which changes no answer, since {why}"]
         found = _prepared(alone, config, first, whole, lines.append)
     for line in lines:
         tell(line)

@@ -33,8 +33,9 @@ def check_page(path: Path, *, overwrite: bool = True) -> None:
         OutputError: it cannot be written, or is there and must not be replaced.
     """
     if path.suffix.lower() not in FORMATS:
+        what = f"no page can be written as {path.suffix!r}"
         raise UsageError(
-            f"no page can be written as {path.suffix or 'a file without an ending'!r}",
+            what if path.suffix else f"the name {str(path)!r} does not say what kind of page it is",
             hint=f"end the name in one of {', '.join(FORMATS)}",
         )
     check_output(path, overwrite=overwrite)

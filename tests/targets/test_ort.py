@@ -236,7 +236,7 @@ def test_an_invalid_graph_is_the_file_s_fault(tmp_path: Path) -> None:
     model.graph.node[1].op_type = "NoSuchOperator"
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ArtefactError, match="no ONNX model") as caught:
+    with pytest.raises(ArtefactError, match="no valid ONNX model") as caught:
         cpu_reference.open(path)
     assert "\n" not in caught.value.what
 

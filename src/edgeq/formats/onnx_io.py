@@ -96,7 +96,7 @@ def _sort(graph: ir.Graph, what: str) -> None:
         graph.sort()
     except ValueError as error:  # nodes of a subgraph may read what comes from it
         raise ArtefactError(
-            f"{what} is no ONNX model: its nodes are part of a cycle through a subgraph",
+            f"{what} is no valid ONNX model: its nodes are part of a cycle through a subgraph",
             hint="it is damaged, or the tool that wrote it is at fault",
         ) from error
 

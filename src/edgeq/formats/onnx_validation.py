@@ -57,7 +57,8 @@ def check_graph(proto: onnx.ModelProto, what: str) -> bool:
     for problem in _problems(proto, ordered=ordered):
         by_channel = _scales_too_early(proto)
         raise ArtefactError(
-            f"{what} is no ONNX model: {problem}", hint=_BY_CHANNEL if by_channel else _HINT
+            f"{what} is no valid ONNX model: {problem}",
+            hint=_BY_CHANNEL if by_channel else _HINT,
         )
     return ordered
 
@@ -76,7 +77,7 @@ def check_texts(proto: onnx.ModelProto, what: str) -> None:
         if isinstance(text, bytes):
             name = shown(text.decode("utf-8", "replace"))
             raise ArtefactError(
-                f"{what} is no ONNX model: the text {name} in it is not UTF-8", hint=_HINT
+                f"{what} is no valid ONNX model: the text {name} in it is not UTF-8", hint=_HINT
             )
 
 
@@ -137,7 +138,7 @@ def check_functions(proto: onnx.ModelProto, what: str) -> None:
     except CycleError as error:
         name = error.args[1][0][1]
         raise ArtefactError(
-            f"{what} is no ONNX model: its function {shown(name)} calls itself", hint=_HINT
+            f"{what} is no valid ONNX model: its function {shown(name)} calls itself", hint=_HINT
         ) from None
     if not calls:
         return

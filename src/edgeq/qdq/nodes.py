@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ OPSETS = range(13, 26)
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
 SIZES = frozenset(("Shape", "Size"))
 """Operators that give the dimensions of what they read."""
+_QUOTED = re.compile(r"'[^']*'")
+_FEW = 2  # sentences that differ in a name only, and are said one by one
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"
 
 
@@ -87,14 +90,27 @@ def _picks_rows(node: ir.Node) -> bool:
 
 
 def merged_errors(errors: Sequence[ArtefactError | Blocker]) -> ArtefactError:
-    """One error that tells all of them, each once."""
+    """One error that tells all of them, each once; what is said of several nodes in one line."""
     told = dict.fromkeys(error.what for error in errors)
     if len(told) == 1:
         return ArtefactError(errors[0].what, hint=errors[0].hint)
     hints = dict.fromkeys(error.hint for error in errors)
+    alike: dict[str, list[str]] = {}
+    for what in told:
+        alike.setdefault(_QUOTED.sub("", what), []).append(what)
+    lines = [line for each in alike.values() for line in _in_short(each)]
     return ArtefactError(
-        "\n  ".join([f"{len(told)} things stand in the way:", *told]), hint="; ".join(hints)
+        "\n  ".join([f"{len(told)} things stand in the way:", *lines]), hint="; ".join(hints)
     )
+
+
+def _in_short(alike: Sequence[str]) -> list[str]:
+    """Sentences that differ in names only: from three on the first, and where the others hold."""
+    first, *others = alike
+    if len(others) < _FEW:
+        return [first, *others]
+    names = [found.group() for what in others if (found := _QUOTED.search(what))]
+    return [f"{first}; the same of {len(others)} others: {', '.join(names)}"]
 
 
 def in_order(graph: ir.Graph) -> list[ir.Node]:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from edgeq.errors import ArtefactError
-from edgeq.qdq.nodes import grid_of
+from edgeq.qdq.nodes import grid_of, merged_errors
 
 
 def _dequantizer(axis: int, scales: int, shape: tuple[int | str, ...], *, stored: bool) -> ir.Node:
@@ -32,3 +32,18 @@ def test_scales_along_an_axis_that_is_not_there_are_refused(
 @pytest.mark.parametrize(("axis", "shape"), [(1, (2, 3)), (-1, (2, 3)), (1, (2, "N"))])
 def test_those_of_each_channel_are_taken(axis: int, shape: tuple[int | str, ...]) -> None:
     assert grid_of(_dequantizer(axis, 3, shape, stored="N" not in shape)).axis == axis
+
+
+def test_what_is_said_of_many_nodes_is_said_once() -> None:
+    alike = [f"Conv '{name}' has weights 'w{name}' off centre" for name in "abcd"]
+    others = ["Gemm 'e' has weights 'we' off centre", "Conv 'f' has 3 scales"]
+    found = merged_errors([ArtefactError(what, hint="h") for what in [*alike, *others, *alike]])
+    assert found.what.splitlines() == [
+        "6 things stand in the way:",
+        "  Conv 'a' has weights 'wa' off centre; the same of 3 others: 'b', 'c', 'd'",
+        "  Gemm 'e' has weights 'we' off centre",
+        "  Conv 'f' has 3 scales",
+    ]
+    assert found.hint == "h"
+    few = merged_errors([ArtefactError(what, hint="h") for what in alike[:2]])
+    assert few.what.splitlines()[1:] == [f"  {each}" for each in alike[:2]]

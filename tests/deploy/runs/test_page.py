@@ -115,7 +115,7 @@ def test_markdown_says_the_verdict(tmp_path: Path) -> None:
     assert "answer otherwise" in (tmp_path / "x.md").read_text()
     with pytest.raises(OutputError):
         check_page(tmp_path / "x.md", overwrite=False)
-    with pytest.raises(UsageError, match="without an ending"):
+    with pytest.raises(UsageError, match="does not say what kind of page"):
         check_page(tmp_path / "x")
 
 

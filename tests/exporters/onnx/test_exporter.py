@@ -179,7 +179,7 @@ class TestReading:
         proto = onnx_models.qdq_model()
         proto.graph.initializer[0].dims[:] = [2**40]
         (tmp_path / "a.onnx").write_bytes(proto.SerializeToString())
-        with pytest.raises(ArtefactError, match="is no ONNX model"):
+        with pytest.raises(ArtefactError, match="is no valid ONNX model"):
             read_as_qdq(tmp_path / "a.onnx")
 
 
