@@ -55,7 +55,9 @@ class Floats:
         """Hold the tensors of one batch against each other; later ones tell nothing more."""
         shown = {each.pair: one for each, one in zip(self.stages, seen, strict=True)}
         for stage in self.stages:
-            if not stage.quantized and stage.against in shown and stage.pair not in self.tensors:
+            if stage.quantized or stage.against is None or stage.pair in self.tensors:
+                continue
+            if stage.against in shown:
                 self.tensors[stage.pair] = apart(shown[stage.against], shown[stage.pair])
 
     def causes(self, stage: Judged, observed: Observed, names: Mapping[Pair, str]) -> list[Cause]:
