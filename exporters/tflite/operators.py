@@ -18,7 +18,9 @@ from edgeq.exporters.tflite.ops.dense import lower_gemm, lower_matmul
 from edgeq.exporters.tflite.ops.elementwise import (
     lower_add,
     lower_clip,
+    lower_div,
     lower_mul,
+    lower_pow,
     lower_prelu,
     lower_relu,
     lower_requantize,
@@ -64,6 +66,9 @@ if TYPE_CHECKING:
     from edgeq.qdq.ir import QdqOp
 
 _TABLE = "CAST, ADD, GATHER"
+_AS_A_TABLE = (
+    "with a constant number, or between functions of one tensor of 8 bits: the whole as one table"
+)
 _ANY = "any"
 _ONE_GRID = "input and output on one grid"
 
@@ -113,16 +118,14 @@ _READ = {
     "Relu": ("part of the operator before it, RELU", _ANY),
     "Split": ("SLICE", "constant sizes"),
     "Tile": ("GATHER", "constant repeats; not of an open batch"),
-    **dict.fromkeys(
-        ("Div", "Max", "Min", "Pow"),
-        (
-            _TABLE,
-            (
-                "with a constant number, or between functions of one tensor of 8 bits: the "
-                "whole as one table"
-            ),
-        ),
-    ),
+    **dict.fromkeys(("Max", "Min"), (_TABLE, _AS_A_TABLE)),
+    **{
+        name: (
+            f"{_TABLE}; {name.upper()} in float",
+            f"{_AS_A_TABLE}; any other in float only, with --allow-float",
+        )
+        for name in ("Div", "Pow")
+    },
 }
 """Operators that the reader of QDQ models sees to; they are not in the integer view."""
 
@@ -217,11 +220,13 @@ _WRITTEN: Mapping[str, tuple[Callable[[QdqOp, LoweringContext], None], str, str]
 _INTERNAL: Mapping[str, Callable[[QdqOp, LoweringContext], None]] = {
     "BatchNormalization": lower_batch_normalization,
     "Clip": lower_clip,
+    "Div": lower_div,
     "Embedding": lower_embedding,
     "Identity": lower_identity,
     "LayerNormalization": lower_layer_normalization,
     "Lookup": lower_lookup,
     "Pick": lower_pick,
+    "Pow": lower_pow,
     "Relu": lower_relu,
     "Requantize": lower_requantize,
 }

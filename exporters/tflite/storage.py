@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from edgeq.qdq.ir import QdqGraph, QdqOp
 
+IN_FLOAT_HINT = "keep it in float with --allow-float"
+"""What is advised for an operator that TFLite has in float only."""
+
 MIN_INT8, MAX_INT8 = -128, 127
 _STORAGE_DTYPES = frozenset(("int2", "uint2", "int4", "uint4", "int8", "uint8"))
 _WIDE = frozenset(("int16", "uint16"))

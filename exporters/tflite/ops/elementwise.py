@@ -10,7 +10,7 @@ import numpy as np
 from edgeq.exporters.tflite.biases import input_ends
 from edgeq.exporters.tflite.context import Op
 from edgeq.exporters.tflite.float_context import FallbackContext
-from edgeq.exporters.tflite.storage import check_rescale, clamps, refused
+from edgeq.exporters.tflite.storage import IN_FLOAT_HINT, check_rescale, clamps, refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import Operand, QdqConstant, QdqTensor
 
@@ -49,6 +49,18 @@ def lower_mul(op: QdqOp, context: LoweringContext) -> None:
         check_rescale(op, largest, scales[0] * scales[1] / float(op.output.scale))
     _check_kernel(op, context)
     _binary(op, context, Op.MUL, 3 if rescales_up else 2, schema.MulOptionsT())
+
+
+def lower_div(op: QdqOp, context: LoweringContext) -> None:
+    """Append a Div of two tensors in float."""
+    _require_float(op, context)
+    _binary(op, context, Op.DIV, 1, schema.DivOptionsT())
+
+
+def lower_pow(op: QdqOp, context: LoweringContext) -> None:
+    """Append a Pow in float."""
+    _require_float(op, context)
+    _binary(op, context, Op.POW, 1, schema.PowOptionsT(), fuses_relu=False)
 
 
 def lower_requantize(op: QdqOp, context: LoweringContext) -> None:
@@ -125,6 +137,12 @@ def _check_kernel(op: QdqOp, context: LoweringContext) -> None:
         )
 
 
+def _require_float(op: QdqOp, context: LoweringContext) -> None:
+    """Refuse in integers what has a kernel in float only."""
+    if not context.is_float:
+        raise refused(op, "TFLite has no integer kernel for it", IN_FLOAT_HINT)
+
+
 def _ends(operand: Operand) -> tuple[int, int]:
     """What an operand can be less its zero point, also one that is given to the graph."""
     return input_ends(operand) if isinstance(operand, QdqTensor) else _centered(operand)
@@ -145,7 +163,15 @@ def _furthest(operand: Operand) -> float:
     return max(abs(bound) for bound in _centered(operand)) * float(operand.params.scale)
 
 
-def _binary(op: QdqOp, context: LoweringContext, builtin: int, version: int, options: Any) -> None:
+def _binary(
+    op: QdqOp,
+    context: LoweringContext,
+    builtin: int,
+    version: int,
+    options: Any,
+    *,
+    fuses_relu: bool = True,
+) -> None:
     tensors = [operand for operand in op.inputs if isinstance(operand, QdqTensor)]
     rank = len(op.output.shape)
     if not tensors or any(len(tensor.shape) != rank for tensor in tensors):
@@ -156,8 +182,9 @@ def _binary(op: QdqOp, context: LoweringContext, builtin: int, version: int, opt
         )
     layout = context.layout(tensors[0])
     indices = [_operand(op, operand, context, layout) for operand in op.inputs]
-    with context.writing(op, layout, fuses_relu=True) as (target, activation):
-        options.fusedActivationFunction = activation
+    with context.writing(op, layout, fuses_relu=fuses_relu) as (target, activation):
+        if fuses_relu:
+            options.fusedActivationFunction = activation
         context.builder.operator(builtin, version, indices, [target], options)
 
 

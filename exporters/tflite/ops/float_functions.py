@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeq.exporters.tflite.context import NO_ACTIVATION, Op, aligned
 from edgeq.exporters.tflite.file.layouts import stored_shape
-from edgeq.exporters.tflite.storage import refused
+from edgeq.exporters.tflite.storage import IN_FLOAT_HINT, refused
 from edgeq.formats.tflite_schema import schema
 from edgeq.qdq.ir import QdqConstant
 
@@ -35,8 +35,6 @@ PLAIN_FUNCTIONS = {
     "Sqrt": Op.SQRT,
 }
 """Unary elementwise functions with a float operator that takes no options."""
-
-_ALLOWED = "keep it in float with --allow-float"
 
 
 class _Steps:
@@ -197,7 +195,7 @@ def lower_layer_normalization(op: QdqOp, context: LoweringContext) -> None:
 
 def _only_in_float(op: QdqOp, context: LoweringContext, why: str) -> None:
     if not context.is_float:
-        raise refused(op, why, _ALLOWED)
+        raise refused(op, why, IN_FLOAT_HINT)
 
 
 def _constants(op: QdqOp, start: int, stop: int) -> list[NDArray[np.float32]]:
