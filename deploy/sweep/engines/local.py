@@ -100,8 +100,12 @@ class LocalEngine:
                     yield Ended(task.cell, "its process died, three times: is there memory enough?")
                 return [*again, *reversed(waiting)]
             except BaseException:
+                # killed, as training takes any other signal for a wish and ends its epoch
                 for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
+                    process.kill()
+                    process.join()
+                for task in running.values():
+                    store.discard_unfinished(task.cell.address)
                 raise
             finally:
                 pool.shutdown(cancel_futures=True)

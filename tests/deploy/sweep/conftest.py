@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeq.deploy.sweep.work import Task
 
 CODE = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 
 def score(x, seed):
@@ -38,6 +38,11 @@ def dies(x, seed):
     if x == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return {"score": x}
+
+def patient(x, seed):
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    (Path(os.environ["PLANTED"]) / "begun").touch()
+    time.sleep(600)
 """
 GRID = """
 [grid]

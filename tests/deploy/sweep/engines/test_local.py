@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
@@ -30,6 +34,24 @@ def test_a_process_that_dies_is_replaced(planted: Callable[..., Path]) -> None:
     assert {row.parameters["x"] for row in found.rows} == {1, 2, 3}
     assert {parameters["x"] for parameters, _ in found.failures} == {4}
     assert all("its process died" in error for _, error in found.failures)
+    assert not list((path.parent / "out").rglob(".edgeq-*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_stopped_waits_for_no_cell(
+    number: int, code: int, planted: Callable[..., Path]
+) -> None:
+    """Not for one either whose code takes the signal for itself, as training does."""
+    path = planted("patient")
+    asked = [str(path), "-o", "out", "--jobs", "1", "--code", "planted_cells:patient"]
+    command = [sys.executable, "-m", "edgeq", "sweep", *asked]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (path.parent / "begun").is_file():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert "the cells that are done are kept in out" in process.communicate(timeout=60)[1]
+    assert process.returncode == code
     assert not list((path.parent / "out").rglob(".edgeq-*"))
 
 
