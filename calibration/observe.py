@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeq.calibration._nodes import name_of
-from edgeq.calibration.feeds.samples import feeds
+from edgeq.calibration.feeds.samples import feeds, fixed_batch
 from edgeq.calibration.statistics import digest_of
 from edgeq.calibration.statistics.parts import Watch
 from edgeq.calibration.statistics.stages import numbers_of, part_of, stages_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgeq.target import Batch
 
     _About = tuple[bytes, int]
+    _Fed = tuple[dict[str, NDArray[np.float32]], int, int]
 
 _Part = TypeVar("_Part")
 
@@ -93,10 +94,14 @@ def observe(
     def session() -> tuple[tuple[Stage, Graph], ...]:
         return _sessions(model, wanted, threads)
 
-    def compute(fed: Sequence[dict[str, NDArray[np.float32]]]) -> PartStatistics:
-        return watch.look(part for each in fed for part in _run_stages(session(), wanted, each))
+    def compute(fed: Sequence[_Fed]) -> PartStatistics:
+        return watch.look(
+            _without_repetitions(part, *count)
+            for each, *count in fed
+            for part in _run_stages(session(), wanted, each)
+        )
 
-    def given() -> Iterator[tuple[Sequence[dict[str, NDArray[np.float32]]] | None, _About]]:
+    def given() -> Iterator[tuple[Sequence[_Fed] | None, _About]]:
         """Of batches that were not seen; behind each batch None, its digest and its samples."""
         nonlocal count
         for number, batch in enumerate(batches):
@@ -105,7 +110,9 @@ def observe(
             if not statistics.was_seen(number, about[0]):
                 session()  # made once, before several threads use it
                 size = _size_of_a_run(about[1], workers, at_once)
-                for some in _shares(list(feeds(batch, inputs, None, size)), workers):
+                fixed = fixed_batch(batch, inputs)
+                parts = list(feeds(batch, inputs, None, size))
+                for some in _shares(_counted(parts, fixed, about[1]), workers):
                     yield some, about
             yield None, about
 
@@ -144,6 +151,31 @@ def _size_of_a_run(samples: int, workers: int, most: int | None) -> int | None:
         return None
     runs = max(1, -(-samples // (most * workers))) * workers
     return max(1, -(-samples // runs))
+
+
+def _counted(
+    parts: Sequence[dict[str, NDArray[np.float32]]], size: int | None, samples: int
+) -> Sequence[_Fed]:
+    """Parts of a batch, each with how many of its samples are no repetitions, and how many it has.
+
+    A fixed batch of several samples is filled up with repetitions.
+    """
+    size = size or 0
+    return [(part, min(size, samples - at * size), size) for at, part in enumerate(parts)]
+
+
+def _without_repetitions(
+    tensors: Mapping[str, NDArray[np.float32]], count: int, size: int
+) -> Mapping[str, NDArray[np.float32]]:
+    """The tensors of the first samples, of those that stand one behind the other."""
+    if count == size:
+        return tensors
+    return {
+        name: values[: len(values) // size * count]
+        if values.ndim and not len(values) % size
+        else values
+        for name, values in tensors.items()
+    }
 
 
 def _shares(parts: Sequence[_Part], workers: int) -> Iterator[Sequence[_Part]]:

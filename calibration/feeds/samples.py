@@ -43,6 +43,27 @@ def feeds(
         ArtefactError: an input has no samples, or samples of another type or shape than it takes.
     """
     arrays = by_name(batch, inputs)
+    count = min(samples_in(batch), most or samples_in(batch))
+    size = fixed_batch(batch, inputs)
+    size = min(count, at_once or count) if size is None else size
+    for start in range(0, count, size or 1):
+        yield {
+            name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)
+            for value in inputs
+        }
+
+
+def fixed_batch(batch: Batch, inputs: Sequence[ir.Value]) -> int | None:
+    """How many samples the model takes at a time; None for any number.
+
+    Args:
+        batch: some samples.
+        inputs: of the model.
+
+    Raises:
+        ArtefactError: see :func:`feeds`.
+    """
+    arrays = by_name(batch, inputs)
     pieces = {
         size for value in inputs if (size := _piece(arrays[name_of(value)], value)) is not None
     }
@@ -52,13 +73,7 @@ def feeds(
             f"the inputs of the model take {told} samples at a time",
             hint="export the model with the same batch for all of its inputs",
         )
-    count = min(samples_in(batch), most or samples_in(batch))
-    size = next(iter(pieces), min(count, at_once or count))
-    for start in range(0, count, size or 1):
-        yield {
-            name_of(value): _part(arrays[name_of(value)][start : min(start + size, count)], value)
-            for value in inputs
-        }
+    return next(iter(pieces), None)
 
 
 def why_alone(what: str) -> str:

@@ -75,16 +75,38 @@ def stages_of(model: ir.Model, wanted: Sequence[str], most: int) -> tuple[Stage,
 
 
 def _groups(nodes: Sequence[ir.Node], wanted: Collection[str], most: int) -> Iterator[range]:
-    """The nodes of each stage, by their numbers."""
-    start, total = 0, 0
+    """The nodes of each stage, by their numbers.
+
+    A stage ends where only wanted tensors go on. Others may be inside of what ONNX Runtime computes
+    as one operator, such as a convolution with the sum behind it, which rounds otherwise in two.
+    """
+    start, total, possible = 0, 0, 0
+    since = 0  # what the nodes from the last possible end on make
+    ends = _possible_ends(nodes, wanted)
     for at, node in enumerate(nodes):
+        if at in ends:
+            possible, since = at, 0
         made = [value for value in node.outputs if name_of(value) in wanted]
         numbers = sum(numbers_of(value) or 0 for value in made)
-        if total and total + numbers > most:
-            yield range(start, at)
-            start, total = at, 0
+        if total > since and total + numbers > most:
+            yield range(start, possible)
+            start, total = possible, since
         total += numbers
+        since += numbers
     yield range(start, len(nodes))
+
+
+def _possible_ends(nodes: Sequence[ir.Node], wanted: Collection[str]) -> frozenset[int]:
+    """The numbers of nodes in front of which no tensor is alive that is not wanted."""
+    until = {
+        value: at
+        for at, node in enumerate(nodes)
+        for value in node.inputs
+        if value is not None and value.producer() is not None and name_of(value) not in wanted
+    }
+    first = {value: at for at, node in enumerate(nodes) for value in node.outputs}
+    inside = {at for value, last in until.items() for at in range(first[value] + 1, last + 1)}
+    return frozenset(range(len(nodes))) - inside
 
 
 def _holds_graph(node: ir.Node) -> bool:

@@ -15,7 +15,8 @@ from edgeq.calibration.config import CalibrationConfig
 from edgeq.calibration.observers import OBSERVERS
 from edgeq.calibration.observers.minmax import MinMax
 from edgeq.calibration.quantize import fold_onnx, quantize_onnx
-from edgeq.calibration.statistics import Origin, Statistics
+from edgeq.calibration.statistics import Origin, Statistics, merged
+from edgeq.calibration.statistics.file import to_bytes
 from edgeq.calibration.statistics.stages import stages_of
 from edgeq.formats.onnx_io import serialize
 
@@ -179,6 +180,42 @@ def test_a_network_too_large_for_memory_is_computed_in_stages(
     for most in (1, 100):
         monkeypatch.setattr(observe, "_IN_A_STAGE", most)
         assert serialize(quantize_onnx(net, [images(5)], config)) == whole
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "moving-average"])
+def test_stages_see_the_same_in_threads_and_in_shards(
+    observer: str, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each thread runs one sample, through every stage."""
+    net, config = fold_onnx(residual(build)), CalibrationConfig(observer)
+    batches = [images(7), images(9)[2:] * 3, images(4)]
+    make, taps = config.observer_factory(), {name: (name,) for name in ("x", "c", "r", "d", "y")}
+
+    def seen(first: int, last: int) -> Statistics:
+        statistics = Statistics(Origin("", "", ""), taps, make, first)
+        observe.observe(net, batches[first:last], taps, statistics)
+        return statistics
+
+    monkeypatch.setattr(observe, "_AT_ONCE", 241)  # runs of one sample
+    whole = to_bytes(seen(0, 3))
+    monkeypatch.setattr(observe, "_IN_A_STAGE", 1)
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(observe, "usable_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(observe, "_AT_ONCE", threads * 241)  # runs of one sample
+        assert to_bytes(seen(0, 3)) == whole
+    assert to_bytes(merged([seen(2, 3), seen(0, 1), seen(1, 2)])) == whole
+
+
+@pytest.mark.parametrize("observer", ["percentile", "mse", "entropy", "moving-average"])
+def test_what_fills_a_fixed_batch_up_is_not_counted(observer: str, build: Build) -> None:
+    config = CalibrationConfig(observer)
+    make, taps = config.observer_factory(), {name: (name,) for name in ("x", "c", "s", "y")}
+    found = []
+    for size in ("n", 1, 3):
+        statistics = Statistics(Origin("", "", ""), taps, make)
+        observe.observe(fold_onnx(residual(build, size)), [images(7), images(2)], taps, statistics)
+        found.append(to_bytes(statistics))
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(("most", "count"), [(1, 4), (48, 4), (96, 2), (10**6, 1)])
