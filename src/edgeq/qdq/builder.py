@@ -271,8 +271,10 @@ class GraphBuilder:
             return self.input(symbolic.value, grid, name)
         if not isinstance(symbolic, DeferredOp):
             raise ArtefactError(
-                f"{node.op_type} {title(node)!r} mixes constants with activations",
-                hint="fold constants before exporting",
+                f"{node.op_type} {title(node)!r} joins a constant, such as a class token, with "
+                "activations",
+                hint="calibrate the float model: edgeq calibrate pads instead, and adds the "
+                "constant",
             )
         if symbolic.is_bounded:
             check_numbers(symbolic)

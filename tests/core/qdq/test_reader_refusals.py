@@ -185,3 +185,12 @@ def test_windows_that_begin_behind_the_input_are_refused(op: str) -> None:
     )
     with pytest.raises(ArtefactError, match="windows that begin behind its input"):
         read(graph)
+
+
+def test_a_constant_beside_activations_is_refused_with_what_works() -> None:
+    graph = Graph(np.random.default_rng(0))
+    x = graph.input("x", (1, 2, 3), S8)
+    graph.op("Concat", [graph.small("token", (1, 1, 3), 0.01), x], "y", S8, axis=1)
+    with pytest.raises(ArtefactError, match=r"Concat .* joins a constant, such as") as caught:
+        read(graph)
+    assert "edgeq calibrate pads" in caught.value.hint
