@@ -22,6 +22,7 @@ from edgeq.deploy.preprocessing import NOTHING_ASKED, AskedPreprocessing, with_p
 from edgeq.tabular import counted
 
 MAX_TENSORS = 25  # lines of a table; --json has all
+MAX_HOPS = 4  # whose tensors are shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -315,9 +316,19 @@ def _show(found: "Comparison", split: str) -> None:
     _show_outputs(found.hops)
     show_saturation(found.saturating)
     _show_growth(found)
+    detailed = farthest(found.hops)
     for hop in found.hops:
-        _show_tensors(hop)
+        if hop in detailed:
+            _show_tensors(hop)
         show_degrees(hop)
+    if others := len(found.hops) - len(detailed):
+        console.note(f"the tensors of {counted(others, 'other hop')} are in --json and in a report")
+
+
+def farthest(hops: "Sequence[Hop]") -> "list[Hop]":
+    """Of many hops the few whose outputs are farthest apart, in their order."""
+    worst = sorted(range(len(hops)), key=lambda place: hops[place].output.sqnr_db)[:MAX_HOPS]
+    return [hops[place] for place in sorted(worst)]
 
 
 def _show_growth(found: "Comparison") -> None:

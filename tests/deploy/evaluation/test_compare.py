@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.support.runtimes import fake_targets
 
+from edgeq.deploy.commands.compare import MAX_HOPS, farthest
 from edgeq.deploy.evaluation.chain import Pair, chain
 from edgeq.deploy.evaluation.compare import compare, shorten
 from edgeq.deploy.evaluation.stage_runner import BATCH
@@ -172,3 +174,11 @@ def test_names_grow_until_they_differ() -> None:
     a, b, c = Path("/x/a/best.safetensors"), Path("/x/b/best.safetensors"), Path("/x/net.onnx")
     assert shorten([a, b, c]) == {a: "a/best.safetensors", b: "b/best.safetensors", c: "net.onnx"}
     assert shorten([c, c]) == {c: "net.onnx"}
+
+
+def test_of_many_hops_the_farthest_apart_are_shown_in_their_order() -> None:
+    noise = [40.0, 10.0, 30.0, 50.0, 20.0, 60.0]
+    hops: list[Any] = [SimpleNamespace(output=SimpleNamespace(sqnr_db=each)) for each in noise]
+    assert [each.output.sqnr_db for each in farthest(hops)] == [40.0, 10.0, 30.0, 20.0]
+    assert len(farthest(hops)) == MAX_HOPS
+    assert list(farthest(hops[:2])) == hops[:2]
