@@ -124,7 +124,7 @@ def test_a_mask_that_is_computed_from_what_is_kept(fill: float, build: Build) ->
     samples = [
         {
             "x": rng.normal(0, 1, (1, TOKENS, TOKENS)).astype(np.float32),
-            "kept": np.float32(kept)[None],
+            "kept": kept.astype(np.float32)[None],
         }
         for kept in (KEPT, np.ones_like(KEPT), KEPT)
     ]
