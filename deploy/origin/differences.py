@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeq.brief import brief
+from edgeq.deploy.origin.agreement import agreement_of
 from edgeq.deploy.origin.attributes import attribute_differences
 from edgeq.deploy.origin.folding import channels_last, gain_of
 from edgeq.deploy.origin.forms import forms_of
 from edgeq.deploy.origin.fused import with_fused_bounds
 from edgeq.deploy.origin.matching import BOUNDS, FUNCTIONS, match
-from edgeq.deploy.origin.unrounded import layers_as_network, levels_of, network_of, unrounded
+from edgeq.deploy.origin.quantizers import names_of, stored_values, twice_quantized
+from edgeq.deploy.origin.unrounded import layers_as_network, network_of, unrounded
 from edgeq.deploy.pipeline.reading import view_of
 from edgeq.diffing.layers import as_convolution
 from edgeq.diffing.records import Difference
 from edgeq.diffing.rounding import FloatLayer, is_chosen, rounding_differences
+from edgeq.errors import EdgeqError
 from edgeq.formats.artefact import detect
 from edgeq.formats.onnx_io import read
-from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.linting import onnx_view
-from edgeq.qdq.nodes import constant_of, stripped, title
+from edgeq.qdq.nodes import title
 from edgeq.qdq.qoperator.convert import as_qdq
 from edgeq.tabular import counted
 
@@ -62,7 +64,8 @@ _MOVES_NOTHING = frozenset(
 )
 _NEUTRAL: Mapping[str, float] = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 """What an operand changes nothing by."""
-_COARSER = 2.0
+_STRUCTURE = frozenset(("operator", "operator added", "operator missing"))
+"""Kinds of differences that an optimiser's other operators for the same function have too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +78,7 @@ class Origin:
         values: for each tensor of the quantised file, the float file's that it is.
         view: the layers and grids of the quantised file.
         remark: why the layers are not judged, in a sentence; empty where they are.
+        rearranged: how many operators stand otherwise and compute the same numbers.
     """
 
     differences: tuple[Difference, ...]
@@ -82,8 +86,20 @@ class Origin:
     values: Mapping[str, str]
     view: LintModel
     remark: str = ""
+    rearranged: int = 0
 
     __repr__ = brief
+
+    @property
+    def arrangement(self) -> str:
+        """That operators stand otherwise, in a sentence; empty where none does."""
+        if not self.rearranged:
+            return ""
+        return (
+            "the graph was rearranged before it was quantised: "
+            f"{counted(self.rearranged, 'operator')} differ from the float file's and compute the "
+            "same numbers"
+        )
 
 
 def origin_of(
@@ -108,12 +124,18 @@ def origin_of(
         other = layers_as_network(view)
     model = read(real)
     found: Origin | None = None
+    best: _Comparison | None = None
     for form in forms_of(model, other, layers_alone=quantized is None):
         if found is None or found.differences or form.pairs_more:
             comparison = _Comparison(form.network, other, view, known, quantized)
+            before = found
             found = _better(found, comparison.run(), form, comparison.matching)
-    if found is None:
+            if found is not before:
+                best = comparison
+    if found is None or best is None:
         raise AssertionError("a network has at least the form that its file has")
+    if quantized is not None and _STRUCTURE & {each.kind for each in found.differences}:
+        found = best.by_numbers(found, model, quantized)
     if quantized is None:
         values = with_fused_bounds(found.values, network_of(model), view.activations)
         found = replace(found, values=values)
@@ -147,7 +169,7 @@ class _Comparison:
         self.readers = other.readers()
         self.makers = {name: node for node in real.nodes for name in node.outputs}
         self.view, self.known, self.quantized, self.chosen = view, known, quantized, 0
-        self.stored = {} if quantized is None else dict(_stored(quantized, known))
+        self.stored = {} if quantized is None else dict(stored_values(quantized, known))
         self.grids = {each.name: each.grid for each in view.activations}
         self.titled = {each.node: each for each in view.layers}
         self.layers = self.titled
@@ -156,16 +178,57 @@ class _Comparison:
                 name: self.layers[title(node)]
                 for node in quantized.graph
                 if title(node) in self.layers
-                for name in _names(node.outputs[0])
+                for name in names_of(node.outputs[0])
             }
+
+    def by_numbers(self, found: Origin, real: ir.Model, quantized: ir.Model) -> Origin:
+        """What was found, without operators that stand otherwise and compute the same numbers.
+
+        Where some do, of all others only those count whose inputs are right: what stands behind
+        them is held against the wrong operators.
+        """
+        try:
+            agreed = agreement_of(real, quantized, self.matching)
+        except EdgeqError:  # it cannot be run, or not on random numbers
+            return found
+        structure = list(self._structure())
+        at_right = [each for name, each in structure if name in agreed.right]
+        if not at_right:
+            return found
+        wrong = [each for name, each in structure if name in agreed.wrong]
+        known = {name for name, _ in structure} & agreed.wrong
+        wrong += [
+            Difference(
+                "operator",
+                self._near(name, _FAR),
+                "it computes other numbers than the float file from the same ones",
+            )
+            for name in sorted(agreed.wrong - known)
+        ]
+        gone = {each for _, each in structure}
+        return replace(
+            found,
+            differences=(*wrong, *(each for each in found.differences if each not in gone)),
+            values={
+                self.stored.get(name, name): its
+                for name, its in {
+                    **{name: its for name, its in self.matching.values.items() if name == its},
+                    **agreed.equal,
+                }.items()
+            },
+            rearranged=len(at_right),
+        )
 
     def run(self) -> Origin:
         """Everything that differs, or a remark where most layers do."""
-        found = (
-            []
-            if self.quantized is None
-            else [*self._structure(), *self._zeros(), *self._kept(), *self._twice()]
-        )
+        found: list[Difference] = []
+        if self.quantized is not None:
+            found += [each for _, each in self._structure()]
+            found += [
+                *self._zeros(),
+                *self._kept(),
+                *twice_quantized(self.quantized, self._near, self.known),
+            ]
         by_layer = [
             list(self._layer(real.layer, other))
             for real, other in self.matching.pairs
@@ -235,30 +298,37 @@ class _Comparison:
 
     # ---- structure -----------------------------------------------------------------------------
 
-    def _structure(self) -> Iterator[Difference]:
+    def _structure(self) -> Iterator[tuple[str, Difference]]:
+        """What operators do otherwise, each with the value that would be another one."""
         for real, other in self.matching.pairs:
-            where = self._near(other.outputs[0], _FAR)
-            if {real.op_type, other.op_type} <= BOUNDS:
-                yield from self._bounds(real.bounds, other.bounds, where)
-            elif real.op_type != other.op_type:
-                yield Difference("operator", where, f"{real.op_type} became {other.op_type}")
-            else:
-                yield from attribute_differences(real, self._padded(other), where)
-                yield from self._order(real, other, where)
-                yield from self._wiring(real, other, where)
+            for each in self._of_pair(real, other, self._near(other.outputs[0], _FAR)):
+                yield other.outputs[0], each
         for other in self.matching.added:
             where = self._near(other.outputs[0], _FAR)
             if other.op_type in BOUNDS:
-                yield from self._bounds(None, other.bounds, where, self._held(other))
+                for each in self._bounds(None, other.bounds, where, self._held(other)):
+                    yield other.outputs[0], each
             elif self._inserted(other):
                 told = f"{other.op_type} is only in the quantised file"
-                yield Difference("operator added", where, told)
+                yield other.outputs[0], Difference("operator added", where, told)
         for real, lacks in self.matching.missing:
+            where = self._near(lacks, _FAR)
+            made = next((each.outputs[0] for each in self.readers.get(lacks, ())), lacks)
             if real.op_type in BOUNDS:
-                yield from self._bounds(real.bounds, None, self._near(lacks, _FAR))
+                for each in self._bounds(real.bounds, None, where):
+                    yield made, each
             elif real.op_type in FUNCTIONS:
-                where = self._near(lacks, _FAR)
-                yield Difference("operator missing", where, f"{real.op_type} is missing")
+                yield made, Difference("operator missing", where, f"{real.op_type} is missing")
+
+    def _of_pair(self, real: FloatNode, other: FloatNode, where: str) -> Iterator[Difference]:
+        if {real.op_type, other.op_type} <= BOUNDS:
+            yield from self._bounds(real.bounds, other.bounds, where)
+        elif real.op_type != other.op_type:
+            yield Difference("operator", where, f"{real.op_type} became {other.op_type}")
+        else:
+            yield from attribute_differences(real, self._padded(other), where)
+            yield from self._order(real, other, where)
+            yield from self._wiring(real, other, where)
 
     def _held(self, node: FloatNode) -> QuantParams | None:
         """The grid of what an operator reads, where none holds its result."""
@@ -426,55 +496,3 @@ class _Comparison:
             yield Difference("operator missing", where, f"its activation is missing: {values}")
         else:
             yield Difference("range", where, values)
-
-    def _twice(self) -> Iterator[Difference]:
-        """Values that are put on a coarser grid before they are put on their own."""
-        for node in () if self.quantized is None else self.quantized.graph:
-            if node.op_type != "QuantizeLinear" or node.inputs[0] is None:
-                continue
-            reader = node.inputs[0].producer()
-            if reader is None or reader.op_type != "DequantizeLinear":
-                continue
-            writer = None if reader.inputs[0] is None else reader.inputs[0].producer()
-            if writer is None or writer.op_type != "QuantizeLinear":
-                continue
-            before, after = _scale(writer), _scale(node)
-            reach = before * levels_of(writer) > _COARSER * after * levels_of(node)
-            if reach and before > _COARSER * after > 0:
-                places = (node.inputs[0], node.outputs[0], writer.inputs[0])
-                names = [self._near(each.name or "") for each in places if each is not None]
-                yield Difference(
-                    "activation scale",
-                    next((name for name in names if name in self.known), names[0]),
-                    f"it is put on a grid of x{before / after:.4g} the step first",
-                    factor=before / after,
-                )
-
-
-def _names(result: ir.Value) -> Iterator[str]:
-    """What a layer's result is called: by itself, and as an output behind its quantisers."""
-    yield result.name or ""
-    value = result
-    while len(users := tuple(value.consumers())) == 1 and users[0].op_type in QUANTIZERS:
-        value = users[0].outputs[0]
-    if value is not result and value.is_graph_output():
-        yield value.name or ""
-
-
-def _stored(quantized: ir.Model, known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Each value that is quantised, and the name that its integers go by."""
-    for node in quantized.graph:
-        value = node.inputs[0] if node.op_type == "QuantizeLinear" else None
-        if value is None or constant_of(value) is not None:
-            continue
-        made = node.outputs[0]
-        behind = [made, *(each.outputs[0] for each in made.consumers() if each.op_type == "Clip")]
-        names = [name for each in behind if (name := stripped(each.name or "")) in known]
-        ends = (reader.outputs[0] for each in behind for reader in each.consumers())
-        called = [value, *(each for each in ends if each.is_graph_output())]
-        yield from ((each.name or "", name) for each in called for name in names)
-
-
-def _scale(node: ir.Node) -> float:
-    scale = constant_of(node.inputs[1])
-    return float(scale) if scale is not None and scale.size == 1 else 0.0

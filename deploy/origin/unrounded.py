@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 _SMALL = 8
+_NO_END = float(np.finfo(np.float32).max)
 _PASSING = QUANTIZERS | {"Clip", *MOVES}
 
 
@@ -129,6 +130,29 @@ def clipped(model: ir.Model) -> ir.Model:
     return _without_quantizers(copy)
 
 
+def rectified(model: ir.Model, ends: Collection[float]) -> ir.Model:
+    """A QDQ model that rounds nothing, with the activations that its grids stand for.
+
+    Quantisers drop a ReLU where the grid begins at zero, and a Clip where it ends there too.
+
+    Args:
+        model: the model; left as it is.
+        ends: where a Clip may cut off at the top.
+    """
+    copy = model.clone()
+    for node in list(copy.graph):
+        source = node.inputs[0] if node.op_type == "QuantizeLinear" else None
+        if source is None or constant_of(source) is not None or source.is_graph_input():
+            continue
+        grid = grid_of(node)
+        if grid.axis is None and int(grid.zero_point) == grid.qmin:
+            step = float(grid.scale)
+            last = step * (grid.qmax - grid.qmin)
+            high = min((end for end in ends if end + step >= last), default=_NO_END)
+            _cut_off(copy.graph, node, (0.0, high))
+    return _without_quantizers(copy)
+
+
 def unrounded(model: ir.Model) -> ir.Model:
     """A QDQ model without its quantisers, with the real numbers that its integers stand for."""
     return _without_quantizers(model.clone())
@@ -146,8 +170,8 @@ def _without_quantizers(copy: ir.Model) -> ir.Model:
     return copy
 
 
-def _cut_off(graph: ir.Graph, node: ir.Node) -> None:
-    """Put the ends of a quantiser's grid in front of it, as a Clip of real numbers."""
+def _cut_off(graph: ir.Graph, node: ir.Node, ends: tuple[float, float] | None = None) -> None:
+    """Put the ends of a quantiser's grid, or others, in front of it, as a Clip of real numbers."""
     import onnx_ir as ir
 
     source = node.inputs[0]
@@ -158,13 +182,14 @@ def _cut_off(graph: ir.Graph, node: ir.Node) -> None:
     for reader in stored.consumers():
         if _clips_integers(reader):
             stored = reader.outputs[0]
-            ends = bounds_of(reader)
-            low, high = int(max(low, ends[0])), int(min(high, ends[1]))
+            cut = bounds_of(reader)
+            low, high = int(max(low, cut[0])), int(min(high, cut[1]))
     name, zero, scale = stripped(stored.name or ""), int(grid.zero_point), float(grid.scale)
     bounds = []
-    for kind, end in (("low", low), ("high", high)):
+    first, last = ends or (scale * (low - zero), scale * (high - zero))
+    for kind, end in (("low", first), ("high", last)):
         value = ir.Value(name=f"{name}_{kind}")
-        value.const_value = ir.tensor(np.float32(scale * (end - zero)), name=value.name)
+        value.const_value = ir.tensor(np.float32(end), name=value.name)
         value.shape, value.type = ir.Shape(()), ir.TensorType(ir.DataType.FLOAT)
         graph.initializers[value.name or ""] = value
         bounds.append(value)

@@ -267,7 +267,7 @@ class _Chain:
         except EdgeqError as error:
             self.remarks.append(f"{self.file.name} is not held against {real.name}: {error.what}")
             return None
-        self.remarks += [found.remark] if found.remark else []
+        self.remarks += [each for each in (found.remark, found.arrangement) if each]
         return found
 
     def _by_names(
