@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeq.brief import brief
 from edgeq.data import batches
 from edgeq.data.splitting import spread
 from edgeq.deploy.evaluation.chain import judging_stage, load_target
@@ -75,6 +76,8 @@ class Answered:
     artefact: Path
     session: Session
     answers: NDArray[np.int64]
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,12 @@ import sys
 
 import pytest
 
-BEGINS = "import sys, edgeq, onnx_ir\nassert 'sympy.core' not in sys.modules\n"
+BEGINS = """import sys
+from edgeq.deferred_imports import install
+install()
+import onnx_ir
+assert 'sympy.core' not in sys.modules
+"""
 
 
 def run(program: str) -> None:
