@@ -52,6 +52,7 @@ def with_known_sizes(model: ir.Model) -> ir.Model:
     if any(walk.shape(value) is None for walk in walks for value in graph.inputs):
         return model
     nodes = in_order(graph)
+    unread = {node for node in nodes if not _is_read(node)}  # by anything, as it was given
     for node in nodes:
         for walk in walks:
             walk.visit(node)
@@ -65,7 +66,7 @@ def with_known_sizes(model: ir.Model) -> ir.Model:
         if len(shapes) == len(walks) and len({len(shape) for shape in shapes}) == 1:
             value.shape = ir.Shape([_size(each, batch) for each in zip(*shapes, strict=True)])
     for node in reversed(nodes):
-        if all(not value.uses() and not value.is_graph_output() for value in node.outputs):
+        if node not in unread and not _is_read(node):
             graph.remove(node, safe=True)
     return copy
 
@@ -78,6 +79,11 @@ def _asks(node: ir.Node) -> bool:
     return node.op_type in SIZES or (
         node.op_type in _ARITHMETIC and all(_is_constant(value) for value in node.inputs)
     )
+
+
+def _is_read(node: ir.Node) -> bool:
+    """Whether a node makes something that another reads, or an output."""
+    return any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
 def _is_constant(value: ir.Value | None) -> bool:
