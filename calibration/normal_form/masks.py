@@ -90,15 +90,14 @@ def _fill_factors(draft: Draft, ends: Ends) -> list[str]:
         if place is None:
             continue
         index, switch = place
-        masks = [reader for reader, _ in output(factor).uses()]
-        scores = [_scores(node, list(node.inputs).index(output(factor))) for node in masks]
-        found = ends([name_of(each) for each in (switch, *scores)])
+        masks = [(node, _scores(node, read)) for node, read in output(factor).uses()]
+        found = ends([name_of(each) for each in (switch, *(scores for _, scores in masks))])
         low, high = found[name_of(switch)]
         if low < 0 or high not in (0, 1):
             continue
         fills = []
-        for node, each in zip(masks, scores, strict=True):
-            low, high = found[name_of(each)]
+        for node, scores in masks:
+            low, high = found[name_of(scores)]
             fill = math.floor(low - _needed(node))
             _bound(draft, node, fill)
             fills.append(fill - math.ceil(high))
@@ -172,7 +171,7 @@ def _fill(
         fill = math.floor(low - _needed(node))
         filled = np.where(left_out, fill, array)
     else:
-        kept = min(float(array[~left_out].min(initial=0.0)), 0.0)
+        kept = float(array[~left_out].min(initial=0.0))
         fill = math.floor(low + kept - _needed(node))
         filled = np.where(left_out, fill - math.ceil(high), array)  # no sum is above it
         _bound(draft, node, fill)

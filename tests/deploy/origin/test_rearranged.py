@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.support.runtimes.calibration import Feeds
+from tests.support.runtimes.ort_quantized import write_both
 from torch import nn
 
 import edgeq
@@ -115,35 +115,17 @@ def why(
     per_channel: bool = False,
     fault: Callable[[onnx.ModelProto], None] = lambda _model: None,
 ) -> Why:
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     torch.manual_seed(0)
     for each in network.parameters():
         nn.init.normal_(each, 0, 0.5)
     values = np.random.default_rng(1).normal(0, 1, (8, STEPS, WIDTH)).astype(np.float32)
-    paths = [folder / f"{name}.onnx" for name in ("float", "prepared", "quantised")]
-    torch.onnx.export(
-        network.eval(),
-        (torch.from_numpy(values[:1]),),
-        str(paths[0]),
-        input_names=["x"],
-        dynamic_axes={"x": {0: "n"}},
-        opset_version=17,
-        dynamo=False,
-    )
     # ONNX Runtime's shape inference does not take PyTorch's own attention
     plain = isinstance(network, Standard)
-    quant_pre_process(str(paths[0]), str(paths[1]), skip_symbolic_shape=plain)
-    quantization.quantize_static(
-        str(paths[1]),
-        str(paths[2]),
-        Feeds({"x": value[np.newaxis]} for value in values),
-        quant_format=getattr(quantization.QuantFormat, form),
-        per_channel=per_channel,
+    real, made = write_both(
+        network, values, folder, form=form, per_channel=per_channel, skip_symbolic_shape=plain
     )
-    model = onnx.load(paths[2])
+    model = onnx.load(made)
     fault(model)
-    onnx.save(model, paths[2])
+    onnx.save(model, made)
     source = edgeq.load_data({"test": values})
-    return edgeq.why([paths[0], paths[2]], source, targets=["ort-cpu-ref"])
+    return edgeq.why([real, made], source, targets=["ort-cpu-ref"])

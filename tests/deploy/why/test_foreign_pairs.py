@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.support.runtimes.calibration import Feeds
-from tests.support.runtimes.ort_quantized import Branches
+from tests.support.runtimes.ort_quantized import Branches, write_both
 from torch import nn
 from torch.nn import functional
 
@@ -151,29 +150,16 @@ def why(
     symmetric: bool = False,
 ) -> Why:
     """Export a network, let ONNX Runtime quantise it, and ask why it differs."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     values = np.random.default_rng(1).normal(0, 1, (8, CHANNELS, 8, 8)).astype(np.float32)
-    paths = [folder / f"{name}.onnx" for name in ("float", "prepared", "quantised")]
-    torch.onnx.export(
-        network.eval(),
-        (torch.from_numpy(values[:1]),),
-        str(paths[0]),
-        input_names=["x"],
-        dynamic_axes={"x": {0: "n"}},
-        opset_version=opset,
-        dynamo=False,
-    )
-    if prepared:
-        quant_pre_process(str(paths[0]), str(paths[1]), skip_symbolic_shape=True)
-    quantization.quantize_static(
-        str(paths[1 if prepared else 0]),
-        str(paths[2]),
-        Feeds({"x": value[np.newaxis]} for value in values),
-        quant_format=quantization.QuantFormat[form],
+    files = write_both(
+        network,
+        values,
+        folder,
+        prepared=prepared,
+        opset=opset,
+        form=form,
         per_channel=per_channel,
         extra_options={"ActivationSymmetric": symmetric},
     )
     data = edgeq.load_data({"test": values})
-    return edgeq.why((paths[0], paths[2]), data, targets=["ort-cpu-ref"])
+    return edgeq.why(files, data, targets=["ort-cpu-ref"])

@@ -17,6 +17,8 @@ import edgeq
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from edgeq.data import DataSource
 
 SHAPE = (4, 8, 8)
@@ -82,30 +84,64 @@ def quantized(
         folder: where the files are written.
         options: of ``quantize_static``.
     """
+    torch.manual_seed(seeded(0))
+    values = np.random.default_rng(seeded(1)).normal(0, 1, (8, *SHAPE)).astype(np.float32)
+    real, made = write_both(NETWORKS[name](), values, folder, batch=None, **options)
+    source = edgeq.load_data({"test": values[:4]})
+    return onnx.load(real), onnx.load(made), source
+
+
+def write_both(
+    network: nn.Module,
+    values: NDArray[np.float32],
+    folder: Path,
+    *,
+    prepared: bool = True,
+    batch: str | None = "n",
+    opset: int = 17,
+    form: str = "QDQ",
+    skip_symbolic_shape: bool = True,
+    **options: Any,
+) -> tuple[Path, Path]:
+    """Export a network, and let ONNX Runtime prepare and quantise it.
+
+    Args:
+        network: what is exported, in evaluation mode.
+        values: samples, one along the first axis each.
+        folder: where the files are written.
+        prepared: whether ONNX Runtime optimises the graph first.
+        batch: the name of the batch; None for one that is fixed at 1.
+        opset: of the float file.
+        form: ``QDQ`` or ``QOperator``.
+        skip_symbolic_shape: whether the preparation leaves its own shape inference out.
+        options: of ``quantize_static``.
+
+    Returns:
+        The float file and the quantised one.
+    """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    torch.manual_seed(seeded(0))
-    values = np.random.default_rng(seeded(1)).normal(0, 1, (8, *SHAPE)).astype(np.float32)
-    paths = [folder / f"{each}.onnx" for each in ("float", "prepared", "quantised")]
+    real, ready, made = (folder / f"{each}.onnx" for each in ("float", "prepared", "quantised"))
     torch.onnx.export(
-        NETWORKS[name]().eval(),
+        network.eval(),
         (torch.from_numpy(values[:1]),),
-        str(paths[0]),
+        str(real),
         input_names=["x"],
-        opset_version=17,
+        dynamic_axes=None if batch is None else {"x": {0: batch}},
+        opset_version=opset,
         dynamo=False,
     )
-    quant_pre_process(str(paths[0]), str(paths[1]), skip_symbolic_shape=True)
+    if prepared:
+        quant_pre_process(str(real), str(ready), skip_symbolic_shape=skip_symbolic_shape)
     quantization.quantize_static(
-        str(paths[1]),
-        str(paths[2]),
+        str(ready if prepared else real),
+        str(made),
         Feeds({"x": value[np.newaxis]} for value in values),
-        quant_format=quantization.QuantFormat.QDQ,
+        quant_format=quantization.QuantFormat[form],
         **options,
     )
-    source = edgeq.load_data({"test": values[:4]})
-    return onnx.load(str(paths[0])), onnx.load(str(paths[2])), source
+    return real, made
 
 
 def plain(name: str) -> str:
