@@ -29,6 +29,7 @@ from edgeq.calibration._nodes import (
 from edgeq.errors import ArtefactError
 from edgeq.formats.onnx_io import is_ours
 from edgeq.formats.onnx_session import Opening, RuntimeFailed, open_graph
+from edgeq.qdq.nodes import BY_CHANCE, SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,17 +41,6 @@ if TYPE_CHECKING:
     Runs = Sequence[Mapping[str, NDArray[np.generic]]]
 
 BATCHES = (2, 3)
-_SIZES = frozenset(("Shape", "Size"))
-_BY_CHANCE = frozenset(
-    (
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "Multinomial",
-        "Bernoulli",
-    )
-)
 _FILLED = (ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64)
 _LARGEST = 2**27  # elements of a constant that is folded
 _SHAPE = "~shape"
@@ -99,9 +89,9 @@ def static_nodes(graph: ir.Graph) -> dict[ir.Node, bool]:
             for value in node.inputs
             if value is not None and constant(value) is None
         ]
-        if node.domain != "" or node.op_type in _BY_CHANCE or _holds_graph(node):
+        if node.domain != "" or node.op_type in BY_CHANCE or _holds_graph(node):
             continue
-        if node.op_type in _SIZES:
+        if node.op_type in SIZES:
             static[node] = True
         elif all(producer in static for producer in producers):
             static[node] = any(static[producer] for producer in producers if producer is not None)

@@ -8,6 +8,7 @@ left, so nothing is computed twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -105,8 +106,12 @@ def _possible_ends(nodes: Sequence[ir.Node], wanted: Collection[str]) -> frozens
         if value is not None and value.producer() is not None and name_of(value) not in wanted
     }
     first = {value: at for at, node in enumerate(nodes) for value in node.outputs}
-    inside = {at for value, last in until.items() for at in range(first[value] + 1, last + 1)}
-    return frozenset(range(len(nodes))) - inside
+    changes = [0] * (len(nodes) + 2)  # of how many are alive in front of each node
+    for value, last in until.items():
+        changes[first[value] + 1] += 1
+        changes[last + 1] -= 1
+    alive = accumulate(changes[: len(nodes)])
+    return frozenset(at for at, count in enumerate(alive) if not count)
 
 
 def _holds_graph(node: ir.Node) -> bool:

@@ -27,6 +27,17 @@ OPSETS = range(13, 26)
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum")
 SIZES = frozenset(("Shape", "Size"))
 """Operators that give the dimensions of what they read."""
+BY_CHANCE = frozenset(
+    (
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+    )
+)
+"""Operators that give other numbers each time."""
 _QUOTED = re.compile(r"'[^']*'")
 _FEW = 2  # sentences that differ in a name only, and are said one by one
 _STACK_TRACE = "pkg.torch.onnx.stack_trace"

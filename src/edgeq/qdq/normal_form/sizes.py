@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgeq.formats.quantizers import QUANTIZERS
 from edgeq.numerics.pointwise import BINARY, UNARY
-from edgeq.qdq.nodes import SIZES, constant_of, in_order, integer_of
+from edgeq.qdq.nodes import BY_CHANCE, SIZES, constant_of, in_order, integer_of
 from edgeq.qdq.shapes import ALONG_AXES, is_open, lists_nothing
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ _BATCHES = (2, 3)
 _MOST_FOLDED = 2**20  # elements of a constant that is computed
 _MOST_READ = 2**10  # numbers that may decide a shape
 _ARITHMETIC = frozenset((*BINARY, *UNARY))
-_BY_CHANCE = frozenset(
-    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli")
-)
 
 
 def with_known_sizes(model: ir.Model) -> ir.Model:
@@ -171,7 +168,7 @@ class _Walk:
         for value in node.outputs:
             if (stated := self._stated(value)) is not None:
                 self._types[value] = stated
-        if node.op_type not in _BY_CHANCE and len(node.outputs) == 1:
+        if node.op_type not in BY_CHANCE and len(node.outputs) == 1:
             self._compute(node, node.outputs[0])
 
     def _stated(self, value: ir.Value) -> onnx.TypeProto | None:
